@@ -1,0 +1,26 @@
+"""Says which landmark a photo shows, where that is, and how sure it is.
+
+>>> from landmark_model import load
+>>> best, *rest = load().predict("photo.jpg", top_k=5)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from landmark_model.config import LandmarkError
+
+if TYPE_CHECKING:
+    from landmark_model.classifier import LandmarkClassifier, Prediction, load
+
+__all__ = ["LandmarkClassifier", "LandmarkError", "Prediction", "load"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    # torch and timm take seconds to import; someone who only wants LandmarkError should not wait.
+    if name in __all__:
+        from landmark_model import classifier
+
+        return getattr(classifier, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,149 @@
+"""The front door: `load` gives a classifier that takes any photo and names the landmark."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from landmark_model.config import LandmarkError, ModelConfig, read_config
+from landmark_model.hub import locate
+from landmark_model.networks import restore
+from landmark_model.photos import Photo, open_photo
+from landmark_model.places import Place, find_place
+from landmark_model.transforms import eval_transform
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One guess: the landmark, how probable it is (0..1), and where it is.
+
+    `latitude` and `longitude` are degrees (WGS84). Place, country, coordinates and names in the
+    local language are None, and tags empty, where the gazetteer does not know the landmark.
+    """
+
+    label: str
+    class_name: str
+    probability: float
+    place: str | None = None
+    country: str | None = None
+    country_code: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    local_name: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class LandmarkClassifier:
+    """A trained network with its own labels and preprocessing; made by `load`."""
+
+    def __init__(self, network: nn.Module, config: ModelConfig, device: str) -> None:
+        self.config = config
+        self.device = device
+        self._network = network.to(device).eval()
+        self._transform = eval_transform(config)
+        self._places = [find_place(name) for name in config.class_names]
+
+    def __repr__(self) -> str:
+        return (
+            f"LandmarkClassifier({self.config.architecture}, "
+            f"{len(self.config.class_names)} landmarks, {self.device})"
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the landmarks it knows, as people read them."""
+        return self.config.labels
+
+    def predict(self, photo: Photo, top_k: int = 5) -> list[Prediction]:
+        """The `top_k` most probable landmarks of one photo, best first; all, if there are fewer.
+
+        `photo` is a path, bytes, binary file object, PIL image or uint8 array (H, W, 3). Raises
+        LandmarkError where it cannot be read, or `top_k` is below 1.
+        """
+        return self.predict_batch([photo], top_k)[0]
+
+    def predict_batch(
+        self, photos: Sequence[Photo], top_k: int = 5, batch_size: int = 32
+    ) -> list[list[Prediction]]:
+        """`predict` for each of `photos`, with one forward pass for every `batch_size` of them.
+
+        Raises LandmarkError, naming the photo, where one cannot be read.
+        """
+        if isinstance(photos, str | bytes | os.PathLike):
+            raise LandmarkError("predict_batch takes a list of photos; for one, call predict.")
+        if top_k < 1 or batch_size < 1:
+            raise LandmarkError(
+                f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
+            )
+        return [
+            self._best(probabilities, top_k)
+            for start in range(0, len(photos), batch_size)
+            for probabilities in self._probabilities(photos[start : start + batch_size])
+        ]
+
+    @torch.inference_mode()
+    def _probabilities(self, photos: Sequence[Photo]) -> Iterator[torch.Tensor]:
+        images = torch.stack([self._transform(open_photo(photo)) for photo in photos])
+        logits = self._network(images.to(self.device))  # (N, 3, S, S) -> (N, C)
+        return iter(logits.cpu().double().softmax(dim=1))
+
+    def _best(self, probabilities: torch.Tensor, top_k: int) -> list[Prediction]:
+        values, indices = probabilities.topk(min(top_k, len(probabilities)))
+        return [
+            self._prediction(index, value)
+            for index, value in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+    def _prediction(self, index: int, probability: float) -> Prediction:
+        place: Place = self._places[index]
+        return Prediction(
+            label=self.config.labels[index],
+            class_name=self.config.class_names[index],
+            probability=probability,
+            place=place.place,
+            country=place.country,
+            country_code=place.country_code,
+            latitude=place.latitude,
+            longitude=place.longitude,
+            local_name=place.local_name,
+            tags=place.tags,
+        )
+
+
+def load(
+    source: str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    network: str | None = None,
+    device: str | None = None,
+) -> LandmarkClassifier:
+    """A classifier that is ready to use: the one that ships, or that of a folder or hub repo.
+
+    `source` is a folder that train.py wrote or a hub repo ("org/name", at `revision`: a tag,
+    branch or commit). `network` chooses among several in it ("resnet18", "landmark_cnn"); without,
+    the one at its root. `device` is torch's name of one; without, a GPU if there is one.
+
+    Weights are read from safetensors only. Raises LandmarkError where there is no such folder,
+    repo, network or device, or weights and config do not fit.
+    """
+    folder = locate(source, revision, network)
+    config = read_config(folder)
+    device = device or _best_device()
+    try:
+        return LandmarkClassifier(restore(config, folder), config, device)
+    except LandmarkError:
+        raise
+    except (RuntimeError, AssertionError) as error:  # unknown to torch, or not here
+        raise LandmarkError(
+            f"Device {device!r} is not to be had here. Try device='cpu'."
+        ) from error
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,117 @@
+"""What must be known to use a trained network, and how it is written down.
+
+The JSON is timm's hub format, so that timm and transformers read the same file; what they do not
+know of (folder names of the classes) sits beside it under the key ``landmark_model``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+class LandmarkError(ValueError):
+    """A mistake of the user's: the message names the thing, the rule and the way out."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything besides the weights that `load` needs.
+
+    `class_names` are the folder names of the training photos, `labels` what people read, in the
+    order of the logits. `image_size` is the side in px of the square a photo is classified at;
+    the photo's shorter side is first resized to `image_size / crop_pct` px. `mean` and `std` are
+    of RGB values scaled to 0..1.
+    """
+
+    architecture: str
+    class_names: tuple[str, ...]
+    labels: tuple[str, ...]
+    image_size: int = 160
+    crop_pct: float = 1.0
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.class_names):
+            raise LandmarkError(
+                f"{len(self.labels)} labels for {len(self.class_names)} classes: "
+                "each class needs exactly one."
+            )
+        for names in (self.class_names, self.labels):
+            if len(set(names)) != len(names):
+                twice = sorted({name for name in names if names.count(name) > 1})
+                raise LandmarkError(f"Class names must differ, but {twice} occur more than once.")
+
+    def to_json(self) -> str:
+        """The text of config.json."""
+        size = [3, self.image_size, self.image_size]
+        return json.dumps(
+            {
+                "architecture": self.architecture,
+                "num_classes": len(self.class_names),
+                # transformers shows label_names to people, so these are the readable ones.
+                "label_names": self.labels,
+                "pretrained_cfg": {
+                    "custom_load": False,
+                    "input_size": size,
+                    "fixed_input_size": False,
+                    "interpolation": "bicubic",
+                    "crop_pct": self.crop_pct,
+                    "crop_mode": "center",
+                    "mean": self.mean,
+                    "std": self.std,
+                    "num_classes": len(self.class_names),
+                },
+                "landmark_model": {"class_names": self.class_names},
+            },
+            indent=2,
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """The config in the text of a config.json, ours or another timm repo's.
+
+        Raises LandmarkError where a needed key is missing or of the wrong kind.
+        """
+        try:
+            raw = json.loads(text)
+            pretrained = raw["pretrained_cfg"]
+            labels = raw["label_names"]
+            return cls(
+                architecture=raw["architecture"],
+                class_names=tuple(raw.get("landmark_model", {}).get("class_names", labels)),
+                labels=tuple(labels),
+                image_size=int(pretrained["input_size"][-1]),
+                crop_pct=float(pretrained["crop_pct"]),
+                mean=_rgb(pretrained["mean"]),
+                std=_rgb(pretrained["std"]),
+            )
+        except LandmarkError:
+            raise
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise LandmarkError(
+                f"{CONFIG_NAME} is not the config of an image classifier ({error!r}). "
+                "Use the folder that train.py wrote, or a timm repo with label_names."
+            ) from error
+
+
+def _rgb(values: list[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The config in `folder`. Raises LandmarkError where there is none or it is unreadable."""
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise LandmarkError(
+            f"{folder} has no {CONFIG_NAME}. Give a folder that train.py wrote, "
+            "or train one: python train.py --data FOLDER --out runs/mine"
+        )
+    return ModelConfig.from_json(path.read_text(encoding="utf-8"))

@@ -1,0 +1,403 @@
+"""An image folder -> train, validation and test photos -> batches, with a report on the way.
+
+Photos are listed by `datasets`, decoded and shrunk once, and kept by it in an Arrow file on disk
+(under HF_HOME), so that later epochs and runs only read pixels.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from datasets.exceptions import DatasetNotFoundError
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from landmark_model.config import LandmarkError
+from landmark_model.photos import open_photo
+
+SPLITS = ("train", "validation", "test")
+FOLDER_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic"}
+PHOTO_ENDINGS |= {".heif", ".avif"}
+NEAR_BITS = 12  # of 256: difference hashes this close are one photo, saved or cropped twice
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The readable photos of each split, as tables of path, label and what `inspect` found."""
+
+    class_names: tuple[str, ...]
+    train: datasets.Dataset
+    validation: datasets.Dataset
+    test: datasets.Dataset
+
+    def items(self) -> list[tuple[str, datasets.Dataset]]:
+        """(name, table) of each split."""
+        return [(name, getattr(self, name)) for name in SPLITS]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why. `path` is relative to the data folder."""
+
+    path: str
+    reason: str
+
+
+def load_splits(
+    root: Path, seed: int, share: float = 0.15, allow_missing: bool = False
+) -> tuple[Splits, list[Skipped]]:
+    """The photos under `root` by split, and the files that were skipped.
+
+    Layout: `<split>/<class>/<photo>`, or `<class>/<photo>`. A missing validation or test split is
+    cut off the training photos: `share` of each class, the same for the same `seed`; copies and
+    near-copies stay together. Raises LandmarkError where there are no photos, fewer than two
+    classes, or a class that one of the splits lacks (`allow_missing`: only training must have it).
+    """
+    folders = _split_folders(root)
+    tables, skipped = {}, []
+    for split, folder in folders.items():
+        tables[split], left_out = _inspect_folder(folder, root)
+        skipped += left_out
+    _require_classes(tables["train"], root, skipped)
+    names = sorted({name for table in tables.values() for name in table.unique("class_name")})
+    tables = {split: _number(table, names) for split, table in tables.items()}
+    for split in SPLITS[1:]:
+        if split not in tables:
+            tables["train"], tables[split] = _cut_off(tables["train"], names, share, seed)
+    splits = Splits(tuple(names), **tables)
+    _require_every_class(splits, allow_missing)
+    return splits, skipped
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    if not root.is_dir():
+        raise LandmarkError(f"{root} is not a folder. Give --data a folder of photos.")
+    found = {}
+    for split, names in FOLDER_NAMES.items():
+        for folder in sorted(root.iterdir()):
+            if folder.is_dir() and folder.name.lower() in names:
+                found[split] = folder
+    if not found:
+        return {"train": root}
+    if "train" not in found:
+        raise LandmarkError(
+            f"{root} has {', '.join(folder.name for folder in found.values())} but no train "
+            "folder. Add train/<class>/<photo>."
+        )
+    return found
+
+
+def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Skipped]]:
+    """The readable photos in the class folders of `folder`, and the files left out."""
+    every = [path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS]
+    no_photos = f"{folder} holds no photos. Lay them out as {folder.name}/<class>/<photo>.jpg."
+    if not every:
+        raise LandmarkError(no_photos)
+    try:
+        table = datasets.load_dataset(
+            "imagefolder",
+            # Spelled out: by itself, datasets takes a class folder like test_tower for a split.
+            data_files={"train": f"{glob.escape(str(folder.resolve()))}/**"},
+            split="train",
+            drop_labels=False,
+            drop_metadata=True,
+        ).cast_column("image", datasets.Image(decode=False))
+    except (DatasetNotFoundError, FileNotFoundError) as error:
+        raise LandmarkError(no_photos) from error
+    listed = {row["path"] for row in table["image"]}
+    skipped = [
+        Skipped(str(path.relative_to(root)), "a format that datasets does not list; use JPEG")
+        for path in sorted(every)
+        if str(path.resolve()) not in listed
+    ]
+    table = table.map(
+        inspect,
+        fn_kwargs={"top": str(folder.resolve()), "version": 1},
+        remove_columns=table.column_names,
+        num_proc=_process_count(len(table)),
+        desc=f"Reading {folder.name}",
+    )
+    base = root.resolve()
+    for path, problem in zip(table["path"], table["problem"], strict=True):
+        if problem:
+            skipped.append(Skipped(str(Path(path).relative_to(base)), problem))
+    readable = [row for row, problem in enumerate(table["problem"]) if not problem]
+    if not readable:
+        raise LandmarkError(
+            f"None of the {len(table)} photos in {folder} can be used. "
+            f"The first: {skipped[-1].path}: {skipped[-1].reason}"
+        )
+    return table.select(readable), skipped
+
+
+def inspect(row: dict, top: str, version: int) -> dict:
+    """What the report and the splits need of one photo: class, size, hashes, channel moments."""
+    path = Path(row["image"]["path"])
+    found = {
+        "path": str(path),
+        "class_name": path.parent.name,
+        "problem": "",
+        "sha256": "",
+        "difference_hash": b"",
+        "width": 0,
+        "height": 0,
+        "mean": [0.0] * 3,
+        "mean_square": [0.0] * 3,
+    }
+    if str(path.parent) == top:
+        return found | {"problem": "lies outside the class folders; move it into one"}
+    try:
+        photo = open_photo(path)
+    except LandmarkError as error:
+        return found | {"problem": str(error)}
+    small = photo.copy()
+    small.thumbnail((256, 256))
+    pixels = np.asarray(small, dtype=np.float64).reshape(-1, 3) / 255
+    return found | {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "difference_hash": difference_hash(photo),
+        "width": photo.width,
+        "height": photo.height,
+        "mean": pixels.mean(0).tolist(),
+        "mean_square": (pixels**2).mean(0).tolist(),
+    }
+
+
+def difference_hash(photo: Image.Image) -> bytes:
+    """256 bits (32 bytes): whether each cell of a 16 x 16 grid is brighter than its left neighbour.
+
+    Photos that differ only in size, compression or small edits have hashes few bits apart
+    (Krawetz, "Kind of like that", 2013).
+    """
+    grid = np.asarray(photo.convert("L").resize((17, 16), Image.Resampling.BOX), dtype=np.int16)
+    return np.packbits(grid[:, 1:] > grid[:, :-1]).tobytes()
+
+
+def near_pairs(hashes: list[bytes]) -> list[tuple[int, int]]:
+    """Index pairs (i < j) whose difference hashes are at most 12 of 256 bits apart."""
+    if not hashes:
+        return []
+    words = np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(len(hashes), 4)
+    pairs = []
+    for i in range(len(words) - 1):
+        apart = np.bitwise_count(words[i + 1 :] ^ words[i]).sum(1)
+        pairs += [(i, i + 1 + int(j)) for j in np.flatnonzero(apart <= NEAR_BITS)]
+    return pairs
+
+
+def _require_classes(table: datasets.Dataset, root: Path, skipped: list[Skipped]) -> None:
+    names = table.unique("class_name")
+    if len(names) < 2:
+        also = f" ({len(skipped)} files were skipped)" if skipped else ""
+        raise LandmarkError(
+            f"{root} has one class, {names[0]}{also}; a classifier needs two or more. "
+            "Make one folder for each landmark."
+        )
+
+
+def _number(table: datasets.Dataset, names: list[str]) -> datasets.Dataset:
+    labels = [names.index(name) for name in table["class_name"]]
+    return table.add_column("label", labels)
+
+
+def _cut_off(
+    table: datasets.Dataset, names: list[str], share: float, seed: int
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """`table` without, and with only, a `share` of each class; copies stay on one side."""
+    pairs = np.array(near_pairs(table["difference_hash"]), dtype=np.int64).reshape(-1, 2)
+    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(table), len(table)))
+    group_of = connected_components(links, directed=False)[1]
+    # Sorted by content: the split must not depend on the order in which a disk lists its files.
+    order = sorted(range(len(table)), key=table["sha256"].__getitem__)
+    random = np.random.default_rng(seed)
+    labels = np.array(table["label"])
+    taken: set[int] = set()
+    for label, name in enumerate(names):
+        groups = list(dict.fromkeys(int(group_of[row]) for row in order if labels[row] == label))
+        groups = [group for group in groups if group not in taken]
+        if len(groups) < 2:
+            raise LandmarkError(
+                f"{name} has too few different photos to be split ({(labels == label).sum()} "
+                "files left). Each class needs 3 or more, copies not counted. Add photos or "
+                "remove the folder."
+            )
+        count = min(max(1, round(share * len(groups))), len(groups) - 1)
+        taken.update(random.permutation(groups)[:count].tolist())
+    cut = np.isin(group_of, list(taken))
+    return table.select(np.flatnonzero(~cut)), table.select(np.flatnonzero(cut))
+
+
+def _require_every_class(splits: Splits, allow_missing: bool) -> None:
+    for split, table in splits.items():
+        missing = sorted(set(splits.class_names) - set(table.unique("class_name")))
+        if not missing or (allow_missing and split != "train"):
+            continue
+        way_out = "" if split == "train" else ", or pass --allow-missing"
+        raise LandmarkError(
+            f"The {split} split has no usable photo of {', '.join(missing[:5])}"
+            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}. "
+            f"Add photos there, remove the class from the other splits{way_out}."
+        )
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two photos of different splits that are copies (`identical`) or near-copies."""
+
+    first: str
+    second: str
+    identical: bool
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What is in the photos: counts by class and split, sizes in px, leaks, channel statistics."""
+
+    counts: dict[str, dict[str, int]]
+    shorter_side_px: dict[str, int]
+    skipped: list[Skipped]
+    leaks: list[Leak]
+    mean: list[float]
+    std: list[float]
+
+    def totals(self) -> dict[str, int]:
+        """Number of photos in each split."""
+        return {split: sum(count[split] for count in self.counts.values()) for split in SPLITS}
+
+    def __str__(self) -> str:
+        totals, sides = self.totals(), self.shorter_side_px
+        training = [count["train"] for count in self.counts.values()]
+        identical = sum(leak.identical for leak in self.leaks)
+        lines = [
+            f"{len(self.counts)} classes: "
+            + ", ".join(f"{count} {split}" for split, count in totals.items())
+            + f" photos; {min(training)} to {max(training)} for training in a class",
+            f"shorter side: {sides['min']} to {sides['max']} px, median {sides['median']} px",
+            "channel mean " + " ".join(f"{value:.3f}" for value in self.mean)
+            + ", std " + " ".join(f"{value:.3f}" for value in self.std),
+            f"leaks between splits: {identical} identical, "
+            f"{len(self.leaks) - identical} near-identical",
+        ]  # fmt: skip
+        lines += [f"  {leak.first}  =  {leak.second}" for leak in self.leaks[:10]]
+        lines.append(f"skipped files: {len(self.skipped)}")
+        lines += [f"  {item.path}: {item.reason}" for item in self.skipped[:20]]
+        return "\n".join(lines)
+
+
+def make_report(splits: Splits, skipped: list[Skipped], root: Path) -> DataReport:
+    """The report on `splits`; paths in it are relative to `root`."""
+    tables = [table for _, table in splits.items()]
+    sides = [
+        min(size) for table in tables for size in zip(table["width"], table["height"], strict=True)
+    ]
+    by_class = {split: Counter(table["class_name"]) for split, table in splits.items()}
+    mean = np.mean(splits.train["mean"], axis=0)
+    variance = np.mean(splits.train["mean_square"], axis=0) - mean**2
+    return DataReport(
+        counts={
+            name: {split: by_class[split][name] for split in SPLITS} for name in splits.class_names
+        },
+        shorter_side_px={"min": min(sides), "median": int(np.median(sides)), "max": max(sides)},
+        skipped=skipped,
+        leaks=find_leaks(splits, root),
+        mean=mean.round(4).tolist(),
+        std=np.sqrt(variance).round(4).tolist(),
+    )
+
+
+def find_leaks(splits: Splits, root: Path) -> list[Leak]:
+    """Pairs of photos in different splits that are byte-identical or near-identical."""
+    base = root.resolve()
+    rows = [
+        (str(Path(path).relative_to(base)), split, digest, bits)
+        for split, table in splits.items()
+        for path, digest, bits in zip(
+            table["path"], table["sha256"], table["difference_hash"], strict=True
+        )
+    ]
+    pairs = near_pairs([bits for *_, bits in rows])
+    leaks = [
+        Leak(rows[i][0], rows[j][0], rows[i][2] == rows[j][2])
+        for i, j in pairs
+        if rows[i][1] != rows[j][1]
+    ]
+    return sorted(leaks, key=lambda leak: not leak.identical)
+
+
+class PhotoSet(TorchDataset):
+    """A split as torch dataset of (image, label): decoded and cut once, varied on every access."""
+
+    def __init__(
+        self,
+        table: datasets.Dataset,
+        prepare: Callable[[Image.Image], Image.Image],
+        vary: Callable[[Image.Image], torch.Tensor],
+        cache_key: str,
+    ) -> None:
+        """`prepare` runs once for each photo, `vary` on every access.
+
+        `cache_key` names what `prepare` does: the same key finds the pixels of an earlier run.
+        """
+        fingerprint = hashlib.sha256(f"{table._fingerprint} {cache_key}".encode()).hexdigest()
+        self.labels: list[int] = list(table["label"])
+        self.pixels = table.select_columns(["path"]).map(
+            _keep_pixels,
+            fn_kwargs={"prepare": prepare},
+            remove_columns=["path"],
+            new_fingerprint=fingerprint[:16],
+            num_proc=_process_count(len(table)),
+            desc="Shrinking photos",
+        )
+        self.vary = vary
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.vary(self.photo(index)), self.labels[index]
+
+    def photo(self, index: int) -> Image.Image:
+        """The decoded, not yet varied photo."""
+        row = self.pixels[index]
+        return Image.frombytes("RGB", (row["width"], row["height"]), row["pixels"])
+
+
+def _keep_pixels(row: dict, prepare: Callable[[Image.Image], Image.Image]) -> dict:
+    photo = prepare(open_photo(row["path"]))
+    return {"pixels": photo.tobytes(), "width": photo.width, "height": photo.height}
+
+
+def _process_count(photo_count: int) -> int | None:
+    # Starting helpers takes seconds; a few hundred photos are read sooner by one process.
+    return min(8, torch.get_num_threads()) if photo_count >= 400 else None
+
+
+def make_batches(photos: PhotoSet, batch_size: int, shuffle: bool, worker_count: int) -> DataLoader:
+    """Batches of images (N, 3, H, W) and labels (N,).
+
+    Shuffled batches all have the same size, as batch norm likes it; the photos left over take part
+    in a later epoch. Unshuffled ones cover every photo once.
+    """
+    return DataLoader(
+        photos,
+        batch_size=min(batch_size, len(photos)),
+        shuffle=shuffle,
+        drop_last=shuffle,
+        num_workers=worker_count,
+    )

@@ -1,0 +1,84 @@
+"""A trained network as one TorchScript file that needs no timm, no config and no code of ours."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from landmark_model.config import LandmarkError, ModelConfig
+
+TORCHSCRIPT_NAME = "model.torchscript.pt"
+LABELS_NAME = "labels.json"
+TOLERANCE = 1e-4
+
+
+class Portable(nn.Module):
+    """RGB photos (N, 3, H, W), uint8 0..255, any size -> probabilities (N, C); logits inside.
+
+    Resizing, centre crop and normalisation are part of it; `labels` are in the order of C.
+    """
+
+    labels: list[str]
+    class_names: list[str]
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.labels = list(config.labels)
+        self.class_names = list(config.class_names)
+        self.image_size = config.image_size
+        self.resize_px = int(config.image_size / config.crop_pct)
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        images = photos.float()
+        height, width = images.shape[2], images.shape[3]
+        scale = self.resize_px / min(height, width)
+        size = [max(self.resize_px, int(height * scale)), max(self.resize_px, int(width * scale))]
+        if size[0] != height or size[1] != width:
+            images = nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
+            images = images.clamp(0, 255).round()
+        top = int(round((size[0] - self.image_size) / 2))  # noqa: RUF046 (a float in TorchScript)
+        left = int(round((size[1] - self.image_size) / 2))  # noqa: RUF046
+        images = images[:, :, top : top + self.image_size, left : left + self.image_size]
+        return self.network((images / 255 - self.mean) / self.std).softmax(dim=1)
+
+
+def export_torchscript(network: nn.Module, config: ModelConfig, path: Path) -> float:
+    """Writes `network` (float32, CPU) to `path`; gives back the largest difference to eager.
+
+    The file is read back and compared on batches of 1 and 3 photos first. Raises LandmarkError
+    where a probability differs by more than 1e-4; `path` is then not written.
+    """
+    portable = Portable(network.eval().cpu(), config).eval()
+    scratch = path.with_suffix(".partial")
+    with warnings.catch_warnings():
+        # PyTorch steers people to torch.export; TorchScript is what runs without Python.
+        warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated")
+        scripted = torch.jit.script(portable)
+        labels = json.dumps(config.labels, ensure_ascii=False)
+        torch.jit.save(scripted, str(scratch), _extra_files={LABELS_NAME: labels})
+        restored = torch.jit.load(str(scratch))
+    difference = max(_difference(portable, restored, count) for count in (1, 3))
+    if not difference <= TOLERANCE:
+        scratch.unlink()
+        raise LandmarkError(
+            f"The TorchScript file differs from the network by {difference:.1e} in probability, "
+            f"more than {TOLERANCE:.0e}; it was not written."
+        )
+    scratch.replace(path)
+    return difference
+
+
+@torch.inference_mode()
+def _difference(eager: nn.Module, restored: nn.Module, count: int) -> float:
+    random = torch.Generator().manual_seed(count)
+    photos = torch.randint(0, 256, (count, 3, 190, 250), dtype=torch.uint8, generator=random)
+    return (eager(photos) - restored(photos)).abs().max().item()

@@ -1,0 +1,118 @@
+"""The on-disk format of a trained network, which is also that of a hub repo: save, load, fetch.
+
+One network lies at the root of a folder; others of the same repo in subfolders of their names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import nn
+
+from landmark_model.config import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    LandmarkError,
+    ModelConfig,
+    read_config,
+)
+
+METRICS_NAME = "metrics.json"
+SHIPPED = Path(__file__).parent / "weights"
+
+
+def save(network: nn.Module, config: ModelConfig, folder: Path, half: bool = True) -> None:
+    """Writes config.json and model.safetensors to `folder`.
+
+    With `half`, tensors of two or more dimensions are stored as float16 (see
+    `networks.round_to_half`), which halves the file.
+    """
+    tensors = {
+        name: (tensor.half() if half and tensor.ndim > 1 else tensor).cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    (folder / CONFIG_NAME).write_text(config.to_json() + "\n", encoding="utf-8")
+
+
+def to_json(thing: object) -> str:
+    """JSON text of dataclasses, dicts and lists, readable by people."""
+
+    def plain(value: object) -> object:
+        return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+    return json.dumps(thing, indent=2, ensure_ascii=False, default=plain) + "\n"
+
+
+def find_network(folder: Path, network: str | None) -> Path:
+    """Where in `folder` the network of that architecture lies; None takes the one at the root.
+
+    Raises LandmarkError where there is no such network, naming those there are.
+    """
+    if network is None:
+        read_config(folder)
+        return folder
+    found = {read_config(path).architecture: path for path in network_folders(folder)}
+    if network not in found:
+        there = f"It holds {', '.join(found)}." if found else "It holds none."
+        raise LandmarkError(f"{folder.name} has no network {network!r}. {there}")
+    return found[network]
+
+
+def network_folders(folder: Path) -> list[Path]:
+    """The folders that hold a network: the root first, then its subfolders by name."""
+    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    return [path for path in candidates if (path / CONFIG_NAME).is_file()]
+
+
+def locate(
+    source: str | os.PathLike[str] | None, revision: str | None, network: str | None
+) -> Path:
+    """A local folder with the network: the one that ships, a folder, or a fetched hub repo.
+
+    Raises LandmarkError where `source` is neither a folder nor a hub repo that can be reached.
+    """
+    if source is None:
+        return find_network(SHIPPED, network)
+    if Path(source).is_dir():
+        return find_network(Path(source), network)
+    return find_network(fetch(str(source), revision), network)
+
+
+def fetch(repo: str, revision: str | None = None) -> Path:
+    """The local copy of hub repo `repo` ("org/name") at `revision` (a tag, branch or commit).
+
+    Only configs, metrics and safetensors are downloaded. Raises LandmarkError where it cannot be.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = f"{repo} at {revision}" if revision else repo
+    try:
+        wanted = ["*.json", "*.safetensors"]
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
+    except HFValidationError as error:
+        raise LandmarkError(
+            f"{repo} is neither a folder nor the name of a hub repo (org/name). Check the spelling."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise LandmarkError(
+            f"There is no folder and no public hub repo {repo}. Check the spelling, or log in "
+            "with `hf auth login` if it is private."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise LandmarkError(f"{repo} has no revision {revision}. Look at its tags.") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise LandmarkError(
+            f"{where} is no folder here, and the hub could not be reached. "
+            "Check the path, or try again online."
+        ) from error

@@ -1,0 +1,58 @@
+"""How good the answers are: everything that is ever quoted, computed in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Precision, recall and F1 (0..1) of one class, on `support` photos of it."""
+
+    class_name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Scores on `photo_count` photos. `confusion[i][j]` counts photos of class i taken for j."""
+
+    photo_count: int
+    top1: float
+    top5: float
+    loss: float
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> Metrics:
+    """The scores of logits (N, C) for labels (N,); every photo counts once."""
+    ranked = logits.argsort(dim=1, descending=True, stable=True)
+    hits = ranked == labels[:, None]  # (N, C), one True in each row
+    indices = np.arange(len(class_names))
+    guesses = ranked[:, 0].numpy()
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels.numpy(), guesses, labels=indices, zero_division=0.0
+    )
+    rows = zip(class_names, precision, recall, f1, support, strict=True)
+    return Metrics(
+        photo_count=len(labels),
+        top1=hits[:, 0].float().mean().item(),
+        top5=hits[:, :5].any(1).float().mean().item(),
+        loss=torch.nn.functional.cross_entropy(logits, labels).item(),
+        classes=tuple(
+            ClassScore(n, float(p), float(r), float(f), int(s)) for n, p, r, f, s in rows
+        ),
+        confusion=tuple(
+            tuple(int(count) for count in row)
+            for row in confusion_matrix(labels.numpy(), guesses, labels=indices)
+        ),
+    )

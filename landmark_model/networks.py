@@ -1,0 +1,271 @@
+"""The networks: timm's ResNet18 and our own LandmarkCNN; both give logits (N, classes).
+
+LandmarkCNN is registered with timm, so that one config format and one builder serve both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._manipulate import group_parameters
+from torch import Tensor, nn
+
+from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
+
+NETWORKS = ("resnet18", "landmark_cnn")
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a channel gate around a shortcut (He et al. 2016; Hu et al. 2018).
+
+    The shortcut of a halving block averages before its 1x1 convolution, so that no pixel is
+    skipped (ResNet-D: He et al. 2019).
+    """
+
+    def __init__(self, in_width: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_width, width, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(width, width // 8, 1),
+            nn.ReLU(),
+            nn.Conv2d(width // 8, width, 1),
+            nn.Sigmoid(),
+        )
+        self.shortcut = nn.Sequential()
+        if stride > 1:
+            self.shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
+        if in_width != width:
+            self.shortcut.append(nn.Conv2d(in_width, width, 1, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(width))
+        nn.init.zeros_(self.norm2.weight)  # each block starts as its shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        return torch.relu(self.shortcut(x) + y * self.gate(y))
+
+
+class LandmarkCNN(nn.Module):
+    """A small residual network to be trained from scratch: images (N, 3, H, W) -> logits (N, C)."""
+
+    def __init__(
+        self,
+        num_classes: int = 50,
+        in_chans: int = 3,
+        widths: tuple[int, ...] = (32, 64, 160, 320),
+        depths: tuple[int, ...] = (2, 2, 2, 2),
+        drop_rate: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.num_features = num_classes, widths[-1]
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_chans, widths[0], 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
+        self.stages = nn.Sequential()
+        width = widths[0]
+        for stage, (next_width, depth) in enumerate(zip(widths, depths, strict=True)):
+            blocks = nn.Sequential()
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(ResidualBlock(width, next_width, stride))
+                width = next_width
+            self.stages.append(blocks)
+        self.drop = nn.Dropout(drop_rate)
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> feature maps (N, 320, H/16, W/16)."""
+        return self.stages(self.stem(x))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature maps -> logits (N, C), or with `pre_logits` their averages (N, 320)."""
+        pooled = self.drop(x.mean((2, 3)))  # (N, 320, h, w) -> (N, 320)
+        return pooled if pre_logits else self.fc(pooled)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer, by the name timm calls it."""
+        return self.fc
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Patterns that sort parameters into layers, as timm's optimizers ask for."""
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)"}
+
+
+default_cfgs = generate_default_cfgs(
+    {"landmark_cnn": {"num_classes": 50, "first_conv": "stem.0", "classifier": "fc"}}
+)
+
+
+@register_model
+def landmark_cnn(pretrained: bool = False, **kwargs) -> LandmarkCNN:
+    """LandmarkCNN by timm's front door: `timm.create_model("landmark_cnn")`."""
+    return build_model_with_cfg(LandmarkCNN, "landmark_cnn", pretrained, **kwargs)
+
+
+def build(config: ModelConfig) -> nn.Module:
+    """The network that `config` names, with random weights.
+
+    Raises LandmarkError where timm does not know the architecture.
+    """
+    if not timm.is_model(config.architecture):
+        raise LandmarkError(
+            f"There is no network {config.architecture!r}. Choose one of {', '.join(NETWORKS)}."
+        )
+    return timm.create_model(config.architecture, num_classes=len(config.class_names))
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the first weights came from: names of the tensors that were filled and left fresh."""
+
+    source: str
+    filled: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.filled:
+            return f"{self.source}: every layer starts fresh"
+        layers = _layer_names(self.filled)
+        fresh = _layer_names(self.fresh) or "none"
+        return f"{self.source} fills {layers}; starting fresh: {fresh}"
+
+
+def _layer_names(tensors: tuple[str, ...]) -> str:
+    return ", ".join(dict.fromkeys(name.split(".")[0] for name in tensors))
+
+
+def start_from_file(network: nn.Module, path: Path) -> Start:
+    """Fills `network` with the tensors in the safetensors file at `path`, and says which.
+
+    A file may leave layers out; they keep their random start, as does a last layer made for other
+    classes. Raises LandmarkError where the file holds anything that does not fit, naming it.
+    """
+    tensors = read_weights(path)
+    own = network.state_dict()
+    head = _head_names(network)
+    unknown = [name for name in tensors if name not in own]
+    misfits = [
+        f"{name} {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in own and name not in head and tensor.shape != own[name].shape
+    ]
+    if unknown or misfits:
+        problems = [f"{name} is not in the network" for name in unknown] + misfits
+        raise LandmarkError(
+            f"{path.name} is made for another network: {'; '.join(problems[:3])}"
+            f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. "
+            "Give --init a file for this --network."
+        )
+    fits = {name: t for name, t in tensors.items() if t.shape == own[name].shape}
+    if not fits:
+        raise LandmarkError(f"{path.name} holds no weights of this network. Check --init.")
+    network.load_state_dict(fits, strict=False)  # what is left out is checked and told above
+    fresh = tuple(name for name in own if name not in fits and "num_batches" not in name)
+    return Start(path.name, tuple(fits), fresh)
+
+
+def start_pretrained(network: nn.Module, architecture: str) -> Start:
+    """Fills all but the last layer of `network` with timm's ImageNet weights from the hub.
+
+    Raises LandmarkError where the hub cannot be reached and the weights are not cached.
+    """
+    try:
+        source = timm.create_model(architecture, pretrained=True)
+    except Exception as error:  # the hub client raises a dozen kinds; each means: no weights
+        raise LandmarkError(
+            f"timm's weights for {architecture} could not be fetched ({type(error).__name__}). "
+            "Go online, or give --init FILE.safetensors, or --init none to start from scratch."
+        ) from error
+    head = _head_names(network)
+    weights = {name: t for name, t in source.state_dict().items() if name not in head}
+    network.load_state_dict(weights, strict=False)
+    return Start(f"timm/{architecture}", tuple(weights), tuple(sorted(head)))
+
+
+def _head_names(network: nn.Module) -> set[str]:
+    last = network.get_classifier()
+    prefix = next(name for name, module in network.named_modules() if module is last)
+    return {f"{prefix}.{name}" for name in last.state_dict()}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises LandmarkError where it is missing or no such."""
+    if not path.is_file():
+        raise LandmarkError(f"{path} does not exist. Check the path.")
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise LandmarkError(
+            f"{path.name} is not a whole safetensors file. Download it again, or convert it; "
+            "pickled weights (.pt, .bin, .pth) are never loaded, since they can run code."
+        ) from error
+
+
+def restore(config: ModelConfig, folder: Path) -> nn.Module:
+    """The network of `config` with the weights in `folder`, in float32 and evaluation mode.
+
+    Raises LandmarkError where a tensor is missing, left over or of another shape.
+    """
+    network = build(config)
+    tensors = {name: _widen(tensor) for name, tensor in read_weights(folder / WEIGHTS_NAME).items()}
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        first = str(error).split("\n")[1].strip()
+        raise LandmarkError(
+            f"{WEIGHTS_NAME} and config.json in {folder.name} do not belong together: {first} "
+            "Use both from one training run."
+        ) from error
+    return network.eval()
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def round_to_half(network: nn.Module) -> None:
+    """Rounds the weights to what float16 can hold, in place, so that half-size files lose nothing.
+
+    Batch-norm statistics and other vectors stay exact: they are few and their range is wide.
+    """
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(parameter.half().float())
+
+
+def parameter_groups(
+    network: nn.Module, start: Start, lr: float, layer_decay: float, weight_decay: float
+) -> list[dict]:
+    """Optimizer groups in which pretrained layers learn slower, the deeper the slower.
+
+    A pretrained layer k layers below the first fresh one gets `lr * layer_decay**k`; fresh layers
+    get `lr`. Vectors (biases, norms) are not decayed.
+    """
+    layer_of: dict[str, int] = group_parameters(network, network.group_matcher(True), reverse=True)
+    fresh = [layer_of[name] for name in layer_of if name not in start.filled]
+    first_fresh = min(fresh, default=max(layer_of.values()))
+    groups: dict[tuple[float, float], dict] = {}
+    for name, parameter in network.named_parameters():
+        scale = layer_decay ** max(0, first_fresh - layer_of[name])
+        decay = weight_decay if parameter.ndim > 1 else 0.0
+        group = groups.setdefault(
+            (scale, decay), {"params": [], "lr": lr * scale, "weight_decay": decay}
+        )
+        group["params"].append(parameter)
+    return list(groups.values())

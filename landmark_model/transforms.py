@@ -1,0 +1,127 @@
+"""The only preprocessing: evaluation, prediction and the app share `eval_transform`.
+
+Two steps, so that training can keep the outcome of the slow first one: cut a photo to the square
+that the network sees, then turn it into normalised numbers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from landmark_model.config import ModelConfig
+
+MAX_ASPECT = 8
+BICUBIC = v2.InterpolationMode.BICUBIC
+
+
+def shrink(photo: Image.Image, side_px: int) -> Image.Image:
+    """`photo` with its shorter side at most `side_px` px; never enlarged.
+
+    A strip longer than 8:1 is first cut to its middle: resized whole, it could fill the memory.
+    """
+    width, height = photo.size
+    limit = MAX_ASPECT * min(width, height)
+    if max(width, height) > limit:
+        left, top = max(0, (width - limit) // 2), max(0, (height - limit) // 2)
+        photo = photo.crop((left, top, left + min(width, limit), top + min(height, limit)))
+    if min(photo.size) <= side_px:
+        return photo
+    return v2.functional.resize(photo, [side_px], interpolation=BICUBIC)
+
+
+def eval_crop(photo: Image.Image, config: ModelConfig) -> Image.Image:
+    """The centre square of `photo`, `config.image_size` px wide, cut as timm does."""
+    side_px = int(config.image_size / config.crop_pct)
+    photo = shrink(photo, side_px)
+    if min(photo.size) != side_px:
+        photo = v2.functional.resize(photo, [side_px], interpolation=BICUBIC)
+    return v2.functional.center_crop(photo, [config.image_size])
+
+
+def to_tensor(config: ModelConfig) -> v2.Compose:
+    """RGB image -> float32 (3, H, W), normalised as the network expects."""
+    return v2.Compose(
+        [
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(config.mean), list(config.std)),
+        ]
+    )
+
+
+def eval_transform(config: ModelConfig) -> Callable[[Image.Image], Tensor]:
+    """RGB photo of any size -> float32 (3, S, S), S = `config.image_size`; no randomness."""
+    finish = to_tensor(config)
+    return lambda photo: finish(eval_crop(photo, config))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training photos are varied. Shares are probabilities; `size` is the crop's side in px."""
+
+    size: int = 128
+    min_area: float = 0.35
+    low_resolution: float = 0.25
+    erasing: float = 0.2
+    trivial: bool = True
+
+
+class RandomLowResolution(torch.nn.Module):
+    """Shrinks a photo and enlarges it again, with probability `p`.
+
+    Where some classes have only small photos, sharpness would otherwise give the class away.
+    """
+
+    def __init__(self, p: float, smallest_px: int = 48) -> None:
+        super().__init__()
+        self.p, self.smallest_px = p, smallest_px
+
+    def forward(self, photo: Image.Image) -> Image.Image:
+        width, height = photo.size
+        if random.random() >= self.p or min(width, height) <= self.smallest_px:
+            return photo
+        scale = random.uniform(self.smallest_px / min(width, height), 1.0)
+        small = photo.resize((round(width * scale), round(height * scale)), Image.Resampling.BOX)
+        return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def train_transform(config: ModelConfig, augmentation: Augmentation) -> v2.Compose:
+    """RGB photo -> float32 (3, s, s), s = `augmentation.size`, varied at random on every call.
+
+    TrivialAugment: Müller and Hutter 2021; random erasing: Zhong et al. 2020.
+    """
+    size = augmentation.size
+    grey = [round(255 * channel) for channel in config.mean]
+    trivial = [v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR, fill=grey)]
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size, (augmentation.min_area, 1.0), interpolation=BICUBIC),
+            v2.RandomHorizontalFlip(),
+            RandomLowResolution(augmentation.low_resolution),
+            *(trivial if augmentation.trivial else []),
+            to_tensor(config),
+            v2.RandomErasing(augmentation.erasing, scale=(0.02, 0.2)),
+        ]
+    )
+
+
+def mix_transform(class_count: int, mixup: float, cutmix: float) -> Callable:
+    """A batch (images, labels) -> (images, soft labels (N, class_count)), some photos blended.
+
+    `mixup` and `cutmix` are the alpha of each (Zhang et al. 2018; Yun et al. 2019); 0 is off.
+    """
+    choices: list[Callable] = []
+    if mixup > 0:
+        choices.append(v2.MixUp(alpha=mixup, num_classes=class_count))
+    if cutmix > 0:
+        choices.append(v2.CutMix(alpha=cutmix, num_classes=class_count))
+    if choices:
+        return v2.RandomChoice(choices)
+    return lambda images, labels: (images, torch.nn.functional.one_hot(labels, class_count).float())

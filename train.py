@@ -1,0 +1,313 @@
+"""Trains a landmark classifier on an image folder and writes everything needed to use it.
+
+    python train.py --data FOLDER --network resnet18 --out runs/mine
+
+FOLDER holds train/<class>/<photo>, and optionally validation/ and test/ alike; or just
+<class>/<photo>, then it is split. On several processes or GPUs: accelerate launch train.py ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from landmark_model import LandmarkError, data, hub, networks, pictures, training
+from landmark_model.card import write_card
+from landmark_model.config import ModelConfig
+from landmark_model.export import TORCHSCRIPT_NAME, export_torchscript
+from landmark_model.files import staged
+from landmark_model.places import find_place
+from landmark_model.smoke import make_photos
+from landmark_model.transforms import (
+    Augmentation,
+    eval_crop,
+    mix_transform,
+    shrink,
+    to_tensor,
+    train_transform,
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The pipeline: photos -> report -> network -> fit -> measure -> files."""
+    options = parse(arguments)
+    started = time.monotonic()
+    accelerator = training.make_accelerator(options.precision, options.seed)
+    with accelerator.main_process_first():
+        splits, skipped = data.load_splits(options.data, options.seed, options.share,
+                                           options.allow_missing)  # fmt: skip
+        config = make_config(options, splits)
+        sets = make_sets(splits, config, options)
+    network = networks.build(config)
+    start = initialise(network, options)
+    if accelerator.is_main_process:
+        report_data(splits, skipped, sets["train"], config, options)
+        print(f"\n{options.network}: {describe(network)}; {start}")
+    progress = fit(network, start, sets, config, options, accelerator)
+    networks.round_to_half(network)  # before measuring: the figures are of what is written
+    scores = {
+        split: training.evaluate(network, accelerator.prepare(batches(sets[split], options)),
+                                 accelerator, config.class_names)
+        for split in ("validation", "test")
+    }  # fmt: skip
+    if accelerator.is_main_process:
+        facts = describe_run(options, start, progress, accelerator, time.monotonic() - started)
+        write_outputs(network.cpu(), config, scores, facts, progress, options.out)
+        print(summary(scores["test"], options.out))
+    accelerator.end_training()
+
+
+def make_config(options: argparse.Namespace, splits: data.Splits) -> ModelConfig:
+    """The config of the network to be trained."""
+    labels = tuple(find_place(name).name for name in splits.class_names)
+    if len(set(labels)) < len(labels):  # two folders of one landmark: tell them apart
+        labels = splits.class_names
+    return ModelConfig(options.network, splits.class_names, labels, options.image_size)
+
+
+def make_sets(
+    splits: data.Splits, config: ModelConfig, options: argparse.Namespace
+) -> dict[str, data.PhotoSet]:
+    """The photos of each split, decoded and cut: varied for training, fixed for the others."""
+    size = options.train_size
+    side_px = round(1.5 * max(size, config.image_size))
+    vary = train_transform(config, Augmentation(size))
+    finish = to_tensor(config)
+    square = f"square {config.image_size} {config.crop_pct}"
+    return {
+        "train": data.PhotoSet(splits.train, lambda photo: shrink(photo, side_px), vary,
+                               f"shrink {side_px}"),
+        "validation": data.PhotoSet(splits.validation, lambda photo: eval_crop(photo, config),
+                                    finish, square),
+        "test": data.PhotoSet(splits.test, lambda photo: eval_crop(photo, config), finish, square),
+    }  # fmt: skip
+
+
+def initialise(network: torch.nn.Module, options: argparse.Namespace) -> networks.Start:
+    """Fills the network with its first weights."""
+    if options.init and options.init != "none":
+        return networks.start_from_file(network, Path(options.init))
+    if options.network == "landmark_cnn" or options.init == "none":
+        return networks.Start("from scratch")
+    return networks.start_pretrained(network, options.network)
+
+
+def batches(photos: data.PhotoSet, options: argparse.Namespace, shuffle: bool = False):
+    """The batches of one split."""
+    return data.make_batches(photos, options.batch_size, shuffle, options.workers)
+
+
+def fit(network, start, sets, config, options, accelerator) -> training.Progress:
+    """Fits the network by the recipe that the options name."""
+    recipe = training.Recipe(**{name: getattr(options, name) for name in RECIPE})
+    return training.fit(
+        network,
+        networks.parameter_groups(
+            network, start, recipe.lr, recipe.layer_decay, recipe.weight_decay
+        ),
+        batches(sets["train"], options, shuffle=True),
+        batches(sets["validation"], options),
+        mix_transform(len(config.class_names), recipe.mixup, recipe.cutmix),
+        recipe,
+        accelerator,
+        options.out,
+        options.resume,
+    )
+
+
+def report_data(splits, skipped, photos, config, options) -> None:
+    """Prints the data report and writes it, with its pictures, to the run folder."""
+    report = data.make_report(splits, skipped, options.data)
+    print(f"\nData report of {options.data.name}\n{report}")
+    generator = torch.Generator().manual_seed(options.seed)
+    shown = torch.randperm(len(photos), generator=generator)[:40].tolist()
+    images, labels = zip(*(photos[index] for index in shown), strict=True)
+    with staged(options.out) as folder:
+        (folder / "data_report.json").write_text(hub.to_json(report), encoding="utf-8")
+        pictures.class_histogram(report, folder / "class_histogram.png")
+        pictures.contact_sheet(
+            torch.stack(images), list(labels), config, folder / "contact_sheet.png"
+        )
+
+
+def describe(network: torch.nn.Module) -> str:
+    """The size of the network, in words."""
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
+
+
+def describe_run(options, start, progress, accelerator, seconds: float) -> dict:
+    """What the card tells about the run: command, hardware, time, curve; no folder names."""
+    words = [str(word) for word in options.command]
+    paths = {str(options.data), str(options.out), str(options.init)}
+    shown = [Path(word).name if word in paths else word for word in words]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return {
+        "command": shlex.join(["python", "train.py", *shown]),
+        "start": str(start),
+        "recipe": {name: getattr(options, name) for name in RECIPE},
+        "train_size": options.train_size,
+        "hardware": f"{accelerator.num_processes} x {device}, {torch.get_num_threads()} threads, "
+        f"{accelerator.mixed_precision} precision",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "seconds": round(seconds),
+        "fit_seconds": round(sum(epoch.seconds for epoch in progress.epochs)),
+        "best_epoch": progress.best_epoch,
+        "epochs": [asdict(epoch) for epoch in progress.epochs],
+    }
+
+
+def write_outputs(network, config, scores, facts, progress, out: Path) -> None:
+    """Writes weights, config, TorchScript, metrics, pictures and card: all, or nothing."""
+    with staged(out) as folder:
+        hub.save(network, config, folder)
+        facts["torchscript_difference"] = export_torchscript(
+            network, config, folder / TORCHSCRIPT_NAME
+        )
+        metrics = {**scores, "training": facts}
+        (folder / hub.METRICS_NAME).write_text(hub.to_json(metrics), encoding="utf-8")
+        pictures.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
+        pictures.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
+        write_card(folder, folder / "README.md")
+
+
+def summary(metrics, out: Path) -> str:
+    """The last words of a run."""
+    return (
+        f"\nTest: top-1 {metrics.top1:.1%}, top-5 {metrics.top5:.1%} on {metrics.photo_count} "
+        f"photos\nWritten to {out}. Use it: load({str(out)!r}), or LANDMARK_REPO={out} make demo"
+    )
+
+
+RECIPE = tuple(training.Recipe.__dataclass_fields__)
+SMOKE = {"epochs": 2, "batch_size": 8, "image_size": 64, "train_size": 64, "workers": 0}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked and completed."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    options.command = sys.argv[1:] if arguments is None else arguments
+    if options.smoke:
+        vars(options).update(SMOKE, init=options.init or "none")
+        options.data = options.data or make_photos(Path(tempfile.mkdtemp(prefix="landmarks-")))
+        options.out = options.out or Path("runs/smoke")
+    for name in RECIPE:  # what was not asked for is as the network likes it
+        if getattr(options, name) is None:
+            setattr(options, name, getattr(training.RECIPES[options.network], name))
+    if options.data is None or options.out is None:
+        parser.error("--data and --out are needed (or --smoke)")
+    if options.batch_size < 2:
+        parser.error("--batch-size must be 2 or more: batch norm needs company")
+    if options.epochs < 1 or not 0 < options.lr < 1:
+        parser.error("--epochs must be 1 or more, and --lr between 0 and 1")
+    if options.image_size < 32:
+        parser.error("--image-size must be 32 px or more")
+    options.train_size = options.train_size or round(0.8 * options.image_size / 32) * 32
+    return options
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    group = parser.add_argument_group("what")
+    for name, settings in WHAT.items():
+        group.add_argument(name, **settings)
+    group = parser.add_argument_group("data")
+    for name, settings in DATA.items():
+        group.add_argument(name, **settings)
+    group = parser.add_argument_group("fitting (defaults depend on the network)")
+    for name, text in FITTING.items():
+        values = {network: getattr(recipe, name) for network, recipe in training.RECIPES.items()}
+        shown = ", ".join(f"{value:g} for {network}" for network, value in values.items())
+        if len(set(values.values())) == 1:
+            shown = f"{values['resnet18']:g}"
+        kind = type(values["resnet18"])
+        group.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar="N", help=f"{text}; default: {shown}"
+        )
+    group.add_argument(
+        "--precision",
+        choices=("auto", "no", "bf16", "fp16"),
+        default="auto",
+        help="of the arithmetic; auto: bf16 where the chip is fast at it",
+    )
+    return parser
+
+
+WHAT = {
+    "--data": {"type": Path, "metavar": "FOLDER", "help": "photos, a folder for each landmark"},
+    "--network": {
+        "choices": networks.NETWORKS,
+        "default": "resnet18",
+        "help": "default: %(default)s",
+    },
+    "--out": {"type": Path, "metavar": "FOLDER", "help": "the run folder, e.g. runs/mine"},
+    "--init": {
+        "metavar": "FILE",
+        "help": "first weights: a safetensors file, which may leave layers out; 'none' starts "
+        "from scratch; default: timm's ImageNet weights for resnet18",
+    },
+    "--resume": {"action": "store_true", "help": "go on from the checkpoint in --out"},
+    "--smoke": {"action": "store_true", "help": "a run of seconds on made-up photos"},
+}
+DATA = {
+    "--share": {
+        "type": float,
+        "default": 0.15,
+        "metavar": "S",
+        "help": "share of each class cut off for a missing split; default: %(default)s",
+    },
+    "--allow-missing": {
+        "action": "store_true",
+        "help": "go on where validation or test lack a class",
+    },
+    "--image-size": {
+        "type": int,
+        "default": 160,
+        "metavar": "PX",
+        "help": "side of the square a photo is classified at; default: %(default)s",
+    },
+    "--train-size": {
+        "type": int,
+        "metavar": "PX",
+        "help": "side of the training crops; default: 0.8 of --image-size (Touvron et al. 2019)",
+    },
+    "--workers": {
+        "type": int,
+        "default": 2,
+        "metavar": "N",
+        "help": "processes that prepare photos; default: %(default)s",
+    },
+}
+FITTING = {
+    "epochs": "passes over the training photos",
+    "batch_size": "photos in a step, on each process",
+    "lr": "peak learning rate (AdamW, warm-up, cosine)",
+    "weight_decay": "AdamW's",
+    "layer_decay": "factor on the rate of each pretrained layer further down",
+    "warmup": "share of the steps spent warming up",
+    "label_smoothing": "probability spread over all classes",
+    "mixup": "alpha of mixup, 0 is off",
+    "cutmix": "alpha of cutmix, 0 is off",
+    "ema_decay": "decay of the weights' running average, which is what is kept",
+    "seed": "of splits, first weights, order and augmentation",
+}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LandmarkError as error:
+        sys.exit(f"train.py: {error}")
