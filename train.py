@@ -48,9 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
         sets = make_sets(splits, config, options)
     network = networks.build(config)
     start = initialise(network, options)
+    report = data.make_report(splits, skipped, options.data)
     if accelerator.is_main_process:
-        report_data(splits, skipped, sets["train"], config, options)
-        print(f"\n{options.network}: {describe(network)}; {start}")
+        write_report(report, sets["train"], config, options)
+        print(f"\n{options.network}: {parameter_count(network) / 1e6:.1f} M parameters; {start}")
     progress = fit(network, start, sets, config, options, accelerator)
     networks.round_to_half(network)  # before measuring: the figures are of what is written
     scores = {
@@ -59,7 +60,11 @@ def main(arguments: list[str] | None = None) -> None:
         for split in ("validation", "test")
     }  # fmt: skip
     if accelerator.is_main_process:
-        facts = describe_run(options, start, progress, accelerator, time.monotonic() - started)
+        facts = describe_run(options, start, progress, accelerator) | {
+            "parameters": parameter_count(network),
+            "data": describe_data(report, options),
+            "seconds": round(time.monotonic() - started),
+        }
         write_outputs(network.cpu(), config, scores, facts, progress, options.out)
         print(summary(scores["test"], options.out))
     accelerator.end_training()
@@ -123,9 +128,8 @@ def fit(network, start, sets, config, options, accelerator) -> training.Progress
     )
 
 
-def report_data(splits, skipped, photos, config, options) -> None:
+def write_report(report: data.DataReport, photos, config, options) -> None:
     """Prints the data report and writes it, with its pictures, to the run folder."""
-    report = data.make_report(splits, skipped, options.data)
     print(f"\nData report of {options.data.name}\n{report}")
     generator = torch.Generator().manual_seed(options.seed)
     shown = torch.randperm(len(photos), generator=generator)[:40].tolist()
@@ -138,12 +142,27 @@ def report_data(splits, skipped, photos, config, options) -> None:
         )
 
 
-def describe(network: torch.nn.Module) -> str:
-    """The size of the network, in words."""
-    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
+def parameter_count(network: torch.nn.Module) -> int:
+    """How many numbers the network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
-def describe_run(options, start, progress, accelerator, seconds: float) -> dict:
+def describe_data(report: data.DataReport, options) -> dict:
+    """What the card tells about the photos."""
+    training = [count["train"] for count in report.counts.values()]
+    return {
+        "name": options.data.name,
+        "about": options.about_data,
+        "classes": len(report.counts),
+        "photos": report.totals(),
+        "fewest": min(training),
+        "most": max(training),
+        "leaks": len(report.leaks),
+        "skipped": len(report.skipped),
+    }
+
+
+def describe_run(options, start, progress, accelerator) -> dict:
     """What the card tells about the run: command, hardware, time, curve; no folder names."""
     words = [str(word) for word in options.command]
     paths = {str(options.data), str(options.out), str(options.init)}
@@ -152,12 +171,12 @@ def describe_run(options, start, progress, accelerator, seconds: float) -> dict:
     return {
         "command": shlex.join(["python", "train.py", *shown]),
         "start": str(start),
+        "base_model": start.base_model,
         "recipe": {name: getattr(options, name) for name in RECIPE},
         "train_size": options.train_size,
         "hardware": f"{accelerator.num_processes} x {device}, {torch.get_num_threads()} threads, "
         f"{accelerator.mixed_precision} precision",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "seconds": round(seconds),
         "fit_seconds": round(sum(epoch.seconds for epoch in progress.epochs)),
         "best_epoch": progress.best_epoch,
         "epochs": [asdict(epoch) for epoch in progress.epochs],
@@ -263,6 +282,11 @@ WHAT = {
     "--smoke": {"action": "store_true", "help": "a run of seconds on made-up photos"},
 }
 DATA = {
+    "--about-data": {
+        "default": "",
+        "metavar": "TEXT",
+        "help": "a sentence for the model card: where the photos are from, and their licence",
+    },
     "--share": {
         "type": float,
         "default": 0.15,

@@ -1,2 +1,141 @@
-def write_card(folder, path):
-    path.write_text("x")
+"""The model card: a template filled from config and metrics, so that no figure is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from landmark_model import hub
+from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig, read_config
+from landmark_model.files import write_text
+
+TEMPLATE = Path(__file__).with_name("card_template.md")
+TITLES = {"resnet18": "ResNet18 (transfer learning)", "landmark_cnn": "LandmarkCNN (from scratch)"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """One trained network in a folder, and what metrics.json says of it."""
+
+    folder: Path
+    config: ModelConfig
+    metrics: dict
+
+    @property
+    def title(self) -> str:
+        """What people call the network."""
+        return TITLES.get(self.config.architecture, self.config.architecture)
+
+
+def read_reports(folder: Path) -> list[Report]:
+    """The networks in `folder`, the one at the root first.
+
+    Raises LandmarkError where there is none, or one has no metrics.json.
+    """
+    reports = []
+    for path in hub.network_folders(folder):
+        metrics = path / hub.METRICS_NAME
+        if not metrics.is_file():
+            raise LandmarkError(f"{path} has no {hub.METRICS_NAME}. Train the network again.")
+        text = metrics.read_text(encoding="utf-8")
+        reports.append(Report(path, read_config(path), json.loads(text)))
+    if not reports:
+        raise LandmarkError(f"{folder} holds no trained network. Give a folder of train.py.")
+    return reports
+
+
+def write_card(folder: Path, path: Path) -> None:
+    """Writes the card of the networks in `folder` to `path`; pictures are linked from there."""
+    reports = read_reports(folder)
+    write_text(path, render(reports, folder.relative_to(path.parent)))
+
+
+def render(reports: list[Report], base: Path) -> str:
+    """The text of the card; `base` leads from the card to the folder of the first network."""
+    first, *others = reports
+    names = [report.title for report in reports]
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        metadata=hub.card_metadata([(r.title, r.metrics) for r in reports]),
+        class_count=len(first.config.class_names),
+        network_count="One network" if len(names) == 1 else f"{len(names)} networks",
+        network_list=", ".join(names),
+        photo_count=first.metrics["test"]["photo_count"],
+        results="\n".join(map(_result_row, reports)),
+        figures="\n".join(
+            f"![{report.title}: {what}]({_link(base, first, report, file)})"
+            for report in reports
+            for what, file in (
+                ("training curve", "training_curve.png"),
+                ("confusion matrix", "confusion_matrix.png"),
+            )
+        ),
+        data=_data(first),
+        training="\n\n".join(map(_training, reports)),
+        classes="\n".join(_class_rows(first)),
+        subfolders="".join(
+            f"| `{report.folder.name}/` | the same for {report.title} |\n" for report in others
+        ),
+        torchscript="model.torchscript.pt",
+    )
+
+
+def _link(base: Path, first: Report, report: Report, file: str) -> str:
+    return (base / report.folder.relative_to(first.folder) / file).as_posix()
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion `share` seen on `count` trials (Wilson 1927)."""
+    z = 1.96
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(
+        share * (1 - share) / count + z * z / (4 * count**2)
+    )  # fmt: skip
+    return centre - half, centre + half
+
+
+def _result_row(report: Report) -> str:
+    test, validation = report.metrics["test"], report.metrics["validation"]
+    facts = report.metrics["training"]
+    low, high = wilson(test["top1"], test["photo_count"])
+    size_mb = (report.folder / WEIGHTS_NAME).stat().st_size / 1e6
+    return (
+        f"| {report.title} | **{test['top1']:.1%}** | {low:.0%} to {high:.0%} "
+        f"| {test['top5']:.1%} | {validation['top1']:.1%} | {facts['parameters'] / 1e6:.1f} M "
+        f"| {size_mb:.1f} MB | {report.config.image_size} px | {facts['fit_seconds'] / 60:.0f} min |"
+    )
+
+
+def _data(report: Report) -> str:
+    data = report.metrics["training"]["data"]
+    totals = data["photos"]
+    return (
+        f"`{data['name']}`: {totals['train']:,} training, {totals['validation']:,} validation and "
+        f"{totals['test']:,} test photos of {data['classes']} landmarks, "
+        f"{data['fewest']} to {data['most']} for training in a class. Copies or near-copies across "
+        f"splits: {data['leaks']}. Files that could not be used: {data['skipped']}. {data['about']}"
+    )
+
+
+def _training(report: Report) -> str:
+    facts = report.metrics["training"]
+    return (
+        f"**{report.title}.** Start: {facts['start']}. {len(facts['epochs'])} epochs, of which "
+        f"number {facts['best_epoch']} was best on validation and is kept; "
+        f"{facts['fit_seconds'] / 60:.0f} minutes all in all on {facts['hardware']}, "
+        f"torch {facts['versions']['torch']}. Seed {facts['recipe']['seed']}. "
+        "Weights are rounded to float16 before they are measured and stored; the TorchScript "
+        f"file differs by at most {facts['torchscript_difference']:.0e} in probability.\n\n"
+        f"```\n{facts['command']}\n```"
+    )
+
+
+def _class_rows(report: Report) -> list[str]:
+    labels = dict(zip(report.config.class_names, report.config.labels, strict=True))
+    scores = sorted(report.metrics["test"]["classes"], key=lambda s: (-s["f1"], s["class_name"]))
+    return [
+        f"| {labels[s['class_name']]} | {s['precision']:.0%} | {s['recall']:.0%} | {s['support']} |"
+        for s in scores
+    ]

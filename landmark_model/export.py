@@ -1,7 +1,6 @@
 """A trained network as one TorchScript file that needs no timm, no config and no code of ours."""
 
-from __future__ import annotations
-
+# No "from __future__ import annotations" here: TorchScript reads the annotations as they stand.
 import json
 import warnings
 from pathlib import Path

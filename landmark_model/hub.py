@@ -116,3 +116,36 @@ def fetch(repo: str, revision: str | None = None) -> Path:
             f"{where} is no folder here, and the hub could not be reached. "
             "Check the path, or try again online."
         ) from error
+
+
+def card_metadata(networks: list[tuple[str, dict]]) -> str:
+    """The YAML head of a model card, with the test scores of each (title, metrics)."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="imagefolder",
+            dataset_name=f"{metrics['training']['data']['name']} ({title})",
+            dataset_split="test",
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(metrics["test"][key], 4),
+        )
+        for title, metrics in networks
+        for kind, name, key in (
+            ("accuracy", "top-1", "top1"),
+            ("top_5_accuracy", "top-5", "top5"),
+        )
+    ]
+    data = ModelCardData(
+        license="apache-2.0",
+        library_name="timm",
+        pipeline_tag="image-classification",
+        base_model=next((m["training"]["base_model"] for _, m in networks), "") or None,
+        tags=["landmark-recognition", "image-classification", "timm"],
+        metrics=["accuracy"],
+        model_name="landmark-tagger",
+        eval_results=results,
+    )
+    return f"---\n{data.to_yaml()}\n---"

@@ -131,11 +131,15 @@ def build(config: ModelConfig) -> nn.Module:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the first weights came from: names of the tensors that were filled and left fresh."""
+    """Where the first weights came from: names of the tensors that were filled and left fresh.
+
+    `base_model` is the hub repo they are from, "" where there is none or it is not known.
+    """
 
     source: str
     filled: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+    base_model: str = ""
 
     def __str__(self) -> str:
         if not self.filled:
@@ -194,7 +198,8 @@ def start_pretrained(network: nn.Module, architecture: str) -> Start:
     head = _head_names(network)
     weights = {name: t for name, t in source.state_dict().items() if name not in head}
     network.load_state_dict(weights, strict=False)
-    return Start(f"timm/{architecture}", tuple(weights), tuple(sorted(head)))
+    base_model = source.pretrained_cfg.get("hf_hub_id") or ""
+    return Start(base_model or architecture, tuple(weights), tuple(sorted(head)), base_model)
 
 
 def _head_names(network: nn.Module) -> set[str]:

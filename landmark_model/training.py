@@ -164,6 +164,8 @@ def fit(
             )
         accelerator.wait_for_everyone()
     bar.close()
+    # Takes off what Accelerate put around forward: the final figures are of float32 arithmetic.
+    accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
     network.load_state_dict(state.best)
     return progress
 
