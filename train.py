@@ -14,16 +14,18 @@ import shlex
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from landmark_model import LandmarkError, data, hub, networks, pictures, training
+from landmark_model import LandmarkError, data, hub, metrics, networks, pictures, training
+from landmark_model.calibration import fit_temperature
 from landmark_model.card import write_card
 from landmark_model.config import ModelConfig
 from landmark_model.export import TORCHSCRIPT_NAME, export_torchscript
 from landmark_model.files import staged
+from landmark_model.metrics import Metrics
 from landmark_model.places import find_place
 from landmark_model.smoke import make_photos
 from landmark_model.transforms import (
@@ -54,11 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"\n{options.network}: {parameter_count(network) / 1e6:.1f} M parameters; {start}")
     progress = fit(network, start, sets, config, options, accelerator)
     networks.round_to_half(network)  # before measuring: the figures are of what is written
-    scores = {
-        split: training.evaluate(network, accelerator.prepare(batches(sets[split], options)),
-                                 accelerator, config.class_names)
-        for split in ("validation", "test")
-    }  # fmt: skip
+    config, scores = measure(network, sets, config, options, accelerator)
     if accelerator.is_main_process:
         facts = describe_run(options, start, progress, accelerator) | {
             "parameters": parameter_count(network),
@@ -128,6 +126,22 @@ def fit(network, start, sets, config, options, accelerator) -> training.Progress
     )
 
 
+def measure(network, sets, config, options, accelerator) -> tuple[ModelConfig, dict[str, Metrics]]:
+    """`config` with the temperature that fits validation, and the scores with it by split."""
+    outputs = {
+        split: training.compute_logits(
+            network, accelerator.prepare(batches(sets[split], options)), accelerator
+        )
+        for split in ("validation", "test")
+    }
+    config = replace(config, temperature=round(fit_temperature(*outputs["validation"]), 4))
+    scores = {
+        split: metrics.measure(logits / config.temperature, labels, config.class_names)
+        for split, (logits, labels) in outputs.items()
+    }
+    return config, scores
+
+
 def write_report(report: data.DataReport, photos, config, options) -> None:
     """Prints the data report and writes it, with its pictures, to the run folder."""
     print(f"\nData report of {options.data.name}\n{report}")
@@ -190,18 +204,19 @@ def write_outputs(network, config, scores, facts, progress, out: Path) -> None:
         facts["torchscript_difference"] = export_torchscript(
             network, config, folder / TORCHSCRIPT_NAME
         )
-        metrics = {**scores, "training": facts}
-        (folder / hub.METRICS_NAME).write_text(hub.to_json(metrics), encoding="utf-8")
+        figures = {**scores, "training": facts}
+        (folder / hub.METRICS_NAME).write_text(hub.to_json(figures), encoding="utf-8")
         pictures.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
         pictures.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
         write_card(folder, folder / "README.md")
 
 
-def summary(metrics, out: Path) -> str:
+def summary(test: Metrics, out: Path) -> str:
     """The last words of a run."""
     return (
-        f"\nTest: top-1 {metrics.top1:.1%}, top-5 {metrics.top5:.1%} on {metrics.photo_count} "
-        f"photos\nWritten to {out}. Use it: load({str(out)!r}), or LANDMARK_REPO={out} make demo"
+        f"\nTest: top-1 {test.top1:.1%}, top-5 {test.top5:.1%}, calibration error "
+        f"{test.calibration_error:.1%} on {test.photo_count} photos\n"
+        f"Written to {out}. Use it: load({str(out)!r}), or LANDMARK_REPO={out} make demo"
     )
 
 

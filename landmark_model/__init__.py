@@ -6,21 +6,22 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from landmark_model.config import LandmarkError
 
 if TYPE_CHECKING:
     from landmark_model.classifier import LandmarkClassifier, Prediction, load
+    from landmark_model.photos import open_photo
 
-__all__ = ["LandmarkClassifier", "LandmarkError", "Prediction", "load"]
+__all__ = ["LandmarkClassifier", "LandmarkError", "Prediction", "load", "open_photo"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     # torch and timm take seconds to import; someone who only wants LandmarkError should not wait.
     if name in __all__:
-        from landmark_model import classifier
-
-        return getattr(classifier, name)
+        owner = "photos" if name == "open_photo" else "classifier"
+        return getattr(import_module(f"landmark_model.{owner}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

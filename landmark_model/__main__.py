@@ -34,8 +34,8 @@ def predict(options: argparse.Namespace) -> int:
             continue
         print(photo)
         for guess in guesses:
-            where = ", ".join(part for part in (guess.place, guess.country) if part)
-            print(f"  {guess.probability:6.1%}  {guess.label}" + (f"  ({where})" if where else ""))
+            where = f"  ({guess.where})" if guess.where else ""
+            print(f"  {guess.probability:6.1%}  {guess.label}{where}")
     return 1 if broken else 0
 
 

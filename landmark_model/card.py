@@ -103,8 +103,10 @@ def _result_row(report: Report) -> str:
     size_mb = (report.folder / WEIGHTS_NAME).stat().st_size / 1e6
     return (
         f"| {report.title} | **{test['top1']:.1%}** | {low:.0%} to {high:.0%} "
-        f"| {test['top5']:.1%} | {validation['top1']:.1%} | {facts['parameters'] / 1e6:.1f} M "
-        f"| {size_mb:.1f} MB | {report.config.image_size} px | {facts['fit_seconds'] / 60:.0f} min |"
+        f"| {test['top5']:.1%} | {validation['top1']:.1%} "
+        f"| {test['calibration_error']:.1%} | {facts['parameters'] / 1e6:.1f} M "
+        f"| {size_mb:.1f} MB | {report.config.image_size} px "
+        f"| {facts['fit_seconds'] / 60:.0f} min |"
     )
 
 

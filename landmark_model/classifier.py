@@ -13,7 +13,7 @@ from landmark_model.config import LandmarkError, ModelConfig, read_config
 from landmark_model.hub import locate
 from landmark_model.networks import restore
 from landmark_model.photos import Photo, open_photo
-from landmark_model.places import Place, find_place
+from landmark_model.places import Place, find_place, flag
 from landmark_model.transforms import eval_transform
 
 
@@ -35,6 +35,16 @@ class Prediction:
     longitude: float | None = None
     local_name: str | None = None
     tags: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """Place and country as one would write them: "Paris, France"; "" where unknown."""
+        return ", ".join(part for part in (self.place, self.country) if part)
+
+    @property
+    def flag(self) -> str:
+        """The country's flag as emoji; "" where unknown."""
+        return flag(self.country_code)
 
 
 class LandmarkClassifier:
@@ -89,7 +99,7 @@ class LandmarkClassifier:
     def _probabilities(self, photos: Sequence[Photo]) -> Iterator[torch.Tensor]:
         images = torch.stack([self._transform(open_photo(photo)) for photo in photos])
         logits = self._network(images.to(self.device))  # (N, 3, S, S) -> (N, C)
-        return iter(logits.cpu().double().softmax(dim=1))
+        return iter((logits.cpu().double() / self.config.temperature).softmax(dim=1))
 
     def _best(self, probabilities: torch.Tensor, top_k: int) -> list[Prediction]:
         values, indices = probabilities.topk(min(top_k, len(probabilities)))

@@ -25,7 +25,7 @@ class ModelConfig:
     `class_names` are the folder names of the training photos, `labels` what people read, in the
     order of the logits. `image_size` is the side in px of the square a photo is classified at;
     the photo's shorter side is first resized to `image_size / crop_pct` px. `mean` and `std` are
-    of RGB values scaled to 0..1.
+    of RGB values scaled to 0..1. Logits are divided by `temperature` before the softmax.
     """
 
     architecture: str
@@ -35,8 +35,11 @@ class ModelConfig:
     crop_pct: float = 1.0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise LandmarkError(f"The temperature is {self.temperature}; it must be above 0.")
         if len(self.labels) != len(self.class_names):
             raise LandmarkError(
                 f"{len(self.labels)} labels for {len(self.class_names)} classes: "
@@ -67,7 +70,10 @@ class ModelConfig:
                     "std": self.std,
                     "num_classes": len(self.class_names),
                 },
-                "landmark_model": {"class_names": self.class_names},
+                "landmark_model": {
+                    "class_names": self.class_names,
+                    "temperature": self.temperature,
+                },
             },
             indent=2,
             ensure_ascii=False,
@@ -83,14 +89,16 @@ class ModelConfig:
             raw = json.loads(text)
             pretrained = raw["pretrained_cfg"]
             labels = raw["label_names"]
+            ours = raw.get("landmark_model", {})
             return cls(
                 architecture=raw["architecture"],
-                class_names=tuple(raw.get("landmark_model", {}).get("class_names", labels)),
+                class_names=tuple(ours.get("class_names", labels)),
                 labels=tuple(labels),
                 image_size=int(pretrained["input_size"][-1]),
                 crop_pct=float(pretrained["crop_pct"]),
                 mean=_rgb(pretrained["mean"]),
                 std=_rgb(pretrained["std"]),
+                temperature=float(ours.get("temperature", 1.0)),
             )
         except LandmarkError:
             raise

@@ -32,6 +32,7 @@ class Portable(nn.Module):
         self.labels = list(config.labels)
         self.class_names = list(config.class_names)
         self.image_size = config.image_size
+        self.temperature = config.temperature
         self.resize_px = int(config.image_size / config.crop_pct)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
@@ -47,7 +48,8 @@ class Portable(nn.Module):
         top = int(round((size[0] - self.image_size) / 2))  # noqa: RUF046 (a float in TorchScript)
         left = int(round((size[1] - self.image_size) / 2))  # noqa: RUF046
         images = images[:, :, top : top + self.image_size, left : left + self.image_size]
-        return self.network((images / 255 - self.mean) / self.std).softmax(dim=1)
+        logits = self.network((images / 255 - self.mean) / self.std)  # (N, 3, S, S) -> (N, C)
+        return (logits / self.temperature).softmax(dim=1)
 
 
 def export_torchscript(network: nn.Module, config: ModelConfig, path: Path) -> float:

@@ -9,6 +9,8 @@ import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
+from landmark_model.calibration import expected_calibration_error
+
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -23,12 +25,16 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Scores on `photo_count` photos. `confusion[i][j]` counts photos of class i taken for j."""
+    """Scores on `photo_count` photos. `confusion[i][j]` counts photos of class i taken for j.
+
+    `loss` is the mean cross-entropy; `calibration_error` the expected one, 0..1.
+    """
 
     photo_count: int
     top1: float
     top5: float
     loss: float
+    calibration_error: float
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -48,6 +54,7 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> Met
         top1=hits[:, 0].float().mean().item(),
         top5=hits[:, :5].any(1).float().mean().item(),
         loss=torch.nn.functional.cross_entropy(logits, labels).item(),
+        calibration_error=expected_calibration_error(logits, labels),
         classes=tuple(
             ClassScore(n, float(p), float(r), float(f), int(s)) for n, p, r, f, s in rows
         ),

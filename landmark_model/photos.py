@@ -45,9 +45,7 @@ def open_photo(photo: Photo) -> Image.Image:
     try:
         return _to_rgb(ImageOps.exif_transpose(image))
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise LandmarkError(
-            f"{name} is damaged or cut off ({_reason(error)}). Copy or export it again."
-        ) from error
+        raise _damaged(name) from error
 
 
 def _name(photo: Photo) -> str:
@@ -101,9 +99,7 @@ def _decode(content: bytes, name: str) -> Image.Image:
     except UnidentifiedImageError as error:
         raise LandmarkError(f"{name} is {_guess(content)}") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise LandmarkError(
-            f"{name} is damaged ({_reason(error)}). Copy or export it again."
-        ) from error
+        raise _damaged(name) from error
 
 
 @cache
@@ -143,6 +139,10 @@ def _check_size(image: Image.Image, name: str) -> None:
         )
 
 
+def _damaged(name: str) -> LandmarkError:
+    return LandmarkError(f"{name} is damaged or cut off. Copy, download or export it again.")
+
+
 def _too_large(name: str) -> LandmarkError:
     return LandmarkError(
         f"{name} has more than {MAX_MEGAPIXELS} megapixels. Export a smaller copy, "
@@ -160,9 +160,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")  # a copy where it is RGB already
-
-
-def _reason(error: Exception) -> str:
-    """The decoder's own words, unless they hold a path or an object's address."""
-    text = str(error)
-    return type(error).__name__ if "/" in text or "0x" in text or not text else text

@@ -263,19 +263,19 @@ def _validate(average: AveragedModel, validation: Iterable, accelerator: Acceler
     for buffer in average.module.buffers():
         broadcast(buffer)
     with accelerator.autocast():
-        return evaluate(average.module, validation, accelerator, ())
+        logits, labels = compute_logits(average.module, validation, accelerator)
+    return measure(logits, labels, tuple(map(str, range(logits.shape[1]))))
 
 
 @torch.inference_mode()
-def evaluate(
-    network: nn.Module, batches: Iterable, accelerator: Accelerator, class_names: tuple[str, ...]
-) -> Metrics:
-    """The scores of `network` on every photo in `batches`, each counted once."""
+def compute_logits(
+    network: nn.Module, batches: Iterable, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, C) and labels (N,) of every photo in `batches`, each once, on the CPU."""
     network.eval()
     outputs = []
     for images, labels in batches:
         images = images.to(accelerator.device, memory_format=torch.channels_last)
         outputs.append(accelerator.gather_for_metrics((network(images).float(), labels)))
-    logits = torch.cat([logits.cpu() for logits, _ in outputs])
-    labels = torch.cat([labels.cpu() for _, labels in outputs])
-    return measure(logits, labels, class_names or tuple(map(str, range(logits.shape[1]))))
+    logits, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
+    return logits, labels

@@ -1,0 +1,115 @@
+"""What several test files share: made-up photos, one trained run per network, an engine."""
+
+import os
+import tempfile
+
+# First of all, for what is set here counts only before the libraries are imported. Nothing is
+# fetched; the photos that `datasets` keeps stay out of the user's home; one thread per process,
+# since two programs with two threads each on two busy cores wait for each other.
+CACHE = tempfile.TemporaryDirectory(prefix="landmark-tests-")
+for name in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+    os.environ.pop(name, None)
+os.environ |= {"HF_HOME": CACHE.name, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+import train
+from landmark_model.smoke import make_photo, make_photos
+from landmark_model.training import make_accelerator
+
+ROOT = Path(__file__).parents[1]
+Programs = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run: which network, on which photos, and where its files are."""
+
+    network: str
+    data: Path
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder of 24 training, 9 validation and 9 test photos of three classes."""
+    return make_photos(tmp_path_factory.mktemp("photos") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def trained(photos) -> Iterator[Callable[[str], Run]]:
+    """Gives the smoke run of a network, trained when first asked for."""
+    done: dict[str, Run] = {}
+    with tempfile.TemporaryDirectory(prefix="landmark-runs-") as folder:
+
+        def run(network: str) -> Run:
+            if network not in done:
+                out = Path(folder) / network
+                train.main(["--smoke", "--network", network, "--data", str(photos),
+                            "--out", str(out)])  # fmt: skip
+                done[network] = Run(network, photos, out)
+            return done[network]
+
+        yield run
+
+
+@pytest.fixture(scope="session", params=["resnet18", "landmark_cnn"])
+def smoke_run(request, trained) -> Run:
+    """A smoke run of each network in turn."""
+    return trained(request.param)
+
+
+@pytest.fixture(scope="session")
+def small_run(trained) -> Run:
+    """The smoke run of the smaller network, where one is enough."""
+    return trained("landmark_cnn")
+
+
+@pytest.fixture
+def engine() -> Iterator[Callable[[str], Accelerator]]:
+    """Makes accelerators of any precision; Accelerate by itself keeps that of the first."""
+
+    def make(precision: str = "no", seed: int = 0) -> Accelerator:
+        AcceleratorState._reset_state(True)
+        return make_accelerator(precision, seed)
+
+    yield make
+    AcceleratorState._reset_state(True)
+
+
+@pytest.fixture(scope="session")
+def python() -> Programs:
+    """Runs python with arguments from the root of the project, in a process of its own."""
+
+    def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=300, **settings
+        )
+
+    return run
+
+
+@pytest.fixture
+def lay_out(tmp_path) -> Callable[..., Path]:
+    """Makes a folder of photos, all different, from the number wanted in each subfolder."""
+
+    def make(counts: dict[str, int], first_seed: int = 0) -> Path:
+        root = tmp_path / "photos"
+        seed = first_seed
+        for subfolder, count in counts.items():
+            (root / subfolder).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                seed += 1
+                make_photo(seed, seed).save(root / subfolder / f"{number}.png")
+        return root
+
+    return make

@@ -1,0 +1,546 @@
+"""From folders to splits: nothing is dropped in silence, nothing is on both sides."""
+
+import math
+import random
+import shutil
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from landmark_model.config import LandmarkError, ModelConfig
+from landmark_model.data import (
+    SPLITS,
+    PhotoSet,
+    Splits,
+    difference_hash,
+    find_leaks,
+    load_splits,
+    make_batches,
+    make_report,
+    near_pairs,
+)
+from landmark_model.smoke import make_photo
+from landmark_model.transforms import eval_crop, eval_transform, to_tensor
+
+TWO = {"bridge": 5, "tower": 5}
+SPLIT = {f"{split}/{name}": 2 for split in SPLITS for name in TWO}
+CONFIG = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"), image_size=32)
+
+
+def paths(splits: Splits) -> dict[str, set[str]]:
+    """The photos of each split."""
+    return {name: set(table["path"]) for name, table in splits.items()}
+
+
+def contents(splits: Splits) -> dict[str, set[str]]:
+    """The hashes of the files of each split."""
+    return {name: set(table["sha256"]) for name, table in splits.items()}
+
+
+def sizes(splits: Splits) -> dict[str, int]:
+    """The number of photos in each split."""
+    return {name: len(table) for name, table in splits.items()}
+
+
+def resave(photo: Path, copy: Path, scale: float = 0.8) -> None:
+    """Writes a smaller, recompressed copy of a photo, as the web does."""
+    with Image.open(photo) as image:
+        size = tuple(round(scale * side) for side in image.size)
+        image.resize(size).save(copy, quality=85)
+
+
+# --- layouts ---
+
+
+def test_split_folders_are_taken_as_they_are(lay_out):
+    root = lay_out({"train/a": 3, "train/b": 4, "validation/a": 2, "validation/b": 1,
+                    "test/a": 1, "test/b": 2})  # fmt: skip
+    splits, skipped = load_splits(root, seed=0)
+    assert splits.class_names == ("a", "b")
+    assert skipped == []
+    for split, table in splits.items():
+        inside = {str(path) for path in (root / split).rglob("*.png")}
+        assert paths(splits)[split] == inside
+        for path, label in zip(table["path"], table["label"], strict=True):
+            assert splits.class_names[label] == Path(path).parent.name
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("Train", "val", "TEST"), ("training", "valid", "testing"), ("train", "dev", "test")],
+)
+def test_split_folders_go_by_other_names(lay_out, train, validation, test):
+    root = lay_out({f"{folder}/{name}": 2 for folder in (train, validation, test) for name in TWO})
+    splits, _ = load_splits(root, seed=0)
+    assert sizes(splits) == {"train": 4, "validation": 4, "test": 4}
+
+
+def test_missing_validation_is_cut_off_training(lay_out):
+    root = lay_out({"train/a": 10, "train/b": 20, "test/a": 2, "test/b": 2})
+    splits, _ = load_splits(root, seed=0, share=0.2)
+    assert sizes(splits) == {"train": 24, "validation": 6, "test": 4}
+    assert Counter(splits.validation["class_name"]) == {"a": 2, "b": 4}
+    assert paths(splits)["test"] == {str(path) for path in (root / "test").rglob("*.png")}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_unsplit_folder_is_split_by_class_without_loss(lay_out, seed):
+    root = lay_out({"a": 10, "b": 20})
+    splits, _ = load_splits(root, seed, share=0.2)
+    assert Counter(splits.validation["class_name"]) == {"a": 2, "b": 4}
+    assert Counter(splits.test["class_name"]) == {"a": 2, "b": 3}
+    parts = paths(splits).values()
+    assert sum(map(len, parts)) == 30
+    assert set().union(*parts) == {str(path) for path in root.rglob("*.png")}
+
+
+def test_seed_settles_the_split(lay_out):
+    root = lay_out({"a": 12, "b": 12})
+    first, again, other = (paths(load_splits(root, seed)[0]) for seed in (3, 3, 4))
+    assert first == again
+    assert first["test"] != other["test"]
+    assert first["validation"] != other["validation"]
+
+
+def test_split_does_not_depend_on_names_or_order_of_files(lay_out, tmp_path):
+    root = lay_out({"a": 12, "b": 12})
+    renamed = tmp_path / "renamed"
+    numbers = random.Random(0).sample(range(1000), 24)
+    for path, number in zip(sorted(root.rglob("*.png")), numbers, strict=True):
+        target = renamed / path.parent.name / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    first, second = load_splits(root, seed=0)[0], load_splits(renamed, seed=0)[0]
+    assert contents(first) == contents(second)
+
+
+def test_copies_and_near_copies_stay_on_one_side(lay_out):
+    root = lay_out({"a": 6, "b": 6})
+    for path in list(root.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy of {path.name}"))
+        resave(path, path.with_name(f"small {path.stem}.jpg"))
+    for seed in range(4):
+        splits, _ = load_splits(root, seed, share=0.3)
+        assert sum(sizes(splits).values()) == 36
+        assert sizes(splits)["train"] < 36
+        assert find_leaks(splits, root) == []
+        assert len(set(splits.test["class_name"])) == 2
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"test_tower": 4, "train_museum": 4, "validation hall": 4},
+        {"train/test_tower": 4, "train/train_museum": 4},
+        {"train/val": 4, "train/test": 4, "train/train": 4},
+        {"val": 4, "tower": 4},
+        {"test": 4, "tower": 4},
+    ],
+    ids=lambda counts: " ".join(counts),
+)
+def test_class_named_like_a_split_is_a_class(lay_out, counts):
+    splits, skipped = load_splits(lay_out(counts), seed=0)
+    assert set(splits.class_names) == {name.removeprefix("train/") for name in counts}
+    assert sum(sizes(splits).values()) + len(skipped) == 4 * len(counts)
+    assert skipped == []
+
+
+NAMES = ["St. Peter's [Rome]", "Hạ Long 東京", "a*b?", "50% off #1", "{x}", "$HOME", "c::d", " x"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_class_name_works(lay_out, name):
+    splits, skipped = load_splits(lay_out({name: 4, "tower": 4}), seed=0)
+    assert set(splits.class_names) == {name, "tower"}
+    assert sum(sizes(splits).values()) == 8
+    assert skipped == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_folder_name_works(lay_out, tmp_path, name):
+    root = lay_out(TWO).rename(tmp_path / name)
+    splits, _ = load_splits(root, seed=0)
+    assert sum(sizes(splits).values()) == 10
+    assert make_report(splits, [], root).leaks == []
+
+
+@pytest.mark.parametrize("name", ["IMG 1 (2).png", "x[1].png", "déjà.PNG", "$HOME.png", "a::b.png"])
+def test_any_file_name_works(lay_out, name):
+    root = lay_out(TWO)
+    (root / "tower" / "0.png").rename(root / "tower" / name)
+    splits, skipped = load_splits(root, seed=0)
+    assert str(root / "tower" / name) in set().union(*paths(splits).values())
+    assert sum(sizes(splits).values()) == 10
+    assert skipped == []
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "labels.txt", ".DS_Store"])
+def test_other_files_do_no_harm(lay_out, name):
+    root = lay_out(TWO)
+    (root / "tower" / name).write_text("file_name,label\n0.png,7\n")
+    splits, _ = load_splits(root, seed=0)
+    assert splits.class_names == ("bridge", "tower")
+    assert sum(sizes(splits).values()) == 10
+
+
+@pytest.mark.parametrize("place", ["photos.zip", "tower/photos.zip"])
+def test_archive_left_in_the_folder_does_no_harm(lay_out, place):
+    root = lay_out(TWO)
+    with zipfile.ZipFile(root / place, "w") as archive:
+        archive.write(root / "tower" / "0.png", "tower/0.png")
+    splits, _ = load_splits(root, seed=0)
+    assert sum(sizes(splits).values()) == 10
+
+
+def test_photo_that_is_a_link_counts_once(lay_out, tmp_path):
+    root = lay_out(TWO)
+    make_photo(1, 99).save(tmp_path / "elsewhere.png")
+    (root / "tower" / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    splits, skipped = load_splits(root, seed=0)
+    assert sum(sizes(splits).values()) == 11
+    assert skipped == []
+
+
+def test_class_folder_that_is_a_link_is_not_dropped_in_silence(lay_out, tmp_path):
+    root = lay_out({**TWO, "ring": 4})
+    (root / "ring").rename(tmp_path / "elsewhere")
+    (root / "ring").symlink_to(tmp_path / "elsewhere")
+    splits, skipped = load_splits(root, seed=0)
+    assert "ring" in splits.class_names or "ring" in str(skipped)
+
+
+def test_data_folder_may_be_a_link(lay_out, tmp_path):
+    (tmp_path / "link").symlink_to(lay_out(SPLIT))
+    splits, skipped = load_splits(tmp_path / "link", seed=0)
+    assert make_report(splits, skipped, tmp_path / "link").totals() == dict.fromkeys(SPLITS, 4)
+
+
+# --- what cannot be used ---
+
+
+def test_unreadable_photos_are_named_with_the_reason(lay_out):
+    root = lay_out(TWO)
+    (root / "tower" / "letter.jpg").write_text("Dear all")
+    (root / "tower" / "empty.png").write_bytes(b"")
+    whole = (root / "tower" / "0.png").read_bytes()
+    (root / "bridge" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (1, 1)).save(root / "bridge" / "dot.png")
+    Image.new("RGB", (1, 900)).save(root / "bridge" / "line.png")
+    shutil.copy(root / "tower" / "1.png", root / "stray.png")
+    splits, skipped = load_splits(root, seed=0)
+    reasons = {item.path: item.reason for item in skipped}
+    assert len(reasons) == len(skipped) == 6
+    for path, word in {
+        "tower/letter.jpg": "not a photo",
+        "tower/empty.png": "empty",
+        "bridge/cut.png": "cut off",
+        "bridge/dot.png": "1 x 1 px",
+        "bridge/line.png": "1 x 900 px",
+        "stray.png": "outside the class folders",
+    }.items():
+        assert word in reasons[path]
+    assert sum(sizes(splits).values()) == 10
+    text = str(make_report(splits, skipped, root))
+    assert "skipped files: 6" in text
+    for path, reason in reasons.items():
+        assert f"{path}: {reason}" in text
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_skipped_photos_of_every_split_are_named(lay_out, split):
+    root = lay_out(SPLIT)
+    (root / split / "tower" / "broken.jpg").write_text("nothing")
+    _, skipped = load_splits(root, seed=0)
+    assert [item.path for item in skipped] == [f"{split}/tower/broken.jpg"]
+
+
+@pytest.mark.parametrize("ending", [".heic", ".HEIC", ".heif", ".avif"])
+def test_photo_of_a_format_of_phones_is_used_or_named(lay_out, ending):
+    root = lay_out(TWO)
+    (root / "tower" / f"phone{ending}").write_bytes((root / "tower" / "0.png").read_bytes())
+    splits, skipped = load_splits(root, seed=0)
+    used = set().union(*paths(splits).values())
+    named = [item.path for item in skipped]
+    assert (str(root / "tower" / f"phone{ending}") in used) != (f"tower/phone{ending}" in named)
+
+
+@pytest.mark.parametrize("place", ["stray.png", "train/stray.png", "extra/tower/0.png"])
+def test_photo_outside_split_and_class_folders_is_named(lay_out, place):
+    root = lay_out(SPLIT)
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    make_photo(0, 99).save(root / place)
+    splits, skipped = load_splits(root, seed=0)
+    assert sum(sizes(splits).values()) == 12
+    assert place.split("/")[0] in {item.path.split("/")[0] for item in skipped}
+
+
+def test_two_folders_for_one_split_are_not_dropped_in_silence(lay_out):
+    root = lay_out(SPLIT | {"val/tower": 3, "val/bridge": 3})
+    try:
+        splits, _ = load_splits(root, seed=0)
+    except LandmarkError as error:
+        assert "val" in str(error)
+    else:
+        assert len(splits.validation) == 10
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({}, "is not a folder"),
+        ({".": 0}, "no photos"),
+        ({"tower": 0, "bridge": 0}, "no photos"),
+        ({"tower": 4}, "one class"),
+        ({"train/tower": 4, "test/tower": 4}, "one class"),
+        ({"test/tower": 4, "test/bridge": 4}, "train"),
+        ({"train": 4}, "outside the class folders"),
+        ({"train/tower": 4, "train/bridge": 4, "validation": 0}, "validation"),
+        ({"train/tower": 3, "train/bridge": 3, "test/tower": 3}, "bridge"),
+        ({"train/tower": 3, "train/bridge": 3, "validation/tower": 3}, "--allow-missing"),
+        ({"train/tower": 4, "train/bridge": 4, "test/tower": 1, "test/bridge": 1, "test/ring": 1},
+         "train split has no usable photo of ring"),
+        ({"tower": 9, "bridge": 9, "ring": 1}, "ring"),
+        ({"tower": 9, "bridge": 9, "ring": 2}, "3 or more"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_folder_that_cannot_be_learned_from_is_refused_in_words(lay_out, counts, words):
+    root = lay_out(counts)
+    with pytest.raises(LandmarkError, match=words):
+        load_splits(root, seed=0)
+
+
+def test_folder_of_nothing_but_broken_photos_is_refused(lay_out):
+    root = lay_out({"tower": 0, "bridge": 0})
+    for name in ("tower/1.jpg", "bridge/2.jpg"):
+        (root / name).write_text("nothing")
+    with pytest.raises(LandmarkError, match="None of the 2 photos"):
+        load_splits(root, seed=0)
+
+
+def test_class_missing_from_test_may_pass_but_not_from_training(lay_out):
+    root = lay_out({"train/a": 3, "train/b": 3, "test/a": 2})
+    splits, _ = load_splits(root, seed=0, allow_missing=True)
+    assert splits.class_names == ("a", "b")
+    assert set(splits.test["label"]) == {0}
+    make_photo(0, 99).save((root / "test" / "b").mkdir() or root / "test" / "b" / "0.png")
+    shutil.rmtree(root / "train" / "b")
+    make_photo(0, 98).save((root / "train" / "c").mkdir() or root / "train" / "c" / "0.png")
+    with pytest.raises(LandmarkError, match="train split has no usable photo of b"):
+        load_splits(root, seed=0, allow_missing=True)
+
+
+def test_photo_shared_by_two_classes_leaves_both_in_training(lay_out):
+    for seed in range(6):
+        root = lay_out({"a": 3, "b": 3}, first_seed=6 * seed)
+        shutil.copy(root / "a" / "0.png", root / "b" / "the same.png")
+        splits, _ = load_splits(root, seed)
+        assert set(splits.train["class_name"]) == {"a", "b"}
+
+
+# --- copies ---
+
+
+def brute_force_pairs(hashes: list[bytes]) -> list[tuple[int, int]]:
+    """Every pair with at most 12 different bits, the slow way."""
+    numbers = [int.from_bytes(bits, "big") for bits in hashes]
+    count = range(len(numbers))
+    return [(i, j) for i in count for j in count if i < j
+            and bin(numbers[i] ^ numbers[j]).count("1") <= 12]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_near_pairs_are_those_of_a_slow_search(seed):
+    generator = random.Random(seed)
+    seeds = [generator.getrandbits(256) for _ in range(6)]
+    numbers = [number for number in seeds for _ in range(4)]
+    for place, flips in enumerate([0, 3, 6, 7, 12, 13] * 4):
+        for bit in generator.sample(range(256), flips):
+            numbers[place] ^= 1 << bit
+    hashes = [number.to_bytes(32, "big") for number in numbers]
+    expected = brute_force_pairs(hashes)
+    assert near_pairs(hashes) == expected
+    assert 0 < len(expected) < 24 * 23 // 2
+
+
+def test_no_hashes_have_no_pairs():
+    assert near_pairs([]) == near_pairs([bytes(32)]) == []
+
+
+@pytest.mark.parametrize("change", ["resized", "recompressed", "lighter", "grey"])
+def test_hash_survives_small_changes_and_tells_photos_apart(change, tmp_path):
+    hashes = []
+    for seed in range(9):
+        photo = make_photo(seed, seed, (320, 240))
+        if change == "resized":
+            changed = photo.resize((200, 150))
+        elif change == "recompressed":
+            photo.save(tmp_path / "photo.jpg", quality=60)
+            changed = Image.open(tmp_path / "photo.jpg")
+        elif change == "lighter":
+            changed = photo.point(lambda value: round(0.9 * value + 20))
+        else:
+            changed = photo.convert("L")
+        hashes += [difference_hash(photo), difference_hash(changed)]
+    assert {(i, i + 1) for i in range(0, 18, 2)} <= set(near_pairs(hashes))
+    assert len(set(hashes[::2])) == 9
+
+
+def test_leaks_between_splits_are_told_and_graded(lay_out):
+    root = lay_out({f"{split}/{name}": 3 for split in SPLITS for name in TWO})
+    for path in root.rglob("*.png"):  # natural photos have more detail than a sky
+        noise = np.random.default_rng(abs(hash(path.parts[-3:]))).integers(0, 256, (30, 40, 3))
+        Image.fromarray(noise.astype(np.uint8)).resize((160, 120)).save(path)
+    assert find_leaks(load_splits(root, seed=0)[0], root) == []
+    shutil.copy(root / "train" / "tower" / "0.png", root / "test" / "tower" / "same.png")
+    resave(root / "train" / "bridge" / "1.png", root / "validation" / "bridge" / "near.jpg")
+    resave(root / "train" / "tower" / "2.png", root / "train" / "tower" / "within.jpg")
+    splits, skipped = load_splits(root, seed=0)
+    report = make_report(splits, skipped, root)
+    same, near = report.leaks
+    assert same.identical and not near.identical
+    assert {same.first, same.second} == {"train/tower/0.png", "test/tower/same.png"}
+    assert {near.first, near.second} == {"train/bridge/1.png", "validation/bridge/near.jpg"}
+    text = str(report)
+    assert "1 identical, 1 near-identical" in text
+    for name in (same.first, same.second, near.first, near.second):
+        assert name in text
+
+
+# --- the report ---
+
+
+def test_report_counts_and_measures(lay_out):
+    root = lay_out({"train/a": 3, "train/b": 2, "validation/a": 1, "validation/b": 2,
+                    "test/a": 2, "test/b": 1})  # fmt: skip
+    make_photo(0, 50, (200, 300)).save(root / "train" / "a" / "tall.png")
+    make_photo(0, 51, (50, 40)).save(root / "test" / "a" / "small.png")
+    splits, skipped = load_splits(root, seed=0)
+    report = make_report(splits, skipped, root)
+    assert report.counts == {
+        "a": {"train": 4, "validation": 1, "test": 3},
+        "b": {"train": 2, "validation": 2, "test": 1},
+    }
+    assert report.totals() == {"train": 6, "validation": 3, "test": 4}
+    assert report.shorter_side_px == {"min": 40, "median": 90, "max": 200}
+    photos = [np.asarray(Image.open(p), float) / 255 for p in (root / "train").rglob("*.png")]
+    mean = np.mean([photo.mean((0, 1)) for photo in photos], axis=0)
+    square = np.mean([(photo**2).mean((0, 1)) for photo in photos], axis=0)
+    assert report.mean == pytest.approx(mean, abs=2e-3)
+    assert report.std == pytest.approx(np.sqrt(square - mean**2), abs=5e-3)
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (77, 3, 253)], ids=str)
+def test_photos_of_one_colour_have_no_spread(lay_out, colour):
+    root = lay_out(SPLIT)
+    for path in root.rglob("*.png"):
+        Image.new("RGB", (50, 40), colour).save(path)
+    report = make_report(*load_splits(root, seed=0), root)
+    assert report.mean == pytest.approx([value / 255 for value in colour], abs=1e-4)
+    assert not any(map(math.isnan, report.std))
+    assert report.std == pytest.approx([0, 0, 0], abs=1e-4)
+
+
+# --- photos to batches ---
+
+
+@pytest.fixture
+def table(lay_out):
+    """Six photos of two classes, three of each."""
+    return load_splits(lay_out({f"train/{n}": 3 for n in "ab"} | {f"test/{n}": 1 for n in "ab"}),
+                       seed=0, share=0)[0].train  # fmt: skip
+
+
+def crop(photo: Image.Image) -> Image.Image:
+    """The square that the network sees."""
+    return eval_crop(photo, CONFIG)
+
+
+def test_photo_set_gives_the_pixels_of_preparing_by_hand(lay_out):
+    table = load_splits(lay_out(SPLIT), seed=0)[0].test
+    photos = PhotoSet(table, crop, to_tensor(CONFIG), "square 32")
+    by_hand = eval_transform(CONFIG)
+    assert len(photos) == len(table) == 4
+    for index, path in enumerate(table["path"]):
+        image, label = photos[index]
+        assert image.shape == (3, 32, 32)
+        assert image.dtype == torch.float32
+        assert torch.equal(image, by_hand(Image.open(path).convert("RGB")))
+        assert label == table["label"][index]
+
+
+@pytest.mark.parametrize(
+    ("second_key", "prepared"), [("key", 4), ("other key", 8)], ids=["same", "other"]
+)
+def test_prepared_photos_are_kept_under_their_key(lay_out, second_key, prepared):
+    root = lay_out(SPLIT)
+    calls = []
+
+    def counted(photo: Image.Image) -> Image.Image:
+        calls.append(photo.size)
+        return crop(photo)
+
+    for key in ("key", second_key):
+        table = load_splits(root, seed=0)[0].test
+        photos = PhotoSet(table, counted, to_tensor(CONFIG), key)
+        assert len(photos) == 4
+    assert len(calls) == prepared
+
+
+def test_photo_that_changed_on_disk_is_prepared_anew(lay_out):
+    root = lay_out(SPLIT)
+    changed = root / "test" / "tower" / "0.png"
+    found = []
+    for seed in (7, 8):
+        make_photo(seed, seed).save(changed)
+        table = load_splits(root, seed=0)[0].test
+        photos = PhotoSet(table, crop, to_tensor(CONFIG), "square 32")
+        image = photos[table["path"].index(str(changed))][0]
+        assert torch.equal(image, eval_transform(CONFIG)(Image.open(changed)))
+        found.append(image)
+    assert not torch.equal(*found)
+
+
+def test_photos_are_varied_on_every_access(lay_out):
+    table = load_splits(lay_out(SPLIT), seed=0)[0].train
+    finish = to_tensor(CONFIG)
+    photos = PhotoSet(table, crop, lambda photo: finish(photo) + torch.rand(1), "square 32")
+    assert not torch.equal(photos[0][0], photos[0][0])
+
+
+@pytest.fixture
+def seven(lay_out):
+    """A set of seven photos."""
+    root = lay_out(SPLIT | {"train/tower": 5})
+    return PhotoSet(load_splits(root, seed=0)[0].train, crop, to_tensor(CONFIG), "square 32")
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "shuffle", "expected"),
+    [
+        (3, False, [3, 3, 1]),
+        (3, True, [3, 3]),
+        (7, True, [7]),
+        (7, False, [7]),
+        (50, True, [7]),
+        (50, False, [7]),
+    ],
+)
+def test_only_shuffled_batches_leave_the_short_one_out(seven, batch_size, shuffle, expected):
+    batches = list(make_batches(seven, batch_size, shuffle, worker_count=0))
+    assert [len(labels) for _, labels in batches] == expected
+    assert all(images.shape[1:] == (3, 32, 32) for images, _ in batches)
+    if not shuffle:
+        assert torch.cat([labels for _, labels in batches]).tolist() == seven.labels
+
+
+def test_photos_left_out_of_one_epoch_take_part_in_another(seven):
+    batches = make_batches(seven, 3, shuffle=True, worker_count=0)
+    torch.manual_seed(0)
+    seen = Counter(float(image.sum()) for _ in range(12) for images, _ in batches for image in images)
+    assert len(seen) == 7

@@ -1,0 +1,123 @@
+"""Files are whole or as they were, whatever happens to the program that writes them."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from landmark_model.files import staged, write_text
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with one old file, as an earlier run left it."""
+    (tmp_path / "model").write_text("old")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below `folder` and what is in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def test_files_arrive_together_at_the_end(folder):
+    with staged(folder) as scratch:
+        (scratch / "model").write_text("new")
+        (scratch / "config").write_text("more")
+        assert (folder / "model").read_text() == "old"
+        assert not (folder / "config").exists()
+    assert contents(folder) == {"model": "new", "config": "more"}
+
+
+def test_scratch_lies_on_the_same_disk(folder):
+    with staged(folder) as scratch:
+        assert scratch.stat().st_dev == folder.stat().st_dev
+        assert folder in scratch.parents
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
+def test_nothing_arrives_when_the_body_fails(folder, kind):
+    with pytest.raises(kind), staged(folder) as scratch:
+        (scratch / "model").write_text("half")
+        (scratch / "other").write_text("new")
+        raise kind
+    assert [path.name for path in folder.iterdir()] == ["model"]
+    assert contents(folder) == {"model": "old"}
+
+
+def test_nothing_arrives_when_one_file_cannot(folder):
+    (folder / "taken").mkdir()
+    with pytest.raises(OSError), staged(folder) as scratch:
+        (scratch / "model").write_text("new")
+        (scratch / "taken").write_text("a folder is in the way")
+    assert contents(folder) == {"model": "old"}
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "taken"]
+
+
+def test_nested_folders_move_and_join_those_there(folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "kept").write_text("kept")
+    with staged(folder) as scratch:
+        (scratch / "sub" / "deep").mkdir(parents=True)
+        (scratch / "sub" / "deep" / "file").write_text("deep")
+        (scratch / "empty").mkdir()
+    assert contents(folder) == {"model": "old", "sub/kept": "kept", "sub/deep/file": "deep"}
+    assert (folder / "empty").is_dir()
+
+
+def test_no_scratch_is_left(folder):
+    with staged(folder) as scratch:
+        (scratch / "a").mkdir()
+        (scratch / "a" / "b").write_text("b")
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "model"]
+
+
+def test_folder_is_made_where_needed(tmp_path):
+    with staged(tmp_path / "new" / "folder") as scratch:
+        (scratch / "file").write_text("text")
+    assert contents(tmp_path) == {"new/folder/file": "text"}
+
+
+def test_reader_of_the_old_file_reads_it_to_the_end(folder):
+    with (folder / "model").open() as reader:
+        write_text(folder / "model", "new")
+        assert reader.read() == "old"
+    assert (folder / "model").read_text() == "new"
+
+
+def test_files_are_as_readable_as_any(folder):
+    with staged(folder) as scratch:
+        (scratch / "new").write_text("new")
+    assert (folder / "new").stat().st_mode == (folder / "model").stat().st_mode
+
+
+def test_two_writers_do_not_meet(folder):
+    with staged(folder) as one, staged(folder) as two:
+        (one / "model").write_text("one")
+        (two / "other").write_text("two")
+    assert contents(folder) == {"model": "one", "other": "two"}
+
+
+def test_text_is_written_whole_and_as_utf8(tmp_path):
+    write_text(tmp_path / "sub" / "readme", "Hạ Long\n")
+    assert (tmp_path / "sub" / "readme").read_bytes() == "Hạ Long\n".encode()
+
+
+def test_killed_program_leaves_the_old_file_whole(folder):
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "from landmark_model.files import staged\n"
+        "with staged(pathlib.Path(sys.argv[1])) as scratch:\n"
+        "    (scratch / 'model').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, folder], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert (folder / "model").read_text() == "old"
+    write_text(folder / "model", "new")
+    assert (folder / "model").read_text() == "new"

@@ -1,0 +1,72 @@
+"""`import landmark_model` is quick, and offers exactly what `__all__` says."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import landmark_model
+
+ROOT = Path(__file__).parents[1]
+SLOW = ("torch", "torchvision", "timm", "datasets", "gradio", "numpy", "PIL", "matplotlib")
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter: in this one, other tests have imported everything already."""
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_importing_the_package_imports_nothing_slow():
+    found = run_python(
+        f"import landmark_model, sys; print([name for name in {SLOW} if name in sys.modules])"
+    )
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_the_error_can_be_had_without_torch():
+    found = run_python(
+        "import sys; from landmark_model import LandmarkError; print('torch' in sys.modules)"
+    )
+    assert found.stdout.strip() == "False", found.stderr
+
+
+def test_exported_names_are_sorted_and_complete():
+    source = ast.parse((ROOT / "landmark_model" / "__init__.py").read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(source) if isinstance(node, ast.ImportFrom)]
+    # Those inside `__getattr__` import modules; names for people come from a module of ours.
+    names = {
+        alias.asname or alias.name
+        for node in imports
+        if (node.module or "").startswith("landmark_model.")
+        for alias in node.names
+    }
+    assert landmark_model.__all__ == sorted(names)
+
+
+@pytest.mark.parametrize("name", landmark_model.__all__)
+def test_every_exported_name_is_there_and_documented(name):
+    assert getattr(landmark_model, name).__doc__
+
+
+def test_star_import_gives_the_exported_names():
+    space: dict[str, object] = {}
+    exec("from landmark_model import *", space)
+    assert set(landmark_model.__all__) <= set(space)
+
+
+@pytest.mark.parametrize("name", ["no_such_name", "_load", "torch", "Load"])
+def test_unknown_attribute_is_an_attribute_error(name):
+    with pytest.raises(AttributeError, match=name):
+        getattr(landmark_model, name)
+    assert not hasattr(landmark_model, name)
+
+
+def test_user_errors_are_value_errors():
+    assert issubclass(landmark_model.LandmarkError, ValueError)
+
+
+def test_version_is_a_plain_number():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", landmark_model.__version__)

@@ -1,0 +1,141 @@
+"""Metrics against plain loops, on random logits."""
+
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from landmark_model.metrics import measure
+
+SHAPES = [(1, 3), (7, 2), (40, 5), (200, 4), (60, 50), (3, 9)]
+
+
+def names(class_count: int) -> tuple[str, ...]:
+    """As many class names."""
+    return tuple(f"class {number}" for number in range(class_count))
+
+
+@pytest.fixture(params=SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+def sample(request):
+    """Random logits that lean towards their labels, the labels, and the class count."""
+    count, class_count = request.param
+    random = torch.Generator().manual_seed(count)
+    labels = torch.randint(class_count, (count,), generator=random)
+    logits = torch.randn(count, class_count, generator=random)
+    logits[range(count), labels] += 1.0
+    return logits, labels, class_count
+
+
+def best(row: list[float], count: int) -> list[int]:
+    """The indices of the `count` largest numbers, largest first."""
+    return sorted(range(len(row)), key=lambda index: -row[index])[:count]
+
+
+@pytest.mark.parametrize(("field", "k"), [("top1", 1), ("top5", 5)])
+def test_top_k_equals_a_plain_loop(sample, field, k):
+    logits, labels, class_count = sample
+    hits = 0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        hits += label in best(row, k)
+    found = getattr(measure(logits, labels, names(class_count)), field)
+    assert found == pytest.approx(hits / len(labels), abs=1e-6)
+
+
+def test_confusion_equals_a_plain_loop(sample):
+    logits, labels, class_count = sample
+    counts = [[0] * class_count for _ in range(class_count)]
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        counts[label][best(row, 1)[0]] += 1
+    found = measure(logits, labels, names(class_count)).confusion
+    assert [list(row) for row in found] == counts
+
+
+def test_class_scores_equal_a_plain_loop(sample):
+    logits, labels, class_count = sample
+    guesses = [best(row, 1)[0] for row in logits.tolist()]
+    for index, score in enumerate(measure(logits, labels, names(class_count)).classes):
+        right = sum(g == index == t for g, t in zip(guesses, labels.tolist(), strict=True))
+        guessed, there = guesses.count(index), labels.tolist().count(index)
+        assert score.class_name == f"class {index}" and score.support == there
+        assert score.precision == pytest.approx(right / guessed if guessed else 0.0)
+        assert score.recall == pytest.approx(right / there if there else 0.0)
+        assert score.f1 == pytest.approx(2 * right / (guessed + there) if guessed + there else 0.0)
+
+
+def test_loss_equals_a_plain_loop(sample):
+    logits, labels, class_count = sample
+    total = 0.0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        total += math.log(sum(math.exp(value) for value in row)) - row[label]
+    found = measure(logits, labels, names(class_count)).loss
+    assert found == pytest.approx(total / len(labels), rel=1e-5)
+
+
+def test_calibration_error_equals_a_plain_loop(sample):
+    logits, labels, class_count = sample
+    gaps: dict[int, float] = {}
+    for row, label in zip(logits.double().tolist(), labels.tolist(), strict=True):
+        index = best(row, 1)[0]
+        confidence = math.exp(row[index]) / sum(math.exp(value) for value in row)
+        bin_number = math.ceil(confidence * 15)
+        gaps[bin_number] = gaps.get(bin_number, 0.0) + confidence - (index == label)
+    found = measure(logits, labels, names(class_count)).calibration_error
+    assert found == pytest.approx(sum(map(abs, gaps.values())) / len(labels), abs=1e-9)
+
+
+def test_sums_agree(sample):
+    logits, labels, class_count = sample
+    scores = measure(logits, labels, names(class_count))
+    assert scores.photo_count == len(labels) == sum(score.support for score in scores.classes)
+    assert [sum(row) for row in scores.confusion] == [score.support for score in scores.classes]
+    right = sum(scores.confusion[index][index] for index in range(class_count))
+    assert scores.top1 == pytest.approx(right / len(labels), abs=1e-6)
+    assert scores.top1 <= scores.top5 <= 1.0
+    assert len(scores.classes) == len(scores.confusion) == class_count
+    recalled = sum(score.recall * score.support for score in scores.classes)
+    assert recalled == pytest.approx(right)
+
+
+def test_class_without_photos_has_no_support():
+    logits = torch.tensor([[3.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    scores = measure(logits, torch.tensor([0, 0]), names(3))
+    assert [score.support for score in scores.classes] == [2, 0, 0]
+    assert asdict(scores.classes[1]) == {
+        "class_name": "class 1", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0
+    }  # fmt: skip
+    assert scores.confusion == ((1, 0, 1), (0, 0, 0), (0, 0, 0))
+
+
+@pytest.mark.parametrize("class_count", [2, 3, 4, 5])
+def test_among_five_classes_or_fewer_top_5_is_sure(class_count):
+    logits = torch.randn(20, class_count, generator=torch.Generator().manual_seed(0))
+    assert measure(logits, torch.arange(20) % class_count, names(class_count)).top5 == 1.0
+
+
+def test_perfect_and_hopeless_answers_are_the_ends_of_the_scale():
+    logits, labels = 50 * torch.eye(8), torch.arange(8)
+    perfect, hopeless = (
+        measure(x, labels, names(8)) for x in (logits, -logits + torch.randn(8, 8))
+    )
+    assert perfect.top1 == perfect.top5 == 1.0
+    assert perfect.loss == pytest.approx(0.0, abs=1e-6)
+    assert perfect.calibration_error == pytest.approx(0.0, abs=1e-6)
+    assert all(score.f1 == 1.0 for score in perfect.classes)
+    assert hopeless.top1 == hopeless.top5 == 0.0 and hopeless.loss > 40
+
+
+def test_order_of_the_photos_does_not_matter(sample):
+    logits, labels, class_count = sample
+    one = measure(logits, labels, names(class_count))
+    other = measure(logits.flip(0), labels.flip(0), names(class_count))
+    assert one.confusion == other.confusion and one.classes == other.classes
+    assert one.loss == pytest.approx(other.loss)
+
+
+def test_scores_are_plain_numbers(sample):
+    logits, labels, class_count = sample
+    scores = measure(logits, labels, names(class_count))
+    assert {type(count) for row in scores.confusion for count in row} == {int}
+    assert {type(value) for value in asdict(scores.classes[0]).values()} == {str, float, int}
+    assert type(scores.top1) is type(scores.top5) is type(scores.loss) is float

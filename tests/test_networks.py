@@ -1,0 +1,415 @@
+"""Networks give logits, can learn, and take only weights that are theirs."""
+
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
+from landmark_model.networks import (
+    NETWORKS,
+    LandmarkCNN,
+    ResidualBlock,
+    Start,
+    build,
+    parameter_groups,
+    read_weights,
+    restore,
+    round_to_half,
+    start_from_file,
+)
+
+CLASSES = ("a", "b", "c")
+CONFIG = ModelConfig("landmark_cnn", CLASSES, CLASSES)
+HEAD = ("fc.weight", "fc.bias")
+
+each_network = pytest.mark.parametrize("architecture", NETWORKS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """On busy cores, small tensors wait for threads far longer than they compute."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """The same random weights in every run."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def small():
+    """A LandmarkCNN of few parameters, for what does not depend on their number."""
+    return LandmarkCNN(3, widths=(8, 16, 24), depths=(1, 1, 2), drop_rate=0.0).eval()
+
+
+@pytest.fixture
+def stored(small, tmp_path):
+    """A function that writes tensors (those of `small`, changed) to a file, and gives its path."""
+
+    def store(changes: dict[str, torch.Tensor] | None = None, drop: str = "nothing"):
+        tensors = {**small.state_dict(), **(changes or {})}
+        path = tmp_path / "other.safetensors"
+        save_file({k: t for k, t in tensors.items() if not k.startswith(drop)}, path)
+        return path
+
+    return store
+
+
+def another(class_count: int = 3) -> LandmarkCNN:
+    """A network like `small`, with other random weights."""
+    return LandmarkCNN(class_count, widths=(8, 16, 24), depths=(1, 1, 2), drop_rate=0.0)
+
+
+def trained_a_bit(network: torch.nn.Module) -> torch.nn.Module:
+    """The network with every parameter and statistic moved, so that none has a special value."""
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(torch.rand_like(tensor) * 0.1)
+    return network.eval()
+
+
+# --- the networks ---
+
+
+def test_our_network_is_small():
+    assert sum(p.numel() for p in LandmarkCNN(50).parameters()) < 6e6
+
+
+@each_network
+def test_build_gives_one_logit_for_each_class(architecture):
+    network = build(replace(CONFIG, architecture=architecture)).eval()
+    logits = network(torch.randn(2, 3, 64, 64))
+    assert logits.shape == (2, 3) and logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "size", [(160, 160), (33, 64), (17, 31), (16, 15), (2, 3), (1, 1), (1, 90)]
+)
+def test_any_image_size_gives_logits(small, size):
+    trained_a_bit(small)
+    logits = small(torch.randn(2, 3, *size))
+    assert logits.shape == (2, 3) and logits.isfinite().all()
+    assert (logits < 0).any() or (logits.sum(1) - 1).abs().max() > 1e-3  # not probabilities
+
+
+def test_features_and_head_make_up_the_network(small):
+    images = torch.randn(2, 3, 40, 40)
+    features = small.forward_features(images)
+    assert features.shape == (2, 24, 5, 5)
+    assert small.forward_head(features, pre_logits=True).shape == (2, small.num_features)
+    assert torch.equal(small.forward_head(features), small(images))
+
+
+def test_our_network_comes_by_timms_front_door():
+    assert timm.is_model("landmark_cnn")
+    network = timm.create_model("landmark_cnn", num_classes=7)
+    assert isinstance(network, LandmarkCNN)
+    assert network.get_classifier().out_features == network.num_classes == 7
+    assert network.pretrained_cfg["classifier"] == "fc"
+
+
+@pytest.mark.parametrize(
+    "architecture", ["", "resnet", "ResNet18", "landmark_cnn.no_such_tag", "hf-hub:timm/resnet18"]
+)
+def test_unknown_architecture_is_refused(architecture):
+    with pytest.raises(LandmarkError, match="landmark_cnn"):
+        build(replace(CONFIG, architecture=architecture))
+
+
+def test_scripted_equals_eager(small):
+    scripted = torch.jit.script(trained_a_bit(small))
+    for shape in ((1, 3, 48, 48), (3, 3, 33, 47)):
+        images = torch.randn(*shape)
+        assert torch.allclose(scripted(images), small(images), atol=1e-5)
+
+
+@each_network
+def test_logits_do_not_depend_on_batch_mates(architecture):
+    network = trained_a_bit(build(replace(CONFIG, architecture=architecture)))
+    images = torch.randn(5, 3, 48, 48)
+    with torch.no_grad():
+        together = network(images)
+        alone = torch.cat([network(image[None]) for image in images])
+        assert torch.allclose(together, alone, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(network(images.flip(0)).flip(0), together, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("widths", "stride"), [((8, 8), 1), ((8, 16), 2), ((8, 16), 1)])
+def test_fresh_block_is_its_shortcut(widths, stride):
+    block = ResidualBlock(*widths, stride).eval()
+    features = torch.randn(2, 8, 13, 10)
+    assert torch.equal(block(features), torch.relu(block.shortcut(features)))
+
+
+def test_halving_shortcut_skips_no_pixel():
+    block = ResidualBlock(8, 16, 2)
+    features = torch.randn(1, 8, 6, 7, requires_grad=True)
+    block.shortcut(features).square().sum().backward()
+    assert (features.grad != 0).all()
+
+
+def test_network_can_learn_four_photos_by_heart():
+    network = another(4).train()
+    images, labels = torch.randn(4, 3, 24, 24), torch.arange(4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+# --- starting from a file ---
+
+
+def test_whole_file_fills_every_layer(small, stored):
+    network = another().eval()
+    start = start_from_file(network, stored())
+    assert set(start.filled) == set(small.state_dict()) and not start.fresh
+    assert "starting fresh: none" in str(start) and "other.safetensors" in str(start)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(network(images), small(images))
+
+
+@pytest.mark.parametrize(
+    ("drop", "layer"), [("fc", "fc"), ("stem", "stem"), ("stages.2", "stages")]
+)
+def test_partial_file_says_what_it_fills(small, stored, drop, layer):
+    network = another()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start = start_from_file(network, stored(drop=drop))
+    after = network.state_dict()
+    assert all(torch.equal(after[name], small.state_dict()[name]) for name in start.filled)
+    assert all(torch.equal(after[name], before[name]) for name in start.fresh)
+    assert all(name.startswith(drop) for name in start.fresh) and start.fresh
+    assert set(start.filled) | set(start.fresh) >= {name for name, _ in network.named_parameters()}
+    assert not set(start.filled) & set(start.fresh)
+    assert layer in str(start).split("starting fresh:")[1]
+
+
+@pytest.mark.parametrize("class_count", [2, 4, 50])
+def test_head_for_other_classes_is_left_fresh(stored, class_count):
+    network = another(class_count)
+    before = network.fc.weight.clone()
+    start = start_from_file(network, stored())
+    assert set(start.fresh) == set(HEAD)
+    assert torch.equal(network.fc.weight, before)
+    assert str(start).endswith("starting fresh: fc")
+
+
+def test_half_file_fills_full_precision(small, stored):
+    halves = {name: t.half() for name, t in small.state_dict().items() if t.ndim > 1}
+    network = another()
+    start_from_file(network, stored(halves))
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert torch.allclose(network.fc.weight, small.fc.weight, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("conv9.weight", (3, 3)),
+        ("module.stem.0.weight", (8, 3, 3, 3)),
+        ("stem.0.weight", (9, 3, 3, 3)),
+        ("stages.1.0.norm1.running_mean", (1,)),
+        ("stem.1.num_batches_tracked", (2,)),
+        ("fc.weight", (3, 99)),
+        ("fc.weight", (72,)),
+    ],
+)
+def test_tensor_of_another_network_is_refused_and_named(stored, name, shape):
+    network = another()
+    before = network.stem[0].weight.clone()
+    with pytest.raises(LandmarkError) as caught:
+        start_from_file(network, stored({name: torch.zeros(shape)}))
+    assert name in str(caught.value) and "other.safetensors" in str(caught.value)
+    assert torch.equal(network.stem[0].weight, before)
+
+
+def test_weights_of_another_architecture_are_refused(stored):
+    with pytest.raises(LandmarkError, match=r"stages.* more\. Give --init"):
+        start_from_file(build(replace(CONFIG, architecture="resnet18")), stored())
+
+
+@pytest.mark.parametrize("class_count", [3, 5])
+def test_file_that_fills_nothing_is_refused(stored, class_count):
+    drop = ("stem", "stages") if class_count == 5 else ""
+    with pytest.raises(LandmarkError, match="holds no weights"):
+        start_from_file(another(class_count), stored(drop=drop))
+
+
+# --- files ---
+
+
+@pytest.fixture(
+    params=["empty", "text", "pickle", "torch.save", "cut-header", "cut-middle", "cut-end", "json"]
+)
+def bad_file(request, stored, small, tmp_path):
+    """A file that is no safetensors file, or not a whole one."""
+    path, content = tmp_path / "bad.safetensors", stored().read_bytes()
+    contents = {
+        "empty": b"",
+        "text": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "pickle": b"\x80\x04\x95\x15\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",
+        "cut-header": content[:50],
+        "cut-middle": content[: len(content) // 2],
+        "cut-end": content[:-1],
+        "json": (8).to_bytes(8, "little") + b'{"a": 1}',
+    }
+    if request.param == "torch.save":
+        torch.save(small.state_dict(), path)
+    else:
+        path.write_bytes(contents[request.param])
+    return path
+
+
+def test_other_kind_of_file_is_refused_and_named(bad_file):
+    with pytest.raises(LandmarkError, match=r"bad\.safetensors is not a whole safetensors file"):
+        read_weights(bad_file)
+    with pytest.raises(LandmarkError, match=r"bad\.safetensors"):
+        start_from_file(another(), bad_file)
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(LandmarkError, match="does not exist"):
+        read_weights(tmp_path / "no.safetensors")
+
+
+# --- restoring ---
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The tensors of a network that has been moved from its start."""
+    torch.manual_seed(1)
+    return dict(trained_a_bit(build(CONFIG)).state_dict())
+
+
+def restored(tensors: dict[str, torch.Tensor], folder, config: ModelConfig = CONFIG):
+    """The network that comes back from a folder with those tensors."""
+    save_file(tensors, folder / WEIGHTS_NAME)
+    return restore(config, folder)
+
+
+def test_restored_network_is_the_one_saved(whole, tmp_path):
+    network = restored(whole, tmp_path)
+    assert not network.training
+    assert all(torch.equal(t, whole[name]) for name, t in network.state_dict().items())
+
+
+def test_half_weights_come_back_as_floats(whole, tmp_path):
+    halves = {name: t.half() if t.ndim > 1 else t for name, t in whole.items()}
+    network = restored(halves, tmp_path)
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert torch.equal(network.fc.weight, whole["fc.weight"].half().float())
+
+
+@pytest.mark.parametrize(
+    "name", ["fc.bias", "stem.0.weight", "stem.1.running_var", "stages.3.1.norm2.weight"]
+)
+def test_missing_tensor_is_refused_and_named(whole, tmp_path, name):
+    with pytest.raises(LandmarkError, match=name):
+        restored({key: t for key, t in whole.items() if key != name}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("extra.bias", (3,)), ("fc.bias", (4,)), ("stem.0.weight", (32, 3, 5, 5))]
+)
+def test_tensor_that_does_not_fit_is_refused_and_named(whole, tmp_path, name, shape):
+    with pytest.raises(LandmarkError, match=name):
+        restored({**whole, name: torch.zeros(shape)}, tmp_path)
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c", "d")])
+def test_config_of_other_classes_is_refused(whole, tmp_path, classes):
+    with pytest.raises(LandmarkError, match=r"config\.json"):
+        restored(whole, tmp_path, replace(CONFIG, class_names=classes, labels=classes))
+
+
+# --- optimizer groups, precision ---
+
+
+def fill_all_but(network: torch.nn.Module, *layers: str) -> Start:
+    """A start that filled every tensor outside those layers."""
+    names = tuple(name for name in network.state_dict() if not name.startswith(layers or "-"))
+    return Start("test", names)
+
+
+def rates(network: torch.nn.Module, start: Start) -> dict[str, float]:
+    """The learning rate of each parameter by name, with lr 1 and layer decay 0.5."""
+    groups = parameter_groups(network, start, lr=1.0, layer_decay=0.5, weight_decay=0.05)
+    rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}
+    return {name: rate_of[id(p)] for name, p in network.named_parameters()}
+
+
+@each_network
+@pytest.mark.parametrize("fresh", [(), ("fc",), ("fc", "layer4", "stages.3"), ("",)])
+def test_each_parameter_is_in_one_group(architecture, fresh):
+    network = build(replace(CONFIG, architecture=architecture))
+    groups = parameter_groups(network, fill_all_but(network, *fresh), 1.0, 0.5, 0.05)
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
+    torch.optim.AdamW(groups)
+    for group in groups:
+        decays = {0.05 if parameter.ndim > 1 else 0.0 for parameter in group["params"]}
+        assert decays == {group["weight_decay"]}
+
+
+@each_network
+def test_fresh_layers_learn_at_full_rate(architecture):
+    network = build(replace(CONFIG, architecture=architecture))
+    assert set(rates(network, Start("none")).values()) == {1.0}
+    start = fill_all_but(network, "fc")
+    of = rates(network, start)
+    assert of["fc.weight"] == of["fc.bias"] == 1.0
+    assert max(rate for name, rate in of.items() if name not in HEAD) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layers"),
+    [
+        ("resnet18", ["conv1", "layer1", "layer2", "layer3", "layer4", "fc"]),
+        ("landmark_cnn", ["stem", "stages.0", "stages.1", "stages.2", "stages.3", "fc"]),
+    ],
+)
+@pytest.mark.parametrize("all_filled", [True, False])
+def test_deeper_layers_learn_slower_step_by_step(architecture, layers, all_filled):
+    network = build(replace(CONFIG, architecture=architecture))
+    of = rates(network, fill_all_but(network, *(() if all_filled else ("fc",))))
+    by_layer = [{rate for name, rate in of.items() if name.startswith(layer)} for layer in layers]
+    assert by_layer == [{0.5**depth} for depth in (5, 4, 3, 2, 1, 0)]
+
+
+def test_layers_above_a_fresh_one_learn_at_full_rate():
+    network = build(CONFIG)
+    of = rates(network, fill_all_but(network, "stages.2"))
+    assert of["stages.2.0.conv1.weight"] == of["stages.3.0.conv1.weight"] == of["fc.weight"] == 1.0
+    assert of["stages.1.0.conv1.weight"] == 0.5 and of["stem.0.weight"] == 0.125
+
+
+def test_rounding_makes_the_half_file_exact(tmp_path):
+    network = trained_a_bit(build(CONFIG))
+    before = {name: t.clone() for name, t in network.state_dict().items()}
+    round_to_half(network)
+    after = network.state_dict()
+    assert any(not torch.equal(after[name], before[name]) for name in after)
+    for name, tensor in after.items():
+        if tensor.ndim > 1:
+            assert torch.equal(tensor.half().float(), tensor)
+            assert torch.allclose(tensor, before[name], rtol=1e-3, atol=1e-7)
+        else:
+            assert torch.equal(tensor, before[name])
+    halves = {name: t.half() if t.ndim > 1 else t for name, t in after.items()}
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(restored(halves, tmp_path)(images), network(images))
+    assert load_file(tmp_path / WEIGHTS_NAME)["fc.weight"].dtype == torch.float16

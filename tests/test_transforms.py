@@ -1,0 +1,220 @@
+"""The one preprocessing: timm's own for evaluation, bounded for any photo, random in training."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from landmark_model.config import ModelConfig
+from landmark_model.smoke import make_photo
+from landmark_model.transforms import (
+    Augmentation,
+    RandomLowResolution,
+    eval_crop,
+    eval_transform,
+    mix_transform,
+    shrink,
+    train_transform,
+)
+
+CONFIG = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"), image_size=48)
+PHOTO = make_photo(2, seed=5, size=(120, 90))
+ODD_SIZES = [(8, 999), (999, 8), (9, 9), (1000, 37), (48, 48), (49, 48), (47, 376), (8, 64)]
+
+
+def seeded(seed: int) -> None:
+    """Starts both generators that the transforms draw from."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+# --- evaluation ---
+
+
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+@pytest.mark.parametrize("size", ODD_SIZES)
+def test_any_photo_becomes_a_square_of_floats(size, crop_pct):
+    image = eval_transform(replace(CONFIG, crop_pct=crop_pct))(PHOTO.resize(size))
+    assert image.shape == (3, 48, 48)
+    assert image.dtype == torch.float32
+    assert image.isfinite().all()
+
+
+def test_evaluation_has_no_randomness():
+    transform = eval_transform(CONFIG)
+    first = transform(PHOTO)
+    seeded(7)
+    assert torch.equal(transform(PHOTO), first)
+    assert torch.equal(eval_transform(CONFIG)(PHOTO.copy()), first)
+
+
+def test_evaluation_leaves_the_photo_alone():
+    before = np.array(PHOTO)
+    eval_transform(CONFIG)(PHOTO)
+    assert np.array_equal(np.asarray(PHOTO), before)
+
+
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875, 0.95])
+@pytest.mark.parametrize("image_size", [48, 65])
+@pytest.mark.parametrize("size", [(120, 90), (90, 121), (131, 131), (50, 40), (300, 77), (48, 48)])
+def test_evaluation_equals_timm(size, image_size, crop_pct):
+    config = replace(CONFIG, image_size=image_size, crop_pct=crop_pct)
+    photo = make_photo(1, seed=size[0], size=size)
+    oracle = timm.data.create_transform(
+        (3, image_size, image_size),
+        interpolation="bicubic",
+        mean=config.mean,
+        std=config.std,
+        crop_pct=crop_pct,
+        crop_mode="center",
+    )
+    assert (eval_transform(config)(photo) - oracle(photo)).abs().max() < 1e-6
+
+
+def test_values_are_normalised_by_the_config():
+    config = replace(CONFIG, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
+    image = eval_transform(config)(Image.new("RGB", (60, 60), (51, 255, 0)))
+    assert torch.allclose(image.amax((1, 2)), torch.tensor([0.2, 1.0, -4.0]), atol=1e-6)
+    assert torch.allclose(image.amin((1, 2)), torch.tensor([0.2, 1.0, -4.0]), atol=1e-6)
+
+
+def test_crop_is_the_middle():
+    photo = Image.new("RGB", (144, 48), "red")
+    photo.paste((0, 255, 0), (48, 0, 96, 48))
+    assert np.array_equal(eval_crop(photo, CONFIG), np.full((48, 48, 3), (0, 255, 0)))
+
+
+# --- shrink ---
+
+
+@pytest.mark.parametrize("side_px", [20, 64])
+@pytest.mark.parametrize("size", [(120, 90), (90, 120), (64, 64), (30, 200), (7, 9), (20, 20)])
+def test_shrink_never_enlarges_and_keeps_the_aspect(size, side_px):
+    width, height = shrink(PHOTO.resize(size), side_px).size
+    assert min(width, height) == min(side_px, *size)
+    assert width <= size[0] and height <= size[1]
+    assert abs(width / height * size[1] / size[0] - 1) < 1 / min(width, height)
+
+
+def test_shrink_leaves_a_small_photo_as_it_is():
+    assert np.array_equal(shrink(PHOTO, 90), PHOTO)
+    assert np.array_equal(shrink(PHOTO, 91), PHOTO)
+
+
+@pytest.mark.parametrize("size", [(2_000_000, 8), (8, 2_000_000), (999, 10), (10, 81)])
+def test_strip_is_cut_to_its_middle(size):
+    strip = Image.new("L", size)
+    middle = (size[0] // 2, size[1] // 2)
+    strip.putpixel(middle, 255)
+    photo = shrink(strip.convert("RGB"), 160)
+    assert max(photo.size) == 8 * min(photo.size)
+    rows, columns = np.nonzero(np.asarray(photo)[..., 0])
+    assert abs(columns[0] - photo.width / 2) <= 1 and abs(rows[0] - photo.height / 2) <= 1
+
+
+@pytest.mark.parametrize("size", [(2_000_000, 8), (8, 2_000_000)])
+def test_giant_strip_is_no_giant_square(size):
+    # Resized whole, its shorter side from 8 to 160 px, it would take 19 GB.
+    image = eval_transform(replace(CONFIG, image_size=160))(Image.new("L", size).convert("RGB"))
+    assert image.shape == (3, 160, 160)
+
+
+@pytest.mark.parametrize("size", [(120, 90), (90, 130), (50, 40), (700, 60), (60, 900), (1000, 37)])
+def test_shrinking_first_hardly_changes_what_is_evaluated(size):
+    photo = make_photo(0, seed=1, size=size)
+    direct = np.asarray(eval_crop(photo, CONFIG)).astype(int)
+    later = np.asarray(eval_crop(shrink(photo, 48), CONFIG)).astype(int)
+    assert abs(direct - later).max() <= 1
+
+
+# --- training ---
+
+
+@pytest.mark.parametrize("trivial", [True, False])
+@pytest.mark.parametrize("size", ODD_SIZES)
+def test_training_photo_has_the_crop_size(size, trivial):
+    seeded(0)
+    transform = train_transform(CONFIG, Augmentation(size=64, trivial=trivial))
+    for _ in range(3):
+        image = transform(PHOTO.resize(size))
+        assert image.shape == (3, 64, 64) and image.dtype == torch.float32
+        assert image.isfinite().all()
+
+
+def test_training_varies_and_a_seed_repeats_it():
+    transform = train_transform(CONFIG, Augmentation(size=64, low_resolution=0.5, erasing=0.5))
+    seeded(3)
+    first = [transform(PHOTO) for _ in range(6)]
+    seeded(3)
+    again = [transform(PHOTO) for _ in range(6)]
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not any(torch.equal(first[0], other) for other in first[1:])
+
+
+def test_training_leaves_the_photo_alone():
+    before = np.array(PHOTO)
+    train_transform(CONFIG, Augmentation(size=64, low_resolution=1.0, erasing=1.0))(PHOTO)
+    assert np.array_equal(np.asarray(PHOTO), before)
+
+
+@pytest.mark.parametrize("size", [(120, 90), (90, 121), (49, 300), (48, 48), (20, 30)])
+def test_low_resolution_keeps_the_size(size):
+    seeded(1)
+    blur = RandomLowResolution(p=1.0)
+    photo = PHOTO.resize(size)
+    assert all(blur(photo).size == size for _ in range(5))
+
+
+def test_low_resolution_loses_detail_with_its_probability():
+    seeded(2)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8))
+    detail = np.asarray(noise).std()
+    always = [np.asarray(RandomLowResolution(1.0)(noise)).std() for _ in range(20)]
+    assert np.mean(always) < 0.8 * detail
+    sometimes = RandomLowResolution(0.25)
+    share = np.mean([np.asarray(sometimes(noise)).std() < detail for _ in range(400)])
+    assert 0.17 < share < 0.33
+    assert np.array_equal(RandomLowResolution(0.0)(noise), noise)
+
+
+# --- mixing ---
+
+IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 3, 4, 4])
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.2, 1.0)])
+def test_mixed_labels_are_shares(mixup, cutmix):
+    seeded(4)
+    mix = mix_transform(7, mixup, cutmix)
+    mixed_count = 0
+    for _ in range(8):
+        images, labels = mix(IMAGES, LABELS)
+        assert images.shape == IMAGES.shape and labels.shape == (6, 7)
+        assert torch.allclose(labels.sum(1), torch.ones(6)) and (labels >= 0).all()
+        assert (labels.gather(1, LABELS[:, None]) > 0).any()
+        mixed_count += not torch.equal(images, IMAGES)
+    assert mixed_count >= 4
+
+
+def test_mixup_blends_photos_as_it_blends_labels():
+    seeded(5)
+    images, labels = mix_transform(5, mixup=1.0, cutmix=0.0)(IMAGES, LABELS)
+    share = labels[0, 0]
+    assert 0 < share < 1
+    partners = [torch.allclose(images[0], share * IMAGES[0] + (1 - share) * IMAGES[k], atol=1e-5)
+                for k in range(1, 6)]  # fmt: skip
+    assert any(partners)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_without_mixing_labels_are_one_hot(count):
+    images, labels = mix_transform(7, 0, 0)(IMAGES[:count], LABELS[:count])
+    assert torch.equal(images, IMAGES[:count])
+    assert labels.dtype == torch.float32 and labels.shape == (count, 7)
+    assert torch.equal(labels.argmax(1), LABELS[:count]) and (labels.sum(1) == 1).all()
+    assert set(labels.unique().tolist()) == {0.0, 1.0}
