@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install demo test check fix smoke card train clean
+.PHONY: install demo test check fix smoke card screenshot
 install: $(READY)
 
 $(READY): requirements.txt pyproject.toml
@@ -27,3 +27,9 @@ fix: $(READY)
 
 smoke: $(READY)
 	$(BIN)/python train.py --smoke --out runs/smoke
+
+card: $(READY)
+	$(BIN)/python -m landmark_model card --out model_card.md --results-in README.md
+
+screenshot: $(READY)
+	$(BIN)/python docs/screenshot.py docs/app.png

@@ -12,6 +12,7 @@ import argparse
 import csv
 import html
 import os
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -20,36 +21,49 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from landmark_model import LandmarkClassifier, LandmarkError, Prediction, load, open_photo
+from landmark_model import (
+    LandmarkClassifier,
+    LandmarkError,
+    Prediction,
+    list_networks,
+    load,
+    open_photo,
+)
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "examples"
-NETWORKS = {"ResNet18": "resnet18", "CNN from scratch": "landmark_cnn"}
+NETWORK_TITLES = {"resnet18": "ResNet18", "landmark_cnn": "CNN from scratch"}
 MAX_UPLOAD = "30mb"
 UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
 STYLE = (HERE / "app.css").read_text(encoding="utf-8")
 
 
 @cache
-def tagger(network: str) -> LandmarkClassifier:
-    """The classifier of that architecture, loaded once."""
-    return load(
-        os.environ.get("LANDMARK_REPO") or None,
-        revision=os.environ.get("LANDMARK_REVISION") or None,
-        network=network,
-    )
+def taggers() -> dict[str, LandmarkClassifier]:
+    """The classifiers on offer by what visitors call them, the default first; loaded once."""
+    source = os.environ.get("LANDMARK_REPO") or None
+    revision = os.environ.get("LANDMARK_REVISION") or None
+    return {
+        NETWORK_TITLES.get(network, network): load(source, revision=revision, network=network)
+        for network in list_networks(source, revision=revision)
+    }
+
+
+def known_landmarks() -> list[str]:
+    """The names of the landmarks that the default network knows, in order."""
+    return sorted(next(iter(taggers().values())).labels)
 
 
 def identify(photo: str | None, network: str) -> tuple[str, dict[str, float] | None]:
     """The result card (HTML), and the probability of each of the five best landmarks.
 
-    `photo` is a file, `network` a key of NETWORKS. A photo that cannot be read gives a card that
-    says why and what to do.
+    `photo` is a file, `network` a key of `taggers()`. A photo that cannot be read gives a card
+    that says why and what to do.
     """
     if photo is None:
         return welcome(), None
     try:
-        guesses = tagger(NETWORKS[network]).predict(photo, top_k=5)
+        guesses = taggers()[network].predict(photo, top_k=5)
     except LandmarkError as error:
         return sorry(str(error)), None
     return card(guesses[0]), {guess.label: guess.probability for guess in guesses}
@@ -132,13 +146,13 @@ def welcome() -> str:
     return (
         '<section class="result empty"><h2>Which landmark is it?</h2>'
         "<p>Drop a holiday photo on the left, take one, or choose an example. "
-        f"I know {len(tagger('resnet18').labels)} landmarks.</p></section>"
+        f"I know {len(known_landmarks())} landmarks.</p></section>"
     )
 
 
 def landmarks() -> str:
     """The names of all landmarks the network knows, as HTML."""
-    names = "".join(f"<li>{html.escape(name)}</li>" for name in sorted(tagger("resnet18").labels))
+    names = "".join(f"<li>{html.escape(name)}</li>" for name in known_landmarks())
     return f'<ul class="landmarks">{names}</ul>'
 
 
@@ -160,39 +174,22 @@ def credit_list(photos: list[dict[str, str]]) -> str:
 def build() -> gr.Blocks:
     """The page."""
     photos = read_credits()
-    with gr.Blocks(
-        title="Landmark tagger", analytics_enabled=False, delete_cache=(600, 3600)
-    ) as app:
+    page = gr.Blocks(title="Landmark tagger", analytics_enabled=False, delete_cache=(600, 3600))
+    with page:
         gr.HTML(
             "<h1>Landmark tagger</h1><p>Which landmark is in your photo, and where is it?</p>",
             padding=False,
         )
         with gr.Row(equal_height=False):
             with gr.Column(scale=5):
-                photo = gr.Image(
-                    type="filepath",
-                    label="Photo",
-                    height=380,
-                    sources=["upload", "webcam", "clipboard"],
-                    placeholder="Drop a photo here, or click to choose one",
-                    webcam_options=gr.WebcamOptions(
-                        mirror=False, constraints={"video": {"facingMode": "environment"}}
-                    ),
-                    buttons=["fullscreen"],
-                    alt_text="Your photo",
-                )
-                network = gr.Radio(list(NETWORKS), value=next(iter(NETWORKS)), label="Network")
+                photo, network = photo_input(), network_choice()
             with gr.Column(scale=5):
                 result = gr.HTML(welcome(), elem_id="result", padding=False)
                 label = gr.Label(
                     num_top_classes=5, label="Top 5", show_heading=False, elem_id="top5"
                 )
-        gr.Examples(
-            [[str(EXAMPLES / row["file"])] for row in photos],
-            photo,
-            label="Examples",
-            examples_per_page=20,
-        )
+        files = [[str(EXAMPLES / row["file"])] for row in photos]
+        gr.Examples(files, photo, label="Examples", examples_per_page=20)
         with gr.Accordion("Landmarks it knows", open=False):
             gr.HTML(landmarks())
         with gr.Accordion("Credits of the example photos", open=False):
@@ -206,7 +203,28 @@ def build() -> gr.Blocks:
         photo.upload(preview, photo, photo, preprocess=False, api_visibility="private")
         photo.change(receive, inputs, outputs, preprocess=False, api_name="predict")
         network.change(receive, inputs, outputs, preprocess=False, api_visibility="private")
-    return app
+    return page
+
+
+def photo_input() -> gr.Image:
+    """Where a photo is dropped, pasted or taken, with the rear camera of a phone."""
+    camera = gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}})
+    return gr.Image(
+        type="filepath",
+        label="Photo",
+        height=380,
+        sources=["upload", "webcam", "clipboard"],
+        placeholder="Drop a photo here, or click to choose one",
+        webcam_options=camera,
+        buttons=["fullscreen"],
+        alt_text="Your photo",
+    )
+
+
+def network_choice() -> gr.Radio:
+    """The choice of network; hidden where there is only one."""
+    names = list(taggers())
+    return gr.Radio(names, value=names[0], label="Network", visible=len(names) > 1)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -224,9 +242,11 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Loads the networks, then serves the page until stopped."""
     options = make_parser().parse_args()
-    for network in NETWORKS.values():
-        tagger(network)
-    build().queue(max_size=64).launch(
+    try:
+        page = build()
+    except LandmarkError as error:
+        sys.exit(f"app.py: {error}")
+    page.queue(max_size=64).launch(
         server_name=options.host,
         server_port=options.port,
         max_file_size=MAX_UPLOAD,

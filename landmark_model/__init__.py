@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 from landmark_model.config import LandmarkError
 
 if TYPE_CHECKING:
-    from landmark_model.classifier import LandmarkClassifier, Prediction, load
+    from landmark_model.classifier import LandmarkClassifier, Prediction, list_networks, load
     from landmark_model.photos import open_photo
 
-__all__ = ["LandmarkClassifier", "LandmarkError", "Prediction", "load", "open_photo"]
+__all__ = [
+    "LandmarkClassifier",
+    "LandmarkError",
+    "Prediction",
+    "list_networks",
+    "load",
+    "open_photo",
+]
 __version__ = "0.1.0"
 
 

@@ -43,10 +43,10 @@ def export(options: argparse.Namespace) -> int:
     """Writes the TorchScript file of the network in a folder."""
     from landmark_model.config import read_config
     from landmark_model.export import TORCHSCRIPT_NAME, export_torchscript
-    from landmark_model.hub import locate
+    from landmark_model.hub import choose, locate
     from landmark_model.networks import restore
 
-    folder = locate(options.source, options.revision, options.network)
+    folder = choose(locate(options.source, options.revision), options.network)
     config = read_config(folder)
     path = options.out or Path(TORCHSCRIPT_NAME)
     difference = export_torchscript(restore(config, folder), config, path)
@@ -55,14 +55,17 @@ def export(options: argparse.Namespace) -> int:
 
 
 def card(options: argparse.Namespace) -> int:
-    """Rewrites the model card from config.json and metrics.json."""
-    from landmark_model.card import write_card
+    """Rewrites the model card, and a table of results, from config.json and metrics.json."""
+    from landmark_model.card import write_card, write_results
     from landmark_model.hub import SHIPPED
 
     folder = Path(options.source) if options.source else SHIPPED
     path = (options.out or folder / "README.md").resolve()
     write_card(folder.resolve(), path)
     print(f"{path.name} written")
+    if options.results_in:
+        write_results(folder, options.results_in)
+        print(f"results in {options.results_in.name} written")
     return 0
 
 
@@ -83,7 +86,11 @@ def make_parser() -> argparse.ArgumentParser:
         else:
             command.add_argument("--out", type=Path, metavar="FILE")
         command.add_argument("--source", metavar="WHERE", help="a folder or org/name on the hub")
-        if function is not card:
+        if function is card:
+            command.add_argument(
+                "--results-in", type=Path, metavar="FILE", help="a document with result marks"
+            )
+        else:
             command.add_argument("--revision", help="tag, branch or commit of the hub repo")
             command.add_argument("--network", help="which, where there are several")
     return parser

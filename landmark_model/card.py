@@ -13,6 +13,12 @@ from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig, read
 from landmark_model.files import write_text
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
+RESULTS_START = "<!-- results: written by `make card` -->"
+RESULTS_END = "<!-- /results -->"
+RESULTS_HEAD = (
+    "| network | test top-1 | 95 % range | test top-5 | validation top-1 | calibration error "
+    "| parameters | file | photo side | training |\n|" + "---|" * 10
+)
 TITLES = {"resnet18": "ResNet18 (transfer learning)", "landmark_cnn": "LandmarkCNN (from scratch)"}
 
 
@@ -36,14 +42,12 @@ def read_reports(folder: Path) -> list[Report]:
     Raises LandmarkError where there is none, or one has no metrics.json.
     """
     reports = []
-    for path in hub.network_folders(folder):
+    for path in hub.networks_in(folder).values():
         metrics = path / hub.METRICS_NAME
         if not metrics.is_file():
             raise LandmarkError(f"{path} has no {hub.METRICS_NAME}. Train the network again.")
         text = metrics.read_text(encoding="utf-8")
         reports.append(Report(path, read_config(path), json.loads(text)))
-    if not reports:
-        raise LandmarkError(f"{folder} holds no trained network. Give a folder of train.py.")
     return reports
 
 
@@ -51,6 +55,22 @@ def write_card(folder: Path, path: Path) -> None:
     """Writes the card of the networks in `folder` to `path`; pictures are linked from there."""
     reports = read_reports(folder)
     write_text(path, render(reports, folder.relative_to(path.parent)))
+
+
+def write_results(folder: Path, path: Path) -> None:
+    """Puts the table of results between the two result marks of the document at `path`."""
+    text = path.read_text(encoding="utf-8")
+    head, start, rest = text.partition(RESULTS_START)
+    end = rest.find(RESULTS_END)
+    if not start or end < 0:
+        raise LandmarkError(f"{path.name} lacks the marks {RESULTS_START} and {RESULTS_END}.")
+    table = results_table(read_reports(folder))
+    write_text(path, f"{head}{start}\n{table}\n{rest[end:]}")
+
+
+def results_table(reports: list[Report]) -> str:
+    """The main figures of each network, as a Markdown table."""
+    return "\n".join([RESULTS_HEAD, *map(_result_row, reports)])
 
 
 def render(reports: list[Report], base: Path) -> str:
@@ -63,7 +83,7 @@ def render(reports: list[Report], base: Path) -> str:
         network_count="One network" if len(names) == 1 else f"{len(names)} networks",
         network_list=", ".join(names),
         photo_count=first.metrics["test"]["photo_count"],
-        results="\n".join(map(_result_row, reports)),
+        results=results_table(reports),
         figures="\n".join(
             f"![{report.title}: {what}]({_link(base, first, report, file)})"
             for report in reports

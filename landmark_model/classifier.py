@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from landmark_model.config import LandmarkError, ModelConfig, read_config
-from landmark_model.hub import locate
+from landmark_model.hub import choose, locate, networks_in
 from landmark_model.networks import restore
 from landmark_model.photos import Photo, open_photo
 from landmark_model.places import Place, find_place, flag
@@ -140,7 +140,7 @@ def load(
     Weights are read from safetensors only. Raises LandmarkError where there is no such folder,
     repo, network or device, or weights and config do not fit.
     """
-    folder = locate(source, revision, network)
+    folder = choose(locate(source, revision), network)
     config = read_config(folder)
     device = device or _best_device()
     try:
@@ -151,6 +151,16 @@ def load(
         raise LandmarkError(
             f"Device {device!r} is not to be had here. Try device='cpu'."
         ) from error
+
+
+def list_networks(
+    source: str | os.PathLike[str] | None = None, *, revision: str | None = None
+) -> list[str]:
+    """The networks that `load` finds in `source`, the one it takes unless told otherwise first.
+
+    Raises LandmarkError where there is no such folder or repo, or no network in it.
+    """
+    return list(networks_in(locate(source, revision)))
 
 
 def _best_device() -> str:

@@ -7,6 +7,7 @@ know of (folder names of the classes) sits beside it under the key ``landmark_mo
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +39,28 @@ class ModelConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise LandmarkError(f"The temperature is {self.temperature}; it must be above 0.")
         if len(self.labels) != len(self.class_names):
             raise LandmarkError(
                 f"{len(self.labels)} labels for {len(self.class_names)} classes: "
                 "each class needs exactly one."
             )
         for names in (self.class_names, self.labels):
+            if not names or not all(isinstance(name, str) for name in names):
+                raise LandmarkError(f"{names!r} are not the names of classes: one or more texts.")
             if len(set(names)) != len(names):
                 twice = sorted({name for name in names if names.count(name) > 1})
                 raise LandmarkError(f"Class names must differ, but {twice} occur more than once.")
+        rules = {
+            "architecture must be a name": isinstance(self.architecture, str),
+            "image_size must be 8 px or more": self.image_size >= 8,
+            "crop_pct must be above 0 and at most 1": 0 < self.crop_pct <= 1,
+            "mean must be three finite numbers": _are_finite(self.mean),
+            "std must be three finite numbers above 0": _are_finite(self.std) and min(self.std) > 0,
+            "temperature must be above 0": 0 < self.temperature < math.inf,
+        }
+        for rule, kept in rules.items():
+            if not kept:
+                raise LandmarkError(f"{CONFIG_NAME}: {rule}. Use the file that train.py wrote.")
 
     def to_json(self) -> str:
         """The text of config.json."""
@@ -92,26 +104,32 @@ class ModelConfig:
             ours = raw.get("landmark_model", {})
             return cls(
                 architecture=raw["architecture"],
-                class_names=tuple(ours.get("class_names", labels)),
-                labels=tuple(labels),
-                image_size=int(pretrained["input_size"][-1]),
+                class_names=_list(ours.get("class_names", labels)),
+                labels=_list(labels),
+                image_size=int(_list(pretrained["input_size"])[-1]),
                 crop_pct=float(pretrained["crop_pct"]),
-                mean=_rgb(pretrained["mean"]),
-                std=_rgb(pretrained["std"]),
+                mean=tuple(map(float, _list(pretrained["mean"]))),
+                std=tuple(map(float, _list(pretrained["std"]))),
                 temperature=float(ours.get("temperature", 1.0)),
             )
         except LandmarkError:
             raise
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+                RecursionError) as error:  # fmt: skip
             raise LandmarkError(
                 f"{CONFIG_NAME} is not the config of an image classifier ({error!r}). "
                 "Use the folder that train.py wrote, or a timm repo with label_names."
             ) from error
 
 
-def _rgb(values: list[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def _list(values: object) -> tuple:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is not a list")
+    return tuple(values)
+
+
+def _are_finite(values: tuple[float, ...]) -> bool:
+    return len(values) == 3 and all(map(math.isfinite, values))
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -122,4 +140,8 @@ def read_config(folder: Path) -> ModelConfig:
             f"{folder} has no {CONFIG_NAME}. Give a folder that train.py wrote, "
             "or train one: python train.py --data FOLDER --out runs/mine"
         )
-    return ModelConfig.from_json(path.read_text(encoding="utf-8"))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise LandmarkError(f"{CONFIG_NAME} is not UTF-8 text. Copy it again.") from error
+    return ModelConfig.from_json(text)

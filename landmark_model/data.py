@@ -120,12 +120,7 @@ def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Sk
         ).cast_column("image", datasets.Image(decode=False))
     except (DatasetNotFoundError, FileNotFoundError) as error:
         raise LandmarkError(no_photos) from error
-    listed = {row["path"] for row in table["image"]}
-    skipped = [
-        Skipped(str(path.relative_to(root)), "a format that datasets does not list; use JPEG")
-        for path in sorted(every)
-        if str(path.resolve()) not in listed
-    ]
+    skipped = _not_listed(every, table, root)
     table = table.map(
         inspect,
         fn_kwargs={"top": str(folder.resolve()), "version": 1},
@@ -144,6 +139,16 @@ def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Sk
             f"The first: {skipped[-1].path}: {skipped[-1].reason}"
         )
     return table.select(readable), skipped
+
+
+def _not_listed(every: list[Path], table: datasets.Dataset, root: Path) -> list[Skipped]:
+    """The photos in a folder that `datasets` passes over in silence."""
+    listed = {row["path"] for row in table["image"]}
+    return [
+        Skipped(str(path.relative_to(root)), "a format that datasets does not list; use JPEG")
+        for path in sorted(every)
+        if str(path.resolve()) not in listed
+    ]
 
 
 def inspect(row: dict, top: str, version: int) -> dict:

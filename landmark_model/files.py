@@ -20,8 +20,11 @@ def staged(folder: Path) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
     try:
         yield scratch
-        for path in sorted(scratch.rglob("*")):
-            target = folder / path.relative_to(scratch)
+        moves = {path: folder / path.relative_to(scratch) for path in sorted(scratch.rglob("*"))}
+        for path, target in moves.items():
+            if target.exists() and target.is_dir() != path.is_dir():
+                raise FileExistsError(f"{target} is in the way. Move it, or choose another folder.")
+        for path, target in moves.items():
             if path.is_dir():
                 target.mkdir(exist_ok=True)
             else:

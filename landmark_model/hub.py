@@ -48,39 +48,46 @@ def to_json(thing: object) -> str:
     return json.dumps(thing, indent=2, ensure_ascii=False, default=plain) + "\n"
 
 
-def find_network(folder: Path, network: str | None) -> Path:
-    """Where in `folder` the network of that architecture lies; None takes the one at the root.
-
-    Raises LandmarkError where there is no such network, naming those there are.
-    """
-    if network is None:
-        read_config(folder)
-        return folder
-    found = {read_config(path).architecture: path for path in network_folders(folder)}
-    if network not in found:
-        there = f"It holds {', '.join(found)}." if found else "It holds none."
-        raise LandmarkError(f"{folder.name} has no network {network!r}. {there}")
-    return found[network]
-
-
-def network_folders(folder: Path) -> list[Path]:
-    """The folders that hold a network: the root first, then its subfolders by name."""
-    candidates = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    return [path for path in candidates if (path / CONFIG_NAME).is_file()]
-
-
-def locate(
-    source: str | os.PathLike[str] | None, revision: str | None, network: str | None
-) -> Path:
-    """A local folder with the network: the one that ships, a folder, or a fetched hub repo.
+def locate(source: str | os.PathLike[str] | None, revision: str | None) -> Path:
+    """The local folder of `source`: the networks that ship (None), a folder, or a hub repo.
 
     Raises LandmarkError where `source` is neither a folder nor a hub repo that can be reached.
     """
     if source is None:
-        return find_network(SHIPPED, network)
-    if Path(source).is_dir():
-        return find_network(Path(source), network)
-    return find_network(fetch(str(source), revision), network)
+        return SHIPPED
+    return Path(source) if Path(source).is_dir() else fetch(str(source), revision)
+
+
+def networks_in(folder: Path) -> dict[str, Path]:
+    """The folder of each network in `folder` by architecture, the one at the root first.
+
+    Raises LandmarkError where there is none.
+    """
+    # A dot marks what a killed run may have left behind.
+    inside = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
+    candidates = [folder, *sorted(inside)]
+    found: dict[str, Path] = {}
+    for path in candidates:
+        if (path / CONFIG_NAME).is_file():
+            found.setdefault(read_config(path).architecture, path)
+    if not found:
+        read_config(folder)  # says what is missing, and what to do
+    return found
+
+
+def choose(folder: Path, network: str | None) -> Path:
+    """The folder of one network in `folder`; None takes the first.
+
+    Raises LandmarkError where there is no such network, naming those there are.
+    """
+    found = networks_in(folder)
+    if network is None:
+        return next(iter(found.values()))
+    if network not in found:
+        raise LandmarkError(
+            f"{folder.name} has no network {network!r}. It holds {', '.join(found)}."
+        )
+    return found[network]
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:

@@ -5,6 +5,7 @@ LandmarkCNN is registered with timm, so that one config format and one builder s
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,11 +123,13 @@ def build(config: ModelConfig) -> nn.Module:
 
     Raises LandmarkError where timm does not know the architecture.
     """
-    if not timm.is_model(config.architecture):
-        raise LandmarkError(
-            f"There is no network {config.architecture!r}. Choose one of {', '.join(NETWORKS)}."
-        )
-    return timm.create_model(config.architecture, num_classes=len(config.class_names))
+    # Asked first: create_model would go to the hub for a name like hf-hub:org/repo.
+    if timm.is_model(config.architecture):
+        with suppress(RuntimeError):  # an unknown tag behind a known name
+            return timm.create_model(config.architecture, num_classes=len(config.class_names))
+    raise LandmarkError(
+        f"There is no network {config.architecture!r}. Choose one of {', '.join(NETWORKS)}."
+    )
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,11 @@ def start_from_file(network: nn.Module, path: Path) -> Start:
     own = network.state_dict()
     head = _head_names(network)
     unknown = [name for name in tensors if name not in own]
+    # The last layer may have been made for other classes: then only its first dimension differs.
     misfits = [
         f"{name} {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
         for name, tensor in tensors.items()
-        if name in own and name not in head and tensor.shape != own[name].shape
+        if name in own and tensor.shape[name in head :] != own[name].shape[name in head :]
     ]
     if unknown or misfits:
         problems = [f"{name} is not in the network" for name in unknown] + misfits
@@ -175,7 +179,8 @@ def start_from_file(network: nn.Module, path: Path) -> Start:
             f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. "
             "Give --init a file for this --network."
         )
-    fits = {name: t for name, t in tensors.items() if t.shape == own[name].shape}
+    other_classes = any(tensors[n].shape != own[n].shape for n in head & tensors.keys())
+    fits = {n: t for n, t in tensors.items() if not (other_classes and n in head)}
     if not fits:
         raise LandmarkError(f"{path.name} holds no weights of this network. Check --init.")
     network.load_state_dict(fits, strict=False)  # what is left out is checked and told above

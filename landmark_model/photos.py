@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from landmark_model.config import LandmarkError
 
@@ -23,58 +23,61 @@ Photo = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "HEIF", "AVIF")
 MAX_MEGAPIXELS = 80
-MAX_FILE_MB = 100
+MAX_FILE_BYTES = 100 * 2**20
 MIN_SIDE_PX = 8
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_photo(photo: Photo) -> Image.Image:
     """An upright RGB copy of `photo`: of an animation the first frame, transparency on white.
 
-    `photo` is a path, the bytes of a file, a binary file object, a PIL image, or a uint8 array
-    (H, W, 3) of RGB values. Raises LandmarkError where it is missing, empty, damaged, no photo,
-    over 80 megapixels or under 8 px on a side.
+    `photo` is a path, the bytes of a file, a binary file object (read from its start), a PIL image,
+    or a uint8 array (H, W, 3) of RGB values. Raises LandmarkError where it is missing, empty,
+    damaged, no photo, over 80 megapixels or under 8 px on a side.
     """
     name = _name(photo)
-    if isinstance(photo, np.ndarray):
-        image = _from_array(photo)
-    elif isinstance(photo, Image.Image):
-        image = photo
-    else:
-        image = _decode(_read(photo, name), name)
-    _check_size(image, name)
-    try:
-        return _to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise _damaged(name) from error
+    with warnings.catch_warnings():
+        # Pillow's remarks on odd metadata are of no use to anybody; damage raises, below.
+        warnings.simplefilter("ignore")
+        if isinstance(photo, np.ndarray):
+            image = _from_array(photo)
+        elif isinstance(photo, Image.Image):
+            image = photo
+        else:
+            image = _decode(_read(photo, name), name)
+        _check_size(image, name)
+        try:
+            return _to_rgb(_upright(image))
+        except Exception as error:  # on damaged files the decoders raise whatever comes
+            raise _damaged(name) from error
 
 
 def _name(photo: Photo) -> str:
     """What to call the photo in a message: never a folder of the machine it lies on."""
-    if isinstance(photo, str | os.PathLike):
-        return Path(photo).name or "The photo"
-    name = getattr(photo, "name", None) or getattr(photo, "filename", None)
-    return Path(name).name if isinstance(name, str) and name else "The photo"
+    name = photo
+    if not isinstance(photo, str | os.PathLike):
+        name = getattr(photo, "name", None) or getattr(photo, "filename", None)
+    if not isinstance(name, str | os.PathLike):
+        return "The photo"
+    short = Path(name).name
+    return f"{short[:60]}…" if len(short) > 80 else short or "The photo"
 
 
 def _read(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
-    limit = MAX_FILE_MB * 2**20
     if isinstance(photo, bytes | bytearray | memoryview):
         content = bytes(photo)
     elif isinstance(photo, str | os.PathLike):
-        path = Path(photo)
-        if path.is_dir():
-            raise LandmarkError(f"{name} is a folder. Give one photo in it.")
-        if not path.is_file():
-            raise LandmarkError(f"{name} does not exist. Check the path.")
-        try:
-            with path.open("rb") as file:
-                content = file.read(limit + 1)
-        except OSError as error:
-            raise LandmarkError(f"{name} cannot be read: {error.strerror}.") from error
+        content = _read_path(photo, name)
     elif hasattr(photo, "read"):
-        content = photo.read(limit + 1)
-        if not isinstance(content, bytes):
-            raise LandmarkError(f"{name} was opened as text. Open it with mode 'rb'.")
+        content = _read_file(photo, name)
     else:
         raise LandmarkError(
             f"A {type(photo).__name__} is not a photo. Give a path, bytes, a file object, "
@@ -82,23 +85,48 @@ def _read(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
         )
     if not content:
         raise LandmarkError(f"{name} is empty (0 bytes). Copy or download it again.")
-    if len(content) > limit:
-        raise LandmarkError(f"{name} is larger than {MAX_FILE_MB} MB. Export a smaller copy.")
+    if len(content) > MAX_FILE_BYTES:
+        raise LandmarkError(
+            f"{name} is larger than {MAX_FILE_BYTES // 2**20} MB. Export a smaller copy."
+        )
+    return content
+
+
+def _read_path(path: str | os.PathLike[str], name: str) -> bytes:
+    if os.path.isdir(path):
+        raise LandmarkError(f"{name} is a folder. Give one photo in it.")
+    if not os.path.isfile(path):
+        raise LandmarkError(f"{name} does not exist. Check the path.")
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise LandmarkError(
+            f"{name} cannot be read ({error.strerror}). Check who may read the file."
+        ) from error
+
+
+def _read_file(file: BinaryIO, name: str) -> bytes:
+    try:
+        if file.seekable():
+            file.seek(0)  # as Pillow does: a file that was read before is still the same photo
+        content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError, AttributeError) as error:  # closed, write-only, not UTF-8
+        raise LandmarkError(f"{name} cannot be read. Open it with mode 'rb'.") from error
+    if not isinstance(content, bytes):
+        raise LandmarkError(f"{name} was opened as text. Open it with mode 'rb'.")
     return content
 
 
 def _decode(content: bytes, name: str) -> Image.Image:
     _register_decoders()
     try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on; our own limit below is stricter and says more.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(content), formats=FORMATS)
+        return Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
     except UnidentifiedImageError as error:
         raise LandmarkError(f"{name} is {_guess(content)}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # on damaged files the decoders raise whatever comes
         raise _damaged(name) from error
 
 
@@ -150,11 +178,25 @@ def _too_large(name: str) -> LandmarkError:
     )
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """`image` turned as its EXIF orientation says.
+
+    Pillow's exif_transpose also writes the EXIF anew, and fails on photos with any odd entry in it.
+    """
+    image.load()  # may turn it already: Pillow does so with TIFF
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # unreadable metadata does not make the pixels worse
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey; Pillow would clip at 255
-        values = np.asarray(image).astype(np.float32)
-        scale = 255 / 65535 if values.max() > 255 else 1.0
-        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+    if image.mode.startswith("I") or image.mode == "F":  # Pillow would clip these at 255
+        values = np.nan_to_num(np.asarray(image).astype(np.float32))
+        deep = image.mode.startswith("I;16") or values.max() > 255
+        grey = (values / 257 if deep else values).clip(0, 255).round()
+        image = Image.fromarray(grey.astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import broadcast, set_seed
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -24,6 +24,7 @@ from landmark_model.files import staged
 from landmark_model.metrics import Metrics, measure
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,15 @@ class Progress:
         ranks = [(epoch.validation_top1, -epoch.validation_loss) for epoch in self.epochs]
         return ranks[-1] >= max(ranks)
 
+    def last_line(self, epoch_count: int) -> str:
+        """The last epoch, for people."""
+        last = self.epochs[-1]
+        return (
+            f"epoch {last.number:3d}/{epoch_count}  train loss {last.train_loss:.3f}  validation "
+            f"loss {last.validation_loss:.3f}  top-1 {last.validation_top1:6.1%}  "
+            f"{last.seconds:.0f} s{'  best' if self.best_epoch == last.number else ''}"
+        )
+
 
 def make_accelerator(precision: str, seed: int) -> Accelerator:
     """The engine. `precision` is "no", "bf16", "fp16", or "auto": bf16 where it is fast."""
@@ -107,7 +117,7 @@ def fit(
     groups: list[dict],
     batches: DataLoader,
     validation: DataLoader,
-    mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    mix: Mix,
     recipe: Recipe,
     accelerator: Accelerator,
     folder: Path,
@@ -120,69 +130,108 @@ def fit(
     with the same outcome as a run that was never stopped, to the last bit on the same machine.
     Raises LandmarkError where the loss is no longer a number.
     """
-    network = network.to(accelerator.device, memory_format=torch.channels_last)
-    average = AveragedModel(
-        network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True
-    )
-    optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
-    for group in optimizer.param_groups:
-        group["peak_lr"] = group["lr"]
-    trained, optimizer, batches, validation = accelerator.prepare(
-        network, optimizer, batches, validation
-    )
-    state = _State(network, average, optimizer, recipe)
+    run = _Run(network, groups, batches, validation, mix, recipe, accelerator)
     if resume:
-        state.load(folder / CHECKPOINT_NAME)
-    progress = state.progress
-    step_count = recipe.epochs * len(batches)
-    bar = tqdm(
-        total=step_count,
-        initial=len(progress.epochs) * len(batches),
+        run.load(folder / CHECKPOINT_NAME)
+    with tqdm(
+        total=run.step_count,
+        initial=run.steps_done,
         desc="Training",
         unit="batch",
         disable=not accelerator.is_main_process,
-    )
-    for number in range(len(progress.epochs) + 1, recipe.epochs + 1):
-        started = time.monotonic()
-        # From the epoch's number alone: a resumed run draws what the unbroken one would have.
-        set_seed(recipe.seed * 100_003 + number, device_specific=True)
-        batches.set_epoch(number)
-        loss = _train_epoch(trained, state, batches, mix, accelerator, bar, step_count)
-        scores = _validate(average, validation, accelerator)
-        lr = max(group["lr"] for group in optimizer.param_groups)
-        seconds = time.monotonic() - started
-        progress.epochs.append(Epoch(number, loss, scores.loss, scores.top1, lr, seconds))
-        if progress.is_best():
-            progress.best_epoch = number
-            state.keep_best()
-        if accelerator.is_main_process:
-            state.save(folder)
-            tqdm.write(
-                f"epoch {number:3d}/{recipe.epochs}  train loss {loss:.3f}  validation loss "
-                f"{scores.loss:.3f}  top-1 {scores.top1:6.1%}  {seconds:.0f} s"
-                f"{'  best' if progress.best_epoch == number else ''}"
-            )
-        accelerator.wait_for_everyone()
-    bar.close()
+    ) as bar:
+        while len(run.progress.epochs) < recipe.epochs:
+            run.epoch(bar.update)
+            if accelerator.is_main_process:
+                run.save(folder)
+                tqdm.write(run.progress.last_line(recipe.epochs))
+            accelerator.wait_for_everyone()
     # Takes off what Accelerate put around forward: the final figures are of float32 arithmetic.
-    accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
-    network.load_state_dict(state.best)
-    return progress
+    accelerator.unwrap_model(run.trained, keep_fp32_wrapper=False)
+    network.load_state_dict(run.best)
+    return run.progress
 
 
-class _State:
-    """All that must survive a kill, and how it is stored: one safetensors file, never a pickle."""
+class _Run:
+    """A training run: what must survive a kill, how it is stored, and one epoch of work."""
 
-    def __init__(self, network: nn.Module, average: AveragedModel, optimizer, recipe: Recipe):
-        self.network, self.average, self.optimizer = network, average, optimizer
-        self.recipe = recipe
+    def __init__(self, network, groups, batches, validation, mix, recipe, accelerator) -> None:
+        self.network = network.to(accelerator.device, memory_format=torch.channels_last)
+        average = get_ema_multi_avg_fn(recipe.ema_decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+        self.trained, self.optimizer, self.batches, self.validation = accelerator.prepare(
+            self.network, optimizer, batches, validation
+        )
+        self.mix, self.recipe, self.accelerator = mix, recipe, accelerator
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
 
-    def keep_best(self) -> None:
-        self.best = {k: v.detach().clone() for k, v in self.average.module.state_dict().items()}
+    @property
+    def step_count(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.recipe.epochs * len(self.batches)
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps of the epochs that are done."""
+        return len(self.progress.epochs) * len(self.batches)
+
+    def epoch(self, step_done: Callable[[], object]) -> None:
+        """Trains on every photo once, validates, and keeps the weights if they are the best."""
+        started = time.monotonic()
+        number = len(self.progress.epochs) + 1
+        # From the epoch's number alone: a resumed run draws what the unbroken one would have.
+        set_seed(self.recipe.seed * 100_003 + number, device_specific=True)
+        self.batches.set_epoch(number)
+        self.trained.train()
+        total = torch.zeros((), device=self.accelerator.device)
+        for step, (images, labels) in enumerate(self.batches, start=self.steps_done):
+            total += self._step(step, images, labels)
+            step_done()
+        loss = self.accelerator.reduce(total, "mean").item() / len(self.batches)
+        scores = self._validate()
+        lr = max(group["lr"] for group in self.optimizer.param_groups)
+        seconds = time.monotonic() - started
+        self.progress.epochs.append(Epoch(number, loss, scores.loss, scores.top1, lr, seconds))
+        if self.progress.is_best():
+            self.progress.best_epoch = number
+            averaged = self.average.module.state_dict()
+            self.best = {name: tensor.detach().clone() for name, tensor in averaged.items()}
+
+    def _step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+        """One optimizer step on images (N, 3, H, W) and labels (N,); the loss."""
+        factor = learning_rate_factor(step, self.step_count, self.recipe.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        images, soft_labels = self.mix(images, labels)
+        logits = self.trained(images.to(memory_format=torch.channels_last))
+        smoothing = self.recipe.label_smoothing
+        loss = nn.functional.cross_entropy(logits, soft_labels, label_smoothing=smoothing)
+        if not torch.isfinite(loss):
+            raise LandmarkError(
+                f"The loss is {loss.item()} at step {step + 1} of {self.step_count}. The weights "
+                "of the last whole epoch are in the checkpoint; try a lower --lr."
+            )
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.trained.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update_parameters(self.network)
+        return loss.detach()
+
+    def _validate(self) -> Metrics:
+        # Batch-norm statistics differ between processes; all must measure the same network.
+        for buffer in self.average.module.buffers():
+            broadcast(buffer)
+        with self.accelerator.autocast():
+            outputs = compute_logits(self.average.module, self.validation, self.accelerator)
+        return measure(*outputs, tuple(map(str, range(outputs[0].shape[1]))))
 
     def save(self, folder: Path) -> None:
+        """Writes the checkpoint: one safetensors file, never a pickle."""
         tensors = {"average_count": self.average.n_averaged}
         for part, values in (
             ("network", self.network.state_dict()),
@@ -201,14 +250,8 @@ class _State:
             )
 
     def load(self, path: Path) -> None:
-        if not path.is_file():
-            raise LandmarkError(f"{path} does not exist: nothing to resume. Leave out --resume.")
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["about"])
-            parts: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():  # noqa: SIM118 (not a dict)
-                part, _, name = key.partition("/")
-                parts.setdefault(part, {})[name] = file.get_tensor(key)
+        """Goes back to the checkpoint at `path`."""
+        about, parts = _read_checkpoint(path)
         changed = {k for k, v in asdict(self.recipe).items() if about["recipe"].get(k) != v}
         if changed:
             raise LandmarkError(
@@ -228,43 +271,22 @@ class _State:
         self.progress = Progress(epochs, about["progress"]["best_epoch"])
 
 
-def _train_epoch(trained, state, batches, mix, accelerator, bar, step_count) -> float:
-    """One pass over the training photos; the mean loss."""
-    recipe, optimizer = state.recipe, state.optimizer
-    first_step = len(state.progress.epochs) * len(batches)
-    trained.train()
-    total = torch.zeros((), device=accelerator.device)
-    for step, (images, labels) in enumerate(batches, start=first_step):
-        factor = learning_rate_factor(step, step_count, recipe.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
-        images, soft_labels = mix(images, labels)
-        logits = trained(images.to(memory_format=torch.channels_last))
-        loss = nn.functional.cross_entropy(
-            logits, soft_labels, label_smoothing=recipe.label_smoothing
-        )
-        if not torch.isfinite(loss):
-            raise LandmarkError(
-                f"The loss is {loss.item()} at step {step + 1} of {step_count}. The weights of the "
-                "last whole epoch are in the checkpoint; try a lower --lr."
-            )
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(trained.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        state.average.update_parameters(state.network)
-        total += loss.detach()
-        bar.update()
-    return accelerator.reduce(total, "mean").item() / len(batches)
-
-
-def _validate(average: AveragedModel, validation: Iterable, accelerator: Accelerator) -> Metrics:
-    # Batch-norm statistics differ between processes; all must measure the same network.
-    for buffer in average.module.buffers():
-        broadcast(buffer)
-    with accelerator.autocast():
-        logits, labels = compute_logits(average.module, validation, accelerator)
-    return measure(logits, labels, tuple(map(str, range(logits.shape[1]))))
+def _read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
+    """Recipe and progress, and the tensors by part and name."""
+    if not path.is_file():
+        raise LandmarkError(f"{path} does not exist: nothing to resume. Leave out --resume.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["about"])
+            parts: dict[str, dict[str, Tensor]] = {}
+            for key in file.keys():  # noqa: SIM118 (not a dict)
+                part, _, name = key.partition("/")
+                parts.setdefault(part, {})[name] = file.get_tensor(key)
+    except (SafetensorError, TypeError, LookupError, ValueError) as error:
+        raise LandmarkError(
+            f"{path.name} is not a checkpoint of train.py. Start anew without --resume."
+        ) from error
+    return about, parts
 
 
 @torch.inference_mode()

@@ -1,29 +1,24 @@
 """What several test files share: made-up photos, one trained run per network, an engine."""
 
 import os
-import tempfile
-
-# First of all, for what is set here counts only before the libraries are imported. Nothing is
-# fetched; the photos that `datasets` keeps stay out of the user's home; one thread per process,
-# since two programs with two threads each on two busy cores wait for each other.
-CACHE = tempfile.TemporaryDirectory(prefix="landmark-tests-")
-for name in ("HF_DATASETS_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-    os.environ.pop(name, None)
-os.environ |= {"HF_HOME": CACHE.name, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
-import train
-from landmark_model.smoke import make_photo, make_photos
-from landmark_model.training import make_accelerator
+# Set before anything imports the libraries that read it, so our own modules are imported inside
+# the fixtures. Nothing is fetched; the photos that `datasets` keeps stay out of the user's home;
+# one thread a process, since programs of two threads wait for each other where cores are busy.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="landmark-cache-")
+os.environ["HF_HUB_CACHE"] = os.environ["HF_HOME"] + "/hub"
+os.environ["HF_DATASETS_CACHE"] = os.environ["HF_HOME"] + "/datasets"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parents[1]
 Programs = Callable[..., subprocess.CompletedProcess[str]]
@@ -38,15 +33,24 @@ class Run:
     folder: Path
 
 
+def pytest_unconfigure() -> None:
+    """Removes the caches, whatever became of the tests."""
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     """A folder of 24 training, 9 validation and 9 test photos of three classes."""
+    from landmark_model.smoke import make_photos
+
     return make_photos(tmp_path_factory.mktemp("photos") / "shapes")
 
 
 @pytest.fixture(scope="session")
 def trained(photos) -> Iterator[Callable[[str], Run]]:
     """Gives the smoke run of a network, trained when first asked for."""
+    import train
+
     done: dict[str, Run] = {}
     with tempfile.TemporaryDirectory(prefix="landmark-runs-") as folder:
 
@@ -74,10 +78,13 @@ def small_run(trained) -> Run:
 
 
 @pytest.fixture
-def engine() -> Iterator[Callable[[str], Accelerator]]:
+def engine() -> Iterator[Callable]:
     """Makes accelerators of any precision; Accelerate by itself keeps that of the first."""
+    from accelerate.state import AcceleratorState
 
-    def make(precision: str = "no", seed: int = 0) -> Accelerator:
+    from landmark_model.training import make_accelerator
+
+    def make(precision: str = "no", seed: int = 0):
         AcceleratorState._reset_state(True)
         return make_accelerator(precision, seed)
 
@@ -101,6 +108,7 @@ def python() -> Programs:
 @pytest.fixture
 def lay_out(tmp_path) -> Callable[..., Path]:
     """Makes a folder of photos, all different, from the number wanted in each subfolder."""
+    from landmark_model.smoke import make_photo
 
     def make(counts: dict[str, int], first_seed: int = 0) -> Path:
         root = tmp_path / "photos"

@@ -1,7 +1,9 @@
 """The app's functions, without a browser."""
 
 import csv
-import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ def credits() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("network", app.NETWORKS)
+@pytest.mark.parametrize("network", ["ResNet18", "CNN from scratch"])
 def test_a_photo_gives_a_card_and_five_labels(network):
     card, labels = app.identify(str(ROOT / "examples" / "taj-mahal.jpg"), network)
     assert len(labels) == 5
@@ -115,10 +117,22 @@ def test_the_page_builds_and_names_its_landmarks():
 
 
 def test_a_local_folder_can_stand_in_for_the_shipped_weights(monkeypatch, tmp_path):
+    shipped = ROOT / "landmark_model" / "weights"
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(shipped / name)
     monkeypatch.setenv("LANDMARK_REPO", str(tmp_path))
-    app.tagger.cache_clear()
+    app.taggers.cache_clear()
     try:
-        card, _ = app.identify(io.BytesIO(b"x"), "ResNet18")
-        assert "config.json" in card
+        assert list(app.taggers()) == ["ResNet18"]
     finally:
-        app.tagger.cache_clear()
+        app.taggers.cache_clear()
+
+
+def test_a_folder_without_weights_is_explained_at_the_start(tmp_path):
+    environment = os.environ | {"LANDMARK_REPO": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "config.json" in run.stderr
+    assert "Traceback" not in run.stderr

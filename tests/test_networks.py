@@ -28,15 +28,6 @@ HEAD = ("fc.weight", "fc.bias")
 each_network = pytest.mark.parametrize("architecture", NETWORKS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """On busy cores, small tensors wait for threads far longer than they compute."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
-
-
 @pytest.fixture(autouse=True)
 def seed():
     """The same random weights in every run."""

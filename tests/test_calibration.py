@@ -1,0 +1,112 @@
+"""Temperature and calibration error, against known answers."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from landmark_model.calibration import expected_calibration_error, fit_temperature
+
+
+def draw(count: int, classes: int, spread: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Logits, and labels drawn with the probabilities that the logits stand for."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = spread * torch.randn(count, classes, generator=generator)
+    return logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+
+
+def slow_error(logits: Tensor, labels: Tensor, bin_count: int) -> float:
+    """The expected calibration error by the definition: bins (0, 1/n], (1/n, 2/n], ..."""
+    answers = [(max(p), p.index(max(p)) == y) for p, y in
+               zip(logits.double().softmax(1).tolist(), labels.tolist(), strict=True)]  # fmt: skip
+    total = 0.0
+    for low in range(bin_count):
+        inside = [(c, r) for c, r in answers if low / bin_count < c <= (low + 1) / bin_count]
+        if inside:
+            total += abs(sum(c for c, _ in inside) - sum(r for _, r in inside))
+    return total / len(answers)
+
+
+@pytest.mark.parametrize("temperature", [0.2, 0.5, 1.0, 1.7, 5.0])
+def test_known_temperature_is_found(temperature):
+    logits, labels = draw(4000, 6, 2.0, seed=1)
+    assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.08)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32, torch.float64])
+def test_temperature_is_where_the_loss_is_least(kind):
+    logits, labels = draw(300, 5, 3.0, seed=2)
+    logits = (1.8 * logits).to(kind)
+    best = fit_temperature(logits, labels)
+
+    def loss(temperature: float) -> float:
+        return torch.nn.functional.cross_entropy(logits.double() / temperature, labels).item()
+
+    grid = [math.exp(step / 50) for step in range(-140, 140)]
+    assert loss(best) <= min(map(loss, grid)) + 1e-6
+
+
+@pytest.mark.parametrize(("factor", "above"), [(4.0, True), (0.25, False)])
+def test_overconfident_networks_are_cooled_and_shy_ones_warmed(factor, above):
+    logits, labels = draw(1000, 5, 2.0, seed=3)
+    assert (fit_temperature(factor * logits, labels) > 1) is above
+
+
+def test_right_temperature_lowers_the_calibration_error():
+    logits, labels = draw(3000, 5, 2.0, seed=4)
+    bold = 3 * logits
+    before = expected_calibration_error(bold, labels)
+    after = expected_calibration_error(bold / fit_temperature(bold, labels), labels)
+    assert after < 0.05 < before
+
+
+def test_ranking_stays():
+    logits, labels = draw(200, 8, 2.0, seed=5)
+    scaled = logits.double() / fit_temperature(3 * logits, labels)
+    assert torch.equal(logits.argsort(1), scaled.argsort(1))
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [
+        ([[3.0, 1.0]], [0]),
+        ([[3.0, 1.0]], [1]),
+        ([[5.0, 0.0], [0.0, 5.0]], [0, 1]),
+        ([[5.0, 0.0], [0.0, 5.0]], [1, 0]),
+        ([[0.0, 0.0], [0.0, 0.0]], [0, 1]),
+        ([[1e4, 0.0], [0.0, 1e4], [1e4, 0.0]], [0, 1, 1]),
+        ([[1e-8, 0.0]], [0]),
+    ],
+    ids=["one right", "one wrong", "all right", "all wrong", "no idea", "huge", "tiny"],
+)
+def test_few_photos_give_a_temperature_that_can_be_used(logits, labels):
+    found = fit_temperature(torch.tensor(logits), torch.tensor(labels))
+    assert math.isfinite(found)
+    assert 0.05 <= found <= 20
+
+
+@pytest.mark.parametrize("bin_count", [1, 5, 15])
+@pytest.mark.parametrize("spread", [0.1, 2.0, 30.0])
+@pytest.mark.parametrize("seed", [6, 7])
+def test_calibration_error_is_that_of_a_slow_loop(bin_count, spread, seed):
+    logits, _ = draw(200, 4, spread, seed)
+    _, labels = draw(200, 4, spread, seed + 10)
+    found = expected_calibration_error(logits, labels, bin_count)
+    assert found == pytest.approx(slow_error(logits, labels, bin_count), abs=1e-9)
+    assert 0 <= found <= 1
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "error"),
+    [
+        ([[100.0, 0.0], [0.0, 100.0]], [0, 1], 0.0),
+        ([[100.0, 0.0], [0.0, 100.0]], [1, 0], 1.0),
+        ([[0.0, 0.0], [0.0, 0.0]], [0, 1], 0.0),
+        ([[math.log(3), 0.0]] * 4, [0, 0, 0, 1], 0.0),
+        ([[math.log(3), 0.0]] * 4, [0, 0, 0, 0], 0.25),
+    ],
+)
+def test_calibration_error_of_plain_cases(logits, labels, error):
+    found = expected_calibration_error(torch.tensor(logits), torch.tensor(labels))
+    assert found == pytest.approx(error, abs=1e-6)

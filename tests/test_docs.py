@@ -1,0 +1,100 @@
+"""What README and card say: commands that run, figures that are those of metrics.json."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import train
+from landmark_model import card, data, hub
+from landmark_model.smoke import make_photos
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICK = ["--epochs", "1", "--image-size", "64", "--batch-size", "8", "--workers", "0"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_in_the_readme_runs(code, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    for promised in re.findall(r"print\(.*\)  # (.*)", code):
+        assert promised in capsys.readouterr().out
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("sh") for line in block.strip().splitlines()]
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if "train.py" not in c])
+def test_commands_in_the_readme_run(command):
+    program, *arguments = shlex.split(command)
+    assert program == "python"
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python train.py")])
+def test_training_commands_in_the_readme_run(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_photos(tmp_path / "my_landmarks")
+    arguments = shlex.split(command)[2:]
+    init = [] if "landmark_cnn" in arguments else ["--init", "none"]
+    train.main([*arguments, *QUICK, *init])
+    out = Path(arguments[arguments.index("--out") + 1])
+    promised = set(re.findall(r"`([\w.]+\.(?:safetensors|json|md|png|pt))`", README))
+    written = {path.name for path in out.iterdir()}
+    assert written <= promised, "a file that the README does not explain"
+
+
+def test_results_in_the_readme_are_those_of_the_metrics():
+    table = card.results_table(card.read_reports(hub.SHIPPED))
+    assert f"{card.RESULTS_START}\n{table}\n{card.RESULTS_END}" in README
+
+
+def test_every_option_has_a_help_text():
+    actions = train.make_parser()._actions
+    assert all(action.help for action in actions)
+
+
+def test_the_map_names_every_module():
+    modules = {path.name for path in (ROOT / "landmark_model").glob("[a-z]*.py")}
+    named = set(re.findall(r"`(\w+\.py)`", README))
+    assert modules <= named
+
+
+def test_every_dependency_has_its_reason():
+    table = README[README.index("## Dependencies") :]
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    names = [re.split(r"[~=<>]", line)[0] for line in lines]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names += [re.split(r"[~=<>]", line)[0] for line in project["optional-dependencies"]["dev"]]
+    assert not [name for name in names if not re.search(rf"\b{name}\b", table)]
+
+
+def test_the_space_runs_the_pinned_gradio():
+    head = yaml.safe_load(README.split("---")[1])
+    assert f"gradio=={head['sdk_version']}" in (ROOT / "requirements.txt").read_text()
+    assert (ROOT / head["app_file"]).is_file()
+
+
+@pytest.mark.parametrize("document", ["README.md", "model_card.md", "CONTRIBUTING.md"])
+def test_links_and_pictures_lead_somewhere(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_no_photo_of_the_training_data_is_in_the_repo():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
+    photos = [p for p in tracked.split() if Path(p).suffix.lower() in data.PHOTO_ENDINGS]
+    allowed = ("examples/", "docs/", "landmark_model/weights/")
+    assert all(photo.startswith(allowed) for photo in photos)

@@ -1,0 +1,338 @@
+"""The engine: it learns, stops on nonsense, and goes on after a kill as if there had been none."""
+
+import copy
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from landmark_model.config import LandmarkError
+from landmark_model.training import (
+    CHECKPOINT_NAME,
+    RECIPES,
+    Epoch,
+    Progress,
+    Recipe,
+    compute_logits,
+    fit,
+    learning_rate_factor,
+)
+from landmark_model.transforms import mix_transform
+
+RECIPE = Recipe(epochs=3, batch_size=4, lr=0.01, mixup=0, label_smoothing=0, ema_decay=0.5)
+MIXED = replace(RECIPE, mixup=0.2, cutmix=1.0, label_smoothing=0.1)
+
+
+class Stripes(Dataset):
+    """Images of three classes that differ by which channel is bright; noise on every access."""
+
+    def __init__(self, count: int = 14, noise: float = 0.3, poison: float = 0.0) -> None:
+        self.labels = [index % 3 for index in range(count)]
+        self.noise, self.poison = noise, poison
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = self.noise * torch.randn(3, 8, 8) + random.uniform(-self.noise, self.noise)
+        image[self.labels[index]] += 1 + self.poison
+        return image, self.labels[index]
+
+
+def make_network() -> nn.Module:
+    """The smallest network with all that must survive a kill: batch norm, dropout, weights."""
+    torch.manual_seed(5)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Dropout(0.2), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+class Stopped(Exception):
+    """The kill that a test asks for."""
+
+
+@pytest.fixture
+def train_in(engine):
+    """Fits a fresh network in a folder; gives it and the progress."""
+
+    def run(
+        folder: Path,
+        recipe: Recipe = RECIPE,
+        precision: str = "no",
+        kill_at_batch: int | None = None,
+        data: Dataset | None = None,
+        workers: int = 0,
+        network: nn.Module | None = None,
+        **settings: object,
+    ) -> tuple[nn.Module, Progress]:
+        accelerator = engine(precision, recipe.seed)
+        network = network or make_network()
+        blend = mix_transform(3, recipe.mixup, recipe.cutmix)
+        count = 0
+
+        def mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal count
+            count += 1
+            if count == kill_at_batch:
+                raise Stopped
+            return blend(images, labels)
+
+        batches = DataLoader(data or Stripes(), recipe.batch_size, shuffle=True, drop_last=True,
+                             num_workers=workers)  # fmt: skip
+        validation = DataLoader(Stripes(9, noise=0), recipe.batch_size)
+        groups = [{"params": list(network.parameters()), "lr": recipe.lr}]
+        progress = fit(
+            network, groups, batches, validation, mix, recipe, accelerator, folder, **settings
+        )
+        return network, progress
+
+    return run
+
+
+def same_weights(one: nn.Module, two: nn.Module) -> bool:
+    """Whether every tensor of two networks agrees to the last bit."""
+    a, b = one.state_dict(), two.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def losses(progress: Progress) -> list[tuple[float, float, float]]:
+    """The training curve without its times."""
+    return [(e.train_loss, e.validation_loss, e.lr) for e in progress.epochs]
+
+
+# --- the learning rate ---
+
+
+@pytest.mark.parametrize("step_count", [1, 2, 7, 100, 1000])
+@pytest.mark.parametrize("warmup", [0.0, 0.08, 0.5])
+def test_learning_rate_rises_to_its_peak_and_falls_to_a_hundredth(step_count, warmup):
+    factors = [learning_rate_factor(step, step_count, warmup) for step in range(step_count)]
+    peak = factors.index(max(factors))
+    assert factors[peak] == 1
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    assert all(0 < factor <= 1 for factor in factors)
+    assert peak <= warmup * step_count + 1
+    if step_count >= 100:
+        assert factors[-1] == pytest.approx(0.01, abs=0.002)
+
+
+def test_half_of_the_fall_is_at_half_of_its_steps():
+    assert learning_rate_factor(60, 100, 0.2) == pytest.approx(0.505)
+
+
+# --- fitting ---
+
+
+def test_fitting_learns_what_can_be_learned(train_in, tmp_path):
+    network, progress = train_in(tmp_path, replace(RECIPE, epochs=12))
+    assert [epoch.number for epoch in progress.epochs] == list(range(1, 13))
+    assert progress.epochs[-1].train_loss < 0.5 * progress.epochs[0].train_loss
+    assert progress.epochs[progress.best_epoch - 1].validation_top1 == 1
+    network.eval()
+    images, labels = zip(*(Stripes(9, noise=0)[index] for index in range(9)), strict=True)
+    assert network(torch.stack(images)).argmax(1).tolist() == list(labels)
+
+
+def test_outcome_is_what_the_best_epoch_was_measured_with(train_in, tmp_path, engine):
+    network, progress = train_in(tmp_path, replace(RECIPE, epochs=5, lr=0.3))
+    ranks = [(epoch.validation_top1, -epoch.validation_loss) for epoch in progress.epochs]
+    assert ranks[progress.best_epoch - 1] == max(ranks)
+    loader = DataLoader(Stripes(9, noise=0), 4)
+    logits, labels = compute_logits(network, loader, engine())
+    loss = nn.functional.cross_entropy(logits, labels).item()
+    best = progress.epochs[progress.best_epoch - 1]
+    assert loss == pytest.approx(best.validation_loss, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([(0.5, 1.0)], True),
+        ([(0.5, 1.0), (0.6, 9.0)], True),
+        ([(0.6, 9.0), (0.5, 1.0)], False),
+        ([(0.5, 1.0), (0.5, 0.9)], True),
+        ([(0.5, 0.9), (0.5, 1.0)], False),
+        ([(0.9, 1.0), (0.1, 1.0), (0.5, 0.5)], False),
+    ],
+)
+def test_best_epoch_is_by_top1_then_loss(scores, best):
+    epochs = [Epoch(n, 1.0, loss, top1, 0.1, 1.0) for n, (top1, loss) in enumerate(scores, 1)]
+    assert Progress(epochs).is_best() is best
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_network_is_plain_float32_after_fitting(train_in, tmp_path, precision):
+    network, _ = train_in(tmp_path, precision=precision)
+    image = torch.randn(2, 3, 8, 8)
+    fresh = make_network()
+    fresh.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        logits = network.eval()(image)
+        assert logits.dtype == torch.float32
+        # bfloat16 would be some 1e-3 off; what is left is the order of sums in another layout.
+        assert torch.allclose(logits, fresh.eval()(image), rtol=0, atol=1e-6)
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    copy.deepcopy(network)
+
+
+def test_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(train_in, tmp_path):
+    train_in(tmp_path, replace(RECIPE, epochs=1))
+    before = (tmp_path / CHECKPOINT_NAME).read_bytes()
+    with pytest.raises(LandmarkError, match="nan at step 1 of 9"):
+        train_in(tmp_path, data=Stripes(poison=float("nan")))
+    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_NAME]
+
+
+def test_loss_that_turns_bad_late_names_the_step(train_in, tmp_path):
+    data = Stripes()
+
+    class TurnsBad(Stripes):
+        """Good for two epochs of twelve photos, then not."""
+
+        accesses = 0
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            self.accesses += 1
+            image, label = data[index]
+            return image * (float("inf") if self.accesses > 24 else 1), label
+
+    with pytest.raises(LandmarkError, match=r"at step 7 of 9.*--lr"):
+        train_in(tmp_path, data=TurnsBad())
+    with safe_open(tmp_path / CHECKPOINT_NAME, framework="pt") as file:
+        assert len(json.loads(file.metadata()["about"])["progress"]["epochs"]) == 2
+
+
+# --- killed and resumed ---
+
+
+@pytest.mark.parametrize("kill_at_batch", [4, 5, 9])
+@pytest.mark.parametrize("recipe", [RECIPE, MIXED], ids=["plain", "mixed"])
+def test_resumed_run_equals_an_unbroken_one(train_in, tmp_path, kill_at_batch, recipe):
+    whole, curve = train_in(tmp_path / "whole", recipe)
+    with pytest.raises(Stopped):
+        train_in(tmp_path / "broken", recipe, kill_at_batch=kill_at_batch)
+    torch.manual_seed(99)
+    random.seed(99)
+    resumed, progress = train_in(tmp_path / "broken", recipe, resume=True)
+    assert losses(progress) == losses(curve)
+    assert progress.best_epoch == curve.best_epoch
+    assert same_weights(whole, resumed)
+
+
+def test_resumed_run_equals_an_unbroken_one_with_helpers(train_in, tmp_path):
+    whole, curve = train_in(tmp_path / "whole", MIXED, workers=1)
+    with pytest.raises(Stopped):
+        train_in(tmp_path / "broken", MIXED, kill_at_batch=8, workers=1)
+    resumed, progress = train_in(tmp_path / "broken", MIXED, workers=1, resume=True)
+    assert losses(progress) == losses(curve)
+    assert same_weights(whole, resumed)
+
+
+def test_same_seed_gives_the_same_run_and_another_seed_another(train_in, tmp_path):
+    one, two, other = (
+        train_in(tmp_path / name, replace(MIXED, seed=seed))
+        for name, seed in (("one", 1), ("two", 1), ("other", 2))
+    )
+    assert same_weights(one[0], two[0])
+    assert losses(one[1]) == losses(two[1]) != losses(other[1])
+
+
+def test_resuming_a_finished_run_changes_nothing(train_in, tmp_path):
+    whole, curve = train_in(tmp_path)
+    again, progress = train_in(tmp_path, resume=True)
+    assert progress == curve
+    assert same_weights(whole, again)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"lr": 0.02}, {"epochs": 9}, {"batch_size": 3, "seed": 4}, {"mixup": 0.1}],
+    ids=lambda changes: " ".join(changes),
+)
+def test_resuming_with_other_settings_is_refused_naming_them(train_in, tmp_path, changes):
+    train_in(tmp_path)
+    with pytest.raises(LandmarkError, match=", ".join(sorted(changes))):
+        train_in(tmp_path, replace(RECIPE, **changes), resume=True)
+
+
+def test_resuming_nothing_is_refused(train_in, tmp_path):
+    with pytest.raises(LandmarkError, match="nothing to resume"):
+        train_in(tmp_path, resume=True)
+
+
+def test_resuming_another_network_is_refused(train_in, tmp_path):
+    train_in(tmp_path)
+    wider = make_network()
+    wider[-1] = nn.Linear(8, 4)
+    with pytest.raises(LandmarkError):
+        train_in(tmp_path, network=wider, resume=True)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[: len(b) // 2], lambda b: b"hello", lambda b: b""],
+    ids=["cut off", "text", "empty"],
+)
+def test_resuming_a_damaged_checkpoint_is_refused(train_in, tmp_path, damage):
+    train_in(tmp_path)
+    path = tmp_path / CHECKPOINT_NAME
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(LandmarkError, match=CHECKPOINT_NAME):
+        train_in(tmp_path, resume=True)
+
+
+def test_resuming_a_file_of_weights_is_refused(train_in, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file(make_network().state_dict(), tmp_path / CHECKPOINT_NAME)
+    with pytest.raises(LandmarkError, match=CHECKPOINT_NAME):
+        train_in(tmp_path, resume=True)
+
+
+def test_checkpoint_is_safetensors_and_json(train_in, tmp_path):
+    train_in(tmp_path)
+    path = tmp_path / CHECKPOINT_NAME
+    assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT_NAME]
+    names = load_file(path).keys()
+    assert {name.partition("/")[0] for name in names} == {
+        "network", "average", "best", "optimizer", "average_count"
+    }  # fmt: skip
+    content = path.read_bytes()
+    header = int.from_bytes(content[:8], "little")
+    json.loads(content[8 : 8 + header])
+    assert not content.startswith((b"PK", b"\x80"))
+
+
+# --- measuring ---
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 100])
+def test_every_photo_is_measured_once_whatever_the_batches(engine, batch_size):
+    network = make_network().train()
+    images, labels = torch.randn(7, 3, 8, 8), torch.arange(7) % 3
+    accelerator = engine()
+    loader = accelerator.prepare(DataLoader(TensorDataset(images, labels), batch_size))
+    logits, found = compute_logits(network, loader, accelerator)
+    with torch.no_grad():
+        one_by_one = torch.cat([network.eval()(image[None]) for image in images])
+    assert logits.shape == (7, 3)
+    assert found.tolist() == labels.tolist()
+    assert torch.allclose(logits, one_by_one, atol=1e-6)
+
+
+def test_every_network_has_a_recipe_that_makes_sense():
+    from landmark_model.networks import NETWORKS
+
+    assert tuple(RECIPES) == NETWORKS
+    for recipe in RECIPES.values():
+        assert 0 < recipe.lr < 1 and 0 < recipe.ema_decay < 1 and 0 <= recipe.warmup < 1
