@@ -1,5 +1,5 @@
 # make demo: set up and serve the app.  make test: set up and run every check.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name))))
 BIN := .venv/bin
 READY := .venv/.ready
 

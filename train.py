@@ -13,7 +13,6 @@ import platform
 import shlex
 import sys
 import tempfile
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -41,7 +40,6 @@ from landmark_model.transforms import (
 def main(arguments: list[str] | None = None) -> None:
     """The pipeline: photos -> report -> network -> fit -> measure -> files."""
     options = parse(arguments)
-    started = time.monotonic()
     accelerator = training.make_accelerator(options.precision, options.seed)
     with accelerator.main_process_first():
         splits, skipped = data.load_splits(options.data, options.seed, options.share,
@@ -61,7 +59,6 @@ def main(arguments: list[str] | None = None) -> None:
         facts = describe_run(options, start, progress, accelerator) | {
             "parameters": parameter_count(network),
             "data": describe_data(report, options),
-            "seconds": round(time.monotonic() - started),
         }
         write_outputs(network.cpu(), config, scores, facts, progress, options.out)
         print(summary(scores["test"], options.out))
@@ -100,12 +97,13 @@ def initialise(network: torch.nn.Module, options: argparse.Namespace) -> network
         return networks.start_from_file(network, Path(options.init))
     if options.network == "landmark_cnn" or options.init == "none":
         return networks.Start("from scratch")
+    print(f"Fetching timm's ImageNet weights for {options.network} from the hub", flush=True)
     return networks.start_pretrained(network, options.network)
 
 
 def batches(photos: data.PhotoSet, options: argparse.Namespace, shuffle: bool = False):
     """The batches of one split."""
-    return data.make_batches(photos, options.batch_size, shuffle, options.workers)
+    return data.make_batches(photos, options.batch_size, shuffle, options.workers, options.balance)
 
 
 def fit(network, start, sets, config, options, accelerator) -> training.Progress:
@@ -178,7 +176,7 @@ def describe_data(report: data.DataReport, options) -> dict:
 
 def describe_run(options, start, progress, accelerator) -> dict:
     """What the card tells about the run: command, hardware, time, curve; no folder names."""
-    words = [str(word) for word in options.command]
+    words = [str(word) for word in options.command if word != "--resume"]
     paths = {str(options.data), str(options.out), str(options.init)}
     shown = [Path(word).name if word in paths else word for word in words]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
@@ -341,6 +339,7 @@ FITTING = {
     "mixup": "alpha of mixup, 0 is off",
     "cutmix": "alpha of cutmix, 0 is off",
     "ema_decay": "decay of the weights' running average, which is what is kept",
+    "balance": "0 shows each photo equally often, 1 each class",
     "seed": "of splits, first weights, order and augmentation",
 }
 

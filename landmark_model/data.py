@@ -20,7 +20,7 @@ from datasets.exceptions import DatasetNotFoundError
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
 from torch.utils.data import Dataset as TorchDataset
 
 from landmark_model.config import LandmarkError
@@ -34,6 +34,7 @@ FOLDER_NAMES = {
 }
 PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic"}
 PHOTO_ENDINGS |= {".heif", ".avif"}
+MIN_BATCHES = 8
 NEAR_BITS = 12  # of 256: difference hashes this close are one photo, saved or cropped twice
 
 
@@ -393,16 +394,31 @@ def _process_count(photo_count: int) -> int | None:
     return min(8, torch.get_num_threads()) if photo_count >= 400 else None
 
 
-def make_batches(photos: PhotoSet, batch_size: int, shuffle: bool, worker_count: int) -> DataLoader:
+def make_batches(
+    photos: PhotoSet, batch_size: int, shuffle: bool, worker_count: int, balance: float = 0.0
+) -> DataLoader:
     """Batches of images (N, 3, H, W) and labels (N,).
 
-    Shuffled batches all have the same size, as batch norm likes it; the photos left over take part
-    in a later epoch. Unshuffled ones cover every photo once.
+    Unshuffled batches cover every photo once. Shuffled ones all have the same size, as batch norm
+    likes it, and there are at least `MIN_BATCHES`: few photos are shown several times an epoch.
+    `balance` draws photos of rare classes more often: 0 each photo alike, 1 each class, values
+    between them the power in between (0.5: Mahajan et al. 2018).
     """
+    batch_size = min(batch_size, len(photos))
+    sampler = None
+    if shuffle:
+        drawn = max(len(photos), MIN_BATCHES * batch_size)
+        count = Counter(photos.labels)
+        weights = [count[label] ** -balance for label in photos.labels]
+        sampler = (
+            WeightedRandomSampler(weights, drawn)
+            if balance > 0
+            else RandomSampler(photos, num_samples=drawn)
+        )
     return DataLoader(
         photos,
-        batch_size=min(batch_size, len(photos)),
-        shuffle=shuffle,
+        batch_size=batch_size,
+        sampler=sampler,
         drop_last=shuffle,
         num_workers=worker_count,
     )

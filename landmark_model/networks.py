@@ -198,7 +198,8 @@ def start_pretrained(network: nn.Module, architecture: str) -> Start:
     except Exception as error:  # the hub client raises a dozen kinds; each means: no weights
         raise LandmarkError(
             f"timm's weights for {architecture} could not be fetched ({type(error).__name__}). "
-            "Go online, or give --init FILE.safetensors, or --init none to start from scratch."
+            "Go online; or give --init FILE.safetensors, for resnet18 also the one that ships, "
+            "landmark_model/weights/model.safetensors; or --init none to start from scratch."
         ) from error
     head = _head_names(network)
     weights = {name: t for name, t in source.state_dict().items() if name not in head}

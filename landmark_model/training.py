@@ -41,11 +41,12 @@ class Recipe:
     mixup: float = 0.2
     cutmix: float = 0.0
     ema_decay: float = 0.99
+    balance: float = 0.0
     seed: int = 0
 
 
 RECIPES = {
-    "resnet18": Recipe(),
+    "resnet18": Recipe(epochs=50, cutmix=1.0, balance=0.5),
     "landmark_cnn": Recipe(
         epochs=160, lr=2e-3, weight_decay=0.1, layer_decay=1.0, cutmix=1.0, ema_decay=0.995
     ),
@@ -152,13 +153,27 @@ def fit(
     return run.progress
 
 
+def _rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """An exponential moving average whose decay rises to `decay`, updated in place.
+
+    In a short run a constant one would remember the random start (as timm's ModelEmaV3 warms up).
+    """
+
+    def average(means: list[Tensor], values: list[Tensor], count: Tensor) -> None:
+        rising = (1 + count.item()) / (10 + count.item())
+        get_ema_multi_avg_fn(min(decay, rising))(means, values, count)
+
+    return average
+
+
 class _Run:
     """A training run: what must survive a kill, how it is stored, and one epoch of work."""
 
     def __init__(self, network, groups, batches, validation, mix, recipe, accelerator) -> None:
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)
-        average = get_ema_multi_avg_fn(recipe.ema_decay)
-        self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=_rising_average(recipe.ema_decay), use_buffers=True
+        )
         optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
@@ -252,7 +267,8 @@ class _Run:
     def load(self, path: Path) -> None:
         """Goes back to the checkpoint at `path`."""
         about, parts = _read_checkpoint(path)
-        changed = {k for k, v in asdict(self.recipe).items() if about["recipe"].get(k) != v}
+        before = asdict(Recipe()) | about["recipe"]
+        changed = {k for k, v in asdict(self.recipe).items() if before[k] != v}
         if changed:
             raise LandmarkError(
                 f"{path.name} was written with other settings of {', '.join(sorted(changed))}. "

@@ -548,3 +548,26 @@ def test_photos_left_out_of_one_epoch_take_part_in_another(seven):
     torch.manual_seed(0)
     seen = {float(image.sum()) for _ in range(12) for images, _ in batches for image in images}
     assert len(seen) == 7
+
+
+def test_rare_classes_are_drawn_more_often_on_demand(lay_out):
+    root = lay_out(SPLIT | {"train/tower": 12})
+    photos = PhotoSet(load_splits(root, seed=0)[0].train, crop, to_tensor(CONFIG), "square 32")
+    torch.manual_seed(0)
+    drawn = {}
+    for balance in (0.0, 0.5, 1.0):
+        batches = make_batches(photos, 7, shuffle=True, worker_count=0, balance=balance)
+        labels = torch.cat([labels for _ in range(60) for _, labels in batches])
+        assert len(labels) == 60 * 14
+        drawn[balance] = (labels == 0).float().mean().item()  # bridges: 2 of 14
+    weights = {balance: 2 ** (1 - balance) for balance in drawn}
+    for balance, weight in weights.items():
+        expected = weight / (weight + 12 ** (1 - balance))
+        assert drawn[balance] == pytest.approx(expected, abs=0.05)
+    assert drawn[0.0] == pytest.approx(2 / 14)
+
+
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_photos_that_are_measured_are_never_weighted(seven, balance):
+    batches = make_batches(seven, 3, shuffle=False, worker_count=0, balance=balance)
+    assert torch.cat([labels for _, labels in batches]).tolist() == seven.labels

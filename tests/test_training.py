@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from landmark_model.config import LandmarkError
+from landmark_model.data import make_batches
 from landmark_model.training import (
     CHECKPOINT_NAME,
     RECIPES,
@@ -85,8 +86,7 @@ def train_in(engine):
                 raise Stopped
             return blend(images, labels)
 
-        batches = DataLoader(data or Stripes(), recipe.batch_size, shuffle=True, drop_last=True,
-                             num_workers=workers)  # fmt: skip
+        batches = make_batches(data or Stripes(), recipe.batch_size, True, workers, recipe.balance)
         validation = DataLoader(Stripes(9, noise=0), recipe.batch_size)
         groups = [{"params": list(network.parameters()), "lr": recipe.lr}]
         progress = fit(
@@ -216,7 +216,11 @@ def test_loss_that_turns_bad_late_names_the_step(train_in, tmp_path):
 
 
 @pytest.mark.parametrize("kill_at_batch", [4, 5, 9])
-@pytest.mark.parametrize("recipe", [RECIPE, MIXED], ids=["plain", "mixed"])
+@pytest.mark.parametrize(
+    "recipe",
+    [RECIPE, MIXED, replace(RECIPE, balance=0.5)],
+    ids=["plain", "mixed", "balanced"],
+)
 def test_resumed_run_equals_an_unbroken_one(train_in, tmp_path, kill_at_batch, recipe):
     whole, curve = train_in(tmp_path / "whole", recipe)
     with pytest.raises(Stopped):

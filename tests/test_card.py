@@ -1,0 +1,241 @@
+"""Every figure of the card is that of metrics.json, and the card in the repo is up to date."""
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from landmark_model import LandmarkError
+from landmark_model.card import (
+    RESULTS_END,
+    RESULTS_START,
+    read_reports,
+    results_table,
+    wilson,
+    write_card,
+    write_results,
+)
+from landmark_model.config import WEIGHTS_NAME, read_config
+from landmark_model.hub import SHIPPED
+
+ROOT = Path(__file__).parents[1]
+CARD = ROOT / "model_card.md"
+NEEDED = ("config.json", "model.safetensors", "metrics.json")
+
+
+@pytest.fixture(scope="module")
+def pair(trained, tmp_path_factory):
+    """A folder as it ships: one network at the root, the other below."""
+    folder = tmp_path_factory.mktemp("pair") / "weights"
+    for network, place in (("resnet18", folder), ("landmark_cnn", folder / "landmark_cnn")):
+        place.mkdir(parents=True)
+        for name in (*NEEDED, "training_curve.png", "confusion_matrix.png"):
+            shutil.copy(trained(network).folder / name, place)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def card(pair) -> str:
+    """The card of both."""
+    write_card(pair, pair.parent / "card.md")
+    return (pair.parent / "card.md").read_text(encoding="utf-8")
+
+
+def tables(text: str) -> list[list[dict[str, str]]]:
+    """Every Markdown table of a text, each row by its headings."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\|\n?)+", text, re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.split("\n")]
+        head, rule, *body = [row for row in rows if row != [""]]
+        assert set("".join(rule)) <= set("-:")
+        assert {len(row) for row in body} == {len(head)}
+        found.append([dict(zip(head, row, strict=True)) for row in body])
+    return found
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as the card writes it."""
+    return f"{value:.{digits}%}"
+
+
+def slow_wilson(share: float, count: int) -> tuple[float, float]:
+    """The shares at which `share` lies 1.96 standard errors away, found by halving."""
+
+    def solve(inside: float, outside: float) -> float:
+        for _ in range(80):
+            middle = (inside + outside) / 2
+            error = math.sqrt(middle * (1 - middle) / count)
+            near = abs(share - middle) <= 1.96 * error
+            inside, outside = (middle, outside) if near else (inside, middle)
+        return inside
+
+    return solve(share, 0.0), solve(share, 1.0)
+
+
+# --- the interval ---
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "low", "high"),
+    [(0.8, 100, 0.7112, 0.8666), (0.5, 10, 0.2366, 0.7634), (1.0, 50, 0.9287, 1.0),
+     (0.0, 50, 0.0, 0.0713)],
+)  # fmt: skip
+def test_interval_of_known_cases(share, count, low, high):
+    assert wilson(share, count) == pytest.approx((low, high), abs=2e-4)
+
+
+@pytest.mark.parametrize("count", [1, 7, 100, 5000])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.87])
+def test_interval_is_that_of_a_slow_search(share, count):
+    low, high = wilson(share, count)
+    assert (low, high) == pytest.approx(slow_wilson(share, count), abs=1e-6)
+    assert 0 <= low < share < high <= 1
+
+
+# --- figures ---
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_results_are_those_of_the_metrics(pair, card, index):
+    place = (pair, pair / "landmark_cnn")[index]
+    metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+    test, validation, facts = metrics["test"], metrics["validation"], metrics["training"]
+    row = list(tables(card)[0][index].values())
+    low, high = wilson(test["top1"], test["photo_count"])
+    assert ("ResNet18", "LandmarkCNN")[index] in row[0]
+    assert row[1:] == [
+        f"**{percent(test['top1'])}**",
+        f"{percent(low, 0)} to {percent(high, 0)}",
+        percent(test["top5"]),
+        percent(validation["top1"]),
+        percent(test["calibration_error"]),
+        f"{facts['parameters'] / 1e6:.1f} M",
+        f"{(place / WEIGHTS_NAME).stat().st_size / 1e6:.1f} MB",
+        f"{read_config(place).image_size} px",
+        f"{facts['fit_seconds'] / 60:.0f} min",
+    ]
+
+
+def test_scores_by_landmark_are_those_of_the_metrics(pair, card):
+    metrics = json.loads((pair / "metrics.json").read_text(encoding="utf-8"))
+    (table,) = [rows for rows in tables(card) if "landmark" in rows[0]]
+    labels = dict(zip(*(getattr(read_config(pair), n) for n in ("class_names", "labels")),
+                      strict=True))  # fmt: skip
+    found = {tuple(row.values()) for row in table}
+    assert found == {
+        (labels[score["class_name"]], percent(score["precision"], 0),
+         percent(score["recall"], 0), str(score["support"]))
+        for score in metrics["test"]["classes"]
+    }  # fmt: skip
+    assert len(table) == len(metrics["test"]["classes"])
+    f1 = {labels[score["class_name"]]: score["f1"] for score in metrics["test"]["classes"]}
+    ranks = [f1[row["landmark"]] for row in table]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_card_tells_data_and_course_of_both_runs(pair, card):
+    data = json.loads((pair / "metrics.json").read_text(encoding="utf-8"))["training"]["data"]
+    counts = data["photos"]
+    assert (
+        f"`{data['name']}`: {counts['train']} training, {counts['validation']} validation" in card
+    )
+    assert f"{data['fewest']} to {data['most']} for training in a class" in card
+    for place in (pair, pair / "landmark_cnn"):
+        facts = json.loads((place / "metrics.json").read_text(encoding="utf-8"))["training"]
+        for said in (facts["command"], facts["hardware"], facts["versions"]["torch"],
+                     f"number {facts['best_epoch']} was best", f"Seed {facts['recipe']['seed']}",
+                     f"{len(facts['epochs'])} epochs"):  # fmt: skip
+            assert said in card
+
+
+def test_card_has_a_head_and_no_gaps(card):
+    head = card.split("---")[1]
+    assert yaml.safe_load(head)["library_name"] == "timm"
+    assert "$" not in card
+    assert "None" not in card and "nan" not in card
+
+
+def test_pictures_of_the_card_are_there(pair, card):
+    links = re.findall(r"!\[[^]]+\]\(([^)]+)\)", card)
+    assert len(links) == 4
+    assert all((pair.parent / link).is_file() for link in links)
+
+
+def test_card_inside_the_folder_links_to_its_own_pictures(smoke_run):
+    text = (smoke_run.folder / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert sorted(links) == ["confusion_matrix.png", "training_curve.png"]
+
+
+def test_card_is_the_same_every_time(pair, card):
+    write_card(pair, pair.parent / "card.md")
+    assert (pair.parent / "card.md").read_text(encoding="utf-8") == card
+
+
+@pytest.mark.parametrize("label", ["A | B", "Cash $x", "${results}", "<b>", "Hạ Long"])
+def test_label_of_any_kind_keeps_the_table_whole(pair, label, tmp_path):
+    copy = Path(shutil.copytree(pair, tmp_path / "weights"))
+    shutil.rmtree(copy / "landmark_cnn")
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    config["label_names"][0] = label
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_card(copy, tmp_path / "card.md")
+    (table,) = [rows for rows in tables((tmp_path / "card.md").read_text(encoding="utf-8"))
+                if "landmark" in rows[0]]  # fmt: skip
+    assert len(table) == 3
+
+
+# --- results in another document ---
+
+
+def test_results_go_between_the_marks_and_nothing_else_changes(pair, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(f"Häd\n{RESULTS_START}\nold\n{RESULTS_END}\ntail\n", encoding="utf-8")
+    for _ in range(2):
+        write_results(pair, path)
+        table = results_table(read_reports(pair))
+        expected = f"Häd\n{RESULTS_START}\n{table}\n{RESULTS_END}\ntail\n"
+        assert path.read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize("text", ["", "no marks", RESULTS_START, f"{RESULTS_END}{RESULTS_START}"])
+def test_document_without_marks_is_refused_and_kept(pair, tmp_path, text):
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    with pytest.raises(LandmarkError, match=r"README\.md"):
+        write_results(pair, path)
+    assert path.read_text() == text
+
+
+# --- what cannot be described ---
+
+
+@pytest.mark.parametrize("metrics", [None, "", "{", "[]", "{}", '{"test": {}}'])
+def test_network_without_whole_metrics_is_refused(pair, tmp_path, metrics):
+    for name in NEEDED[:2]:
+        shutil.copy(pair / name, tmp_path)
+    if metrics is not None:
+        (tmp_path / "metrics.json").write_text(metrics)
+    with pytest.raises(LandmarkError, match=r"metrics\.json"):
+        write_card(tmp_path, tmp_path / "README.md")
+    assert not (tmp_path / "README.md").exists()
+
+
+def test_folder_without_network_is_refused(tmp_path):
+    with pytest.raises(LandmarkError, match=r"config\.json"):
+        write_card(tmp_path, tmp_path / "README.md")
+
+
+# --- the card that ships ---
+
+
+@pytest.mark.skipif(not CARD.exists(), reason="model_card.md is not written yet")
+def test_card_in_the_repo_is_that_of_the_weights_in_the_repo(tmp_path):
+    weights = tmp_path / SHIPPED.relative_to(ROOT)
+    shutil.copytree(SHIPPED, weights)
+    write_card(weights, tmp_path / CARD.name)
+    assert (tmp_path / CARD.name).read_text(encoding="utf-8") == CARD.read_text(encoding="utf-8")

@@ -1,0 +1,175 @@
+"""`python -m landmark_model`: what it prints, and with which exit status it ends."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from landmark_model import load
+from landmark_model.__main__ import main
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+EIFFEL, TAJ = (str(EXAMPLES / name) for name in ("eiffel-tower.jpg", "taj-mahal.jpg"))
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command in this process; gives exit status, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = end.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def shipped(small_run, tmp_path) -> Path:
+    """A copy of a trained network and its metrics, to be written in."""
+    for name in ("config.json", "model.safetensors", "metrics.json"):
+        shutil.copy(small_run.folder / name, tmp_path)
+    return tmp_path
+
+
+# --- predict ---
+
+
+def test_program_names_the_landmark_and_what_is_missing(python):
+    done = python("-m", "landmark_model", "predict", "no such.jpg", EIFFEL)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "no such.jpg" in done.stderr
+    name, best, *_ = done.stdout.splitlines()
+    assert name == EIFFEL
+    assert re.fullmatch(r"\s*\d+\.\d% +Eiffel Tower +\(Paris, France\)", best)
+
+
+def test_guesses_are_those_of_load(run):
+    status, out, err = run("predict", EIFFEL, TAJ, "--top-k", 3)
+    assert (status, err) == (0, "")
+    tagger = load(device="cpu")
+    expected = []
+    for photo in (EIFFEL, TAJ):
+        guesses = tagger.predict(photo, top_k=3)
+        expected += [photo, *(f"{g.probability:.1%} {g.label} ({g.where})" for g in guesses)]
+    assert [" ".join(line.split()) for line in out.splitlines()] == expected
+
+
+def test_broken_photos_are_reported_and_the_rest_go_on(run, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no photo")
+    status, out, err = run("predict", broken, EIFFEL, tmp_path / "missing.jpg", tmp_path, TAJ)
+    assert status == 1
+    assert "Eiffel Tower" in out and "Taj Mahal" in out
+    assert "broken" not in out
+    assert len(err.splitlines()) == 3
+    for line, name in zip(err.splitlines(), ("broken.jpg", "missing.jpg", tmp_path.name),
+                          strict=True):  # fmt: skip
+        assert name in line
+
+
+def test_run_folder_is_a_source(run, small_run):
+    status, out, _ = run("predict", EIFFEL, "--source", small_run.folder)
+    assert status == 0
+    assert len(out.splitlines()) == 4
+    assert "Stonehenge" in out
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_fewer_than_one_guess_is_refused(run, top_k):
+    status, out, err = run("predict", EIFFEL, "--top-k", top_k)
+    assert status == 1
+    assert "top_k" in err and out == ""
+
+
+# --- export ---
+
+
+def test_export_writes_the_file(run, shipped):
+    path = shipped / "network.pt"
+    status, out, _ = run("export", "--source", shipped, "--out", path)
+    assert status == 0
+    assert "network.pt" in out
+    network = torch.jit.load(str(path))
+    assert network.labels == ["Eiffel Tower", "Golden Gate Bridge", "Stonehenge"]
+    assert network(torch.zeros(2, 3, 50, 80, dtype=torch.uint8)).shape == (2, 3)
+
+
+def test_export_writes_to_the_folder_one_is_in(run, shipped, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    assert run("export", "--source", shipped)[0] == 0
+    assert [path.name for path in Path.cwd().iterdir()] == ["model.torchscript.pt"]
+
+
+# --- card ---
+
+
+def test_card_is_written_to_the_folder(run, shipped):
+    status, out, _ = run("card", "--source", shipped)
+    assert status == 0
+    assert "README.md" in out
+    text = (shipped / "README.md").read_text(encoding="utf-8")
+    assert "LandmarkCNN" in text and "(training_curve.png)" in text
+
+
+def test_card_of_a_subfolder_links_into_it(run, shipped, tmp_path_factory):
+    parent = tmp_path_factory.mktemp("parent")
+    shutil.copytree(shipped, parent / "weights")
+    status, _, _ = run("card", "--source", parent / "weights", "--out", parent / "card.md")
+    assert status == 0
+    assert "(weights/training_curve.png)" in (parent / "card.md").read_text(encoding="utf-8")
+
+
+# --- what cannot work ---
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", EIFFEL, "--source", "no such folder"],
+        ["predict", EIFFEL, "--source", "someone/no-such-repo"],
+        ["predict", EIFFEL, "--source", str(EXAMPLES)],
+        ["predict", EIFFEL, "--source", EIFFEL],
+        ["predict", EIFFEL, "--network", "vgg16"],
+        ["export", "--source", "no such folder"],
+        ["export", "--source", str(EXAMPLES)],
+        ["export", "--network", "vgg16"],
+        ["export", "--out", "no such folder/network.pt"],
+        ["export", "--out", "."],
+        ["card", "--source", "no such folder"],
+        ["card", "--source", str(EXAMPLES)],
+        ["card", "--out", "no such folder/card.md"],
+        ["card", "--out", "card.md", "--results-in", "no such file.md"],
+    ],
+    ids=lambda arguments: " ".join(Path(word).name for word in arguments),
+)
+def test_mistake_costs_one_line_and_exit_status_1(run, arguments, tmp_path, monkeypatch, shipped):
+    monkeypatch.chdir(tmp_path)
+    if arguments[0] != "predict" and "--source" not in arguments:
+        arguments = [*arguments, "--source", str(shipped)]
+    before = sorted(tmp_path.rglob("*"))
+    status, out, err = run(*arguments)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert err.startswith("landmark_model: ")
+    assert out == "" or arguments[0] == "card"
+    assert [path for path in before if not path.exists()] == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["predict"], ["tag", "x"], ["predict", "x", "--k", "2"]])
+def test_wrong_use_is_explained(run, arguments):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert "usage: python -m landmark_model" in err
+
+
+@pytest.mark.parametrize("command", [[], ["predict"], ["export"], ["card"]])
+def test_help_says_what_each_word_does(run, command):
+    status, out, err = run(*command, "--help")
+    assert (status, err) == (0, "")
+    assert "usage: python -m landmark_model" in out

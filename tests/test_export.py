@@ -1,0 +1,187 @@
+"""The TorchScript file says what the network says, with nothing but torch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from landmark_model import LandmarkError, export, load
+from landmark_model.config import ModelConfig, read_config
+from landmark_model.export import LABELS_NAME, TORCHSCRIPT_NAME, Portable, export_torchscript
+from landmark_model.hub import SHIPPED
+from landmark_model.networks import NETWORKS, build, restore
+from landmark_model.photos import open_photo
+from landmark_model.smoke import make_photo
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SIZES = [(64, 64), (64, 99), (190, 250), (333, 97), (41, 7), (1, 50), (64, 400), (300, 64)]
+CONFIG = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "Bé", "C"), 64, temperature=1.5)
+# All that a program of someone else's needs.
+PROGRAM = """
+import json, sys, torch
+model, photos, answers = sys.argv[1:]
+extra = {"labels.json": ""}
+network = torch.jit.load(model, _extra_files=extra)
+outputs = [network(batch) for batch in torch.load(photos)]
+torch.save(outputs, answers)
+others = [name for name in ("timm", "landmark_model", "torchvision") if name in sys.modules]
+print(json.dumps([network.labels, json.loads(extra["labels.json"]), others]))
+"""
+
+
+def make_batches() -> list[Tensor]:
+    """Batches of 1 and 3 photos, uint8, of every size."""
+    random = torch.Generator().manual_seed(0)
+    return [
+        torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=random)
+        for size in SIZES
+        for count in (1, 3)
+    ]
+
+
+@pytest.fixture(scope="module")
+def elsewhere(smoke_run, python, tmp_path_factory):
+    """What the run's file answers in a process that imports torch alone."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    torch.save(make_batches(), folder / "photos.pt")
+    done = python("-c", PROGRAM, smoke_run.folder / TORCHSCRIPT_NAME, folder / "photos.pt",
+                  folder / "answers.pt")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return torch.load(folder / "answers.pt"), json.loads(done.stdout)
+
+
+def test_file_gives_the_probabilities_of_the_network(smoke_run, elsewhere):
+    config = read_config(smoke_run.folder)
+    eager = Portable(restore(config, smoke_run.folder), config).eval()
+    for photos, found in zip(make_batches(), elsewhere[0], strict=True):
+        with torch.inference_mode():
+            expected = eager(photos)
+        assert found.shape == (len(photos), 3)
+        assert torch.allclose(found, expected, atol=1e-4)
+        assert torch.allclose(found.sum(1), torch.ones(len(photos)), atol=1e-5)
+
+
+def test_file_needs_only_torch_and_knows_its_labels(elsewhere):
+    labels, extra, others = elsewhere[1]
+    assert labels == extra == ["Eiffel Tower", "Golden Gate Bridge", "Stonehenge"]
+    assert others == []
+
+
+def test_photos_of_a_batch_do_not_meet(smoke_run):
+    network = torch.jit.load(str(smoke_run.folder / TORCHSCRIPT_NAME))
+    photos = make_batches()[5]
+    alone = torch.cat([network(photo[None]) for photo in photos])
+    assert torch.allclose(network(photos), alone, atol=1e-5)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def shipped(request, tmp_path_factory):
+    """A network that ships, as classifier and as TorchScript."""
+    tagger = load(network=request.param, device="cpu")
+    folder = SHIPPED if request.param == "resnet18" else SHIPPED / request.param
+    path = tmp_path_factory.mktemp("shipped") / "network.pt"
+    export_torchscript(restore(tagger.config, folder), tagger.config, path)
+    return tagger, torch.jit.load(str(path))
+
+
+@pytest.mark.parametrize("size", [None, (161, 162), (333, 97), (97, 333)], ids=str)
+def test_file_agrees_with_predict(shipped, size):
+    tagger, network = shipped
+    for path in sorted(EXAMPLES.glob("*.jpg")):
+        photo = open_photo(path)
+        photo = photo.resize(size) if size else photo
+        pixels = torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None]
+        found = network(pixels)[0].tolist()
+        for guess in tagger.predict(photo, top_k=99):
+            # Pillow rounds to whole grey levels between the two directions of a resize.
+            index = tagger.config.class_names.index(guess.class_name)
+            assert found[index] == pytest.approx(guess.probability, abs=0.05), path.name
+
+
+def test_photo_of_the_right_size_is_not_resampled():
+    network = build(CONFIG).eval()
+    photo = torch.from_numpy(np.asarray(make_photo(0, 1, (64, 64))).copy()).permute(2, 0, 1)[None]
+    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (CONFIG.mean, CONFIG.std))
+    with torch.inference_mode():
+        expected = (network((photo / 255 - mean) / std) / 1.5).softmax(1)
+        found = Portable(network, CONFIG).eval()(photo)
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("crop_pct", [0.875, 0.95, 1.0])
+def test_middle_of_the_photo_is_what_counts(crop_pct, tmp_path):
+    config = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"), 32, crop_pct=crop_pct)
+    path = tmp_path / TORCHSCRIPT_NAME
+    export_torchscript(build(config), config, path)
+    network = torch.jit.load(str(path))
+    photo = make_batches()[4]
+    changed = photo.clone()
+    changed[..., :20] = 0
+    changed[..., -20:] = 255
+    assert torch.equal(network(photo), network(changed))
+    changed[..., 110:140] = 0
+    assert not torch.equal(network(photo), network(changed))
+
+
+class Fickle(nn.Module):
+    """Its scripted form gives other logits than its eager one."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = images.mean((2, 3))
+        return -logits if torch.jit.is_scripting() else logits
+
+
+class NotANumber(nn.Module):
+    """Gives no numbers at all, in both forms."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3)) * float("nan")
+
+
+@pytest.mark.parametrize("network", [Fickle, NotANumber])
+def test_network_that_differs_when_scripted_is_refused(network, tmp_path):
+    path = tmp_path / TORCHSCRIPT_NAME
+    path.write_text("the old file")
+    with pytest.raises(LandmarkError, match="differs"):
+        export_torchscript(network(), CONFIG, path)
+    assert path.read_text() == "the old file"
+    assert [file.name for file in tmp_path.iterdir()] == [TORCHSCRIPT_NAME]
+
+
+@pytest.mark.parametrize("step", ["save", "load"])
+def test_export_that_fails_half_way_leaves_nothing(step, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    path = tmp_path / TORCHSCRIPT_NAME
+    path.write_text("the old file")
+    monkeypatch.setattr(export.torch.jit, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        export_torchscript(build(CONFIG), CONFIG, path)
+    assert path.read_text() == "the old file"
+    assert [file.name for file in tmp_path.iterdir()] == [TORCHSCRIPT_NAME]
+
+
+@pytest.mark.parametrize("name", ["network.pt", "network", "network.partial", "Hạ Long.pt"])
+def test_file_has_the_name_asked_for_and_nothing_is_left_over(name, tmp_path):
+    difference = export_torchscript(build(CONFIG), CONFIG, tmp_path / name)
+    assert 0 <= difference <= 1e-4
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    extra = {LABELS_NAME: ""}
+    network = torch.jit.load(str(tmp_path / name), _extra_files=extra)
+    assert network.labels == json.loads(extra[LABELS_NAME]) == ["A", "Bé", "C"]
+    assert network.class_names == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("place", ["missing/network.pt", "folder"])
+def test_place_that_cannot_be_written_is_refused_in_words(place, tmp_path):
+    (tmp_path / "folder").mkdir()
+    try:
+        export_torchscript(build(CONFIG), CONFIG, tmp_path / place)
+    except LandmarkError as error:
+        assert place.split("/")[0] in str(error)
+    else:
+        assert (tmp_path / place).is_file()

@@ -1,0 +1,390 @@
+"""The program: photos in, everything needed out, whatever happens on the way."""
+
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import train
+from landmark_model import load, pictures
+from landmark_model.config import LandmarkError, ModelConfig
+from landmark_model.photos import open_photo
+from landmark_model.training import CHECKPOINT_NAME, Recipe
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--train-size", "32",
+         "--batch-size", "8", "--workers", "0"]  # fmt: skip
+WRITTEN = {
+    "config.json", "model.safetensors", "model.torchscript.pt", "metrics.json", "README.md",
+    "training_curve.png", "confusion_matrix.png", "class_histogram.png", "contact_sheet.png",
+    "data_report.json", CHECKPOINT_NAME,
+}  # fmt: skip
+
+
+def strict_json(path: Path) -> dict:
+    """JSON as other programs read it: without NaN and Infinity, which Python alone allows."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{path.name} holds {word}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def remeasure(folder: Path, photos: Path) -> dict:
+    """Top-1, top-5, loss and confusion on a folder of classes, by a loop over `predict`."""
+    tagger = load(folder)
+    names = tagger.config.class_names
+    confusion = [[0] * len(names) for _ in names]
+    top1 = top5 = loss = 0.0
+    paths = sorted(photos.glob("*/*.png"))
+    for path in paths:
+        guesses = tagger.predict(path, top_k=len(names))
+        ranked = [guess.class_name for guess in guesses]
+        confusion[names.index(path.parent.name)][names.index(ranked[0])] += 1
+        top1 += ranked[0] == path.parent.name
+        top5 += path.parent.name in ranked[:5]
+        loss -= math.log(guesses[ranked.index(path.parent.name)].probability)
+    count = len(paths)
+    return {"photo_count": count, "confusion": confusion, "top1": top1 / count,
+            "top5": top5 / count, "loss": pytest.approx(loss / count, rel=1e-3)}  # fmt: skip
+
+
+# --- a whole run ---
+
+
+def test_run_writes_every_file_and_nothing_else(smoke_run):
+    assert {path.name for path in smoke_run.folder.iterdir()} == WRITTEN
+
+
+def test_run_writes_pictures_that_open(smoke_run):
+    for path in smoke_run.folder.glob("*.png"):
+        picture = open_photo(path)
+        assert len(picture.getcolors(2**24)) > 2, path.name
+
+
+def test_run_writes_json_that_anyone_reads(smoke_run):
+    report = strict_json(smoke_run.folder / "data_report.json")
+    assert sum(count["train"] for count in report["counts"].values()) == 24
+    assert report["skipped"] == report["leaks"] == []
+    config = strict_json(smoke_run.folder / "config.json")
+    assert config["label_names"] == ["Eiffel Tower", "Golden Gate Bridge", "Stonehenge"]
+    strict_json(smoke_run.folder / "metrics.json")
+
+
+def test_files_may_be_read_by_everyone_or_by_nobody_else(smoke_run):
+    modes = {path.name: path.stat().st_mode for path in smoke_run.folder.iterdir()}
+    assert len(set(modes.values())) == 1, modes
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_figures_are_those_of_the_written_files(smoke_run, split):
+    scores = strict_json(smoke_run.folder / "metrics.json")[split]
+    expected = remeasure(smoke_run.folder, smoke_run.data / split)
+    assert {key: scores[key] for key in expected} == {
+        **expected, "top1": pytest.approx(expected["top1"])
+    }  # fmt: skip
+    for index, one in enumerate(scores["classes"]):
+        row, column = scores["confusion"][index], [r[index] for r in scores["confusion"]]
+        assert one["support"] == sum(row) == 3
+        assert one["recall"] == pytest.approx(row[index] / 3)
+        assert one["precision"] == pytest.approx(row[index] / max(1, sum(column)))
+
+
+def test_run_tells_what_was_done(smoke_run):
+    facts = strict_json(smoke_run.folder / "metrics.json")["training"]
+    assert [epoch["number"] for epoch in facts["epochs"]] == [1, 2]
+    assert facts["best_epoch"] in (1, 2)
+    weights = load_file(smoke_run.folder / "model.safetensors")
+    statistics = sum(t.numel() for name, t in weights.items() if "running_" in name)
+    counters = sum(1 for name in weights if name.endswith("num_batches_tracked"))
+    assert facts["parameters"] == sum(t.numel() for t in weights.values()) - statistics - counters
+    assert facts["data"]["photos"] == {"train": 24, "validation": 9, "test": 9}
+    assert facts["torchscript_difference"] <= 1e-4
+    assert facts["command"].startswith(f"python train.py --smoke --network {smoke_run.network}")
+
+
+# --- killed ---
+
+
+@pytest.fixture(scope="module")
+def unbroken(photos, tmp_path_factory):
+    """The outcome of four small epochs in one go, and the options that lead there."""
+    options = [*SMALL, "--data", str(photos), "--epochs", "4"]
+    out = tmp_path_factory.mktemp("unbroken")
+    train.main([*options, "--out", str(out)])
+    (out / CHECKPOINT_NAME).unlink()  # 70 MB
+    return out, options
+
+
+def finished_epochs(checkpoint: Path) -> int:
+    """How many epochs a checkpoint holds."""
+    with safe_open(checkpoint, framework="pt") as file:
+        return len(json.loads(file.metadata()["about"])["progress"]["epochs"])
+
+
+def kill_after_first_checkpoint(options: list[str], out: Path) -> None:
+    """Starts training and kills it, as hard as can be, once there is a checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *options, "--out", str(out)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    patience = time.monotonic() + 200
+    while not (out / CHECKPOINT_NAME).exists():
+        assert process.poll() is None and time.monotonic() < patience
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_killed_run_keeps_old_files_and_resumes_to_the_same_end(unbroken, small_run, tmp_path):
+    whole, options = unbroken
+    earlier = ("config.json", "model.safetensors", "metrics.json", "README.md")
+    for name in earlier:
+        shutil.copy(small_run.folder / name, tmp_path / name)
+    kill_after_first_checkpoint(options, tmp_path)
+    for name in earlier:
+        assert (tmp_path / name).read_bytes() == (small_run.folder / name).read_bytes()
+    assert 1 <= finished_epochs(tmp_path / CHECKPOINT_NAME) < 4
+    load(tmp_path)
+    train.main([*options, "--out", str(tmp_path), "--resume"])
+    (tmp_path / CHECKPOINT_NAME).unlink()
+    expected, found = (load_file(run / "model.safetensors") for run in (whole, tmp_path))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    figures = [strict_json(run / "metrics.json") for run in (whole, tmp_path)]
+    assert figures[0]["test"] == figures[1]["test"]
+    assert figures[0]["validation"] == figures[1]["validation"]
+
+
+def test_resuming_with_photos_of_other_classes_is_refused(unbroken, lay_out, tmp_path):
+    _, options = unbroken
+    out = tmp_path / "run"
+    options = [*options, "--epochs", "1", "--out", str(out)]
+    train.main(options)
+    other = lay_out({f"{split}/{name}": 2 for split in ("train", "validation", "test")
+                     for name in "abcd"})  # fmt: skip
+    with pytest.raises(LandmarkError):
+        train.main([*options, "--data", str(other), "--resume"])
+    (out / CHECKPOINT_NAME).unlink()
+
+
+# --- two processes ---
+
+
+@pytest.fixture(scope="module")
+def two_processes(python, photos, tmp_path_factory):
+    """A run on two processes; folders are spelled as a shell completes them."""
+    out = tmp_path_factory.mktemp("two processes")
+    done = python(
+        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2, "train.py", *SMALL,
+        f"--data={photos}/", "--out", f"{out}/", "--epochs", 1, "--batch-size", 4,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, done
+
+
+def test_two_processes_measure_each_photo_once(two_processes, photos):
+    out, _ = two_processes
+    figures = strict_json(out / "metrics.json")
+    for split in ("test", "validation"):
+        expected = remeasure(out, photos / split)
+        assert expected["photo_count"] == 9
+        found = {key: figures[split][key] for key in expected}
+        assert found == {**expected, "top1": pytest.approx(expected["top1"])}
+
+
+def test_two_processes_speak_with_one_voice(two_processes):
+    _, done = two_processes
+    assert done.stdout.count("Data report") == 1
+    assert done.stdout.count("Written to") == 1
+    assert "3 classes: 24 train, 9 validation, 9 test photos" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "README.md", "data_report.json"])
+def test_written_files_do_not_tell_where_things_lie(two_processes, photos, name):
+    out, _ = two_processes
+    text = (out / name).read_text(encoding="utf-8")
+    for folder in (photos.parent, out.parent, Path.home(), ROOT):
+        assert f"{folder}/" not in text
+
+
+# --- options ---
+
+
+def refusal(arguments: list[str], capsys) -> str:
+    """What is said, in words and without a traceback, to options that cannot work."""
+    with pytest.raises((SystemExit, LandmarkError)) as caught:
+        train.main(arguments)
+    if isinstance(caught.value, LandmarkError):
+        return str(caught.value)
+    assert caught.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--batch-size", ["0", "1", "-4", "many"]),
+        ("--epochs", ["0", "-1", "1.5"]),
+        ("--lr", ["0", "-1", "1", "nan"]),
+        ("--image-size", ["0", "31"]),
+        ("--network", ["vgg16"]),
+        ("--precision", ["int8"]),
+        ("--share", ["0", "-0.1", "1", "nan"]),
+        ("--workers", ["-1"]),
+        ("--seed", ["-1", "99999999999"]),
+        ("--warmup", ["-1", "2", "nan"]),
+        ("--ema-decay", ["-0.1", "1", "1.5"]),
+        ("--label-smoothing", ["-0.1", "2"]),
+        ("--mixup", ["-1", "nan"]),
+        ("--cutmix", ["-1"]),
+        ("--weight-decay", ["-1"]),
+        ("--layer-decay", ["-1", "0"]),
+        ("--train-size", ["-32", "1"]),
+    ],
+)
+def test_value_that_makes_no_sense_is_refused_by_the_name_of_its_option(option, values, capsys):
+    for value in values:
+        with pytest.raises(SystemExit) as caught:
+            train.parse(["--data", "photos", "--out", "run", option, value])
+        assert caught.value.code == 2
+        assert option in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--out", "x"], ["--data", "x"]])
+def test_data_and_out_are_needed(arguments, capsys):
+    assert "--data and --out" in refusal(arguments, capsys)
+
+
+def test_folder_without_photos_is_refused(tmp_path, capsys):
+    assert "no photos" in refusal([*SMALL, "--data", str(tmp_path), "--out", "x"], capsys)
+
+
+def test_file_in_place_of_the_run_folder_is_refused(photos, tmp_path, capsys):
+    path = tmp_path / "taken"
+    path.write_text("a file")
+    said = refusal([*SMALL, "--data", str(photos), "--out", str(path), "--epochs", "1"], capsys)
+    assert "taken" in said
+
+
+@pytest.mark.parametrize("init", ["resnet18", "text", "missing", "folder"])
+def test_first_weights_that_do_not_fit_are_refused(init, trained, photos, tmp_path, capsys):
+    path = tmp_path / f"{init}.safetensors"
+    if init == "resnet18":
+        path = trained("resnet18").folder / "model.safetensors"
+    elif init == "text":
+        path.write_text("weights")
+    elif init == "folder":
+        path.mkdir()
+    words = {"resnet18": "is not in the network", "text": "not a whole safetensors file"}
+    options = [*SMALL, "--data", str(photos), "--out", str(tmp_path / "run"), "--init", str(path)]
+    said = refusal(options, capsys)
+    assert path.name in said
+    assert words.get(init, "") in said
+
+
+def test_own_weights_are_a_start(small_run, photos):
+    start = small_run.folder / "model.safetensors"
+    config = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"))
+    network = train.networks.build(config)
+    options = ["--data", str(photos), "--out", "x", "--init", str(start)]
+    found = train.initialise(network, train.parse([*SMALL, *options]))
+    assert set(found.fresh) == {"fc.weight", "fc.bias"}
+    expected = load_file(start)["stem.0.weight"].float()
+    assert torch.equal(network.state_dict()["stem.0.weight"], expected)
+
+
+def test_mistake_costs_one_line_and_exit_status_1(python):
+    done = python("train.py", "--data", "no such folder", "--out", "x")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "train.py: no such folder is not a folder. Give --data a folder of photos."
+    ]
+    assert done.stdout == ""
+
+
+def test_help_names_every_setting(capsys):
+    with pytest.raises(SystemExit) as caught:
+        train.parse(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in Recipe.__dataclass_fields__:
+        assert re.search(rf"--{name.replace('_', '-')}\b.*?default: \S", text, re.DOTALL), name
+    for name in ("--data", "--out", "--init", "--resume", "--smoke", "--network", "--precision"):
+        assert name in text
+
+
+@pytest.mark.parametrize("network", ["resnet18", "landmark_cnn"])
+def test_defaults_are_those_of_the_network(network):
+    options = train.parse(["--data", "x", "--out", "y", "--network", network])
+    recipe = train.training.RECIPES[network]
+    assert {name: getattr(options, name) for name in train.RECIPE} == vars(recipe)
+    assert options.train_size % 32 == 0
+    assert 0.7 * options.image_size <= options.train_size < options.image_size
+
+
+def test_options_win_over_the_networks_defaults():
+    options = train.parse(["--data", "x", "--out", "y", "--mixup", "0", "--seed", "7"])
+    assert (options.mixup, options.seed) == (0, 7)
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels"),
+    [
+        (("00.Eiffel_Tower", "my_home"), ("Eiffel Tower", "My Home")),
+        (("00.Eiffel_Tower", "Eiffel Tower"), ("00.Eiffel_Tower", "Eiffel Tower")),
+    ],
+)
+def test_labels_are_what_people_read_and_differ(folders, labels):
+    options = train.parse(["--data", "x", "--out", "y"])
+    config = train.make_config(options, SimpleNamespace(class_names=folders))
+    assert config.class_names == folders
+    assert config.labels == labels
+
+
+@pytest.mark.parametrize("name", [".", "photos/", "photos/../photos"])
+def test_data_has_a_name_however_it_is_spelled(name, lay_out, monkeypatch):
+    root = lay_out({f"{split}/{c}": 1 for split in ("train", "validation", "test") for c in "ab"})
+    monkeypatch.chdir(root if name == "." else root.parent)
+    options = train.parse(["--data", name, "--out", "y"])
+    splits, skipped = train.data.load_splits(options.data, seed=0)
+    report = train.data.make_report(splits, skipped, options.data)
+    assert train.describe_data(report, options)["name"] == "photos"
+
+
+@pytest.mark.parametrize("label", ["Cash $_$ Inc", "$\\frac$", "50% & <b>", "_hidden", "\\alpha"])
+def test_pictures_take_any_label(label, tmp_path):
+    config = ModelConfig("landmark_cnn", ("a", "b"), (label, "B"))
+    images = torch.zeros(2, 3, 8, 8)
+    pictures.contact_sheet(images, [0, 1], config, tmp_path / "sheet.png")
+    scores = train.metrics.measure(torch.eye(2), torch.tensor([0, 1]), config.class_names)
+    pictures.confusion_matrix(scores, config.labels, tmp_path / "confusion.png")
+    counts = {label: {"train": 3, "validation": 1, "test": 1}}
+    pictures.class_histogram(SimpleNamespace(counts=counts), tmp_path / "histogram.png")
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            assert min(picture.size) > 50
+
+
+def test_smoke_run_leaves_no_photos_behind(monkeypatch, tmp_path):
+    """The made-up photos of a run lie where temporary files do, and go when it ends."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    train.main(["--smoke", "--network", "landmark_cnn", "--out", str(tmp_path / "run")])
+    shutil.rmtree(tmp_path / "run")
+    assert os.listdir(tmp_path) == []
