@@ -9,10 +9,10 @@ FOLDER holds train/<class>/<photo>, and optionally validation/ and test/ alike; 
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import shlex
 import sys
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -163,7 +163,7 @@ def describe_data(report: data.DataReport, options) -> dict:
     """What the card tells about the photos."""
     training = [count["train"] for count in report.counts.values()]
     return {
-        "name": options.data.name,
+        "name": options.data.resolve().name,
         "about": options.about_data,
         "classes": len(report.counts),
         "photos": report.totals(),
@@ -176,23 +176,38 @@ def describe_data(report: data.DataReport, options) -> dict:
 
 def describe_run(options, start, progress, accelerator) -> dict:
     """What the card tells about the run: command, hardware, time, curve; no folder names."""
-    words = [str(word) for word in options.command if word != "--resume"]
-    paths = {str(options.data), str(options.out), str(options.init)}
-    shown = [Path(word).name if word in paths else word for word in words]
+    words = [portable(word) for word in options.command if word != "--resume"]
+    earlier = earlier_run(options.init)
+    seconds = sum(epoch.seconds for epoch in progress.epochs)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {
-        "command": shlex.join(["python", "train.py", *shown]),
+        "commands": [*earlier.get("commands", []), shlex.join(["python", "train.py", *words])],
         "start": str(start),
-        "base_model": start.base_model,
+        "base_model": start.base_model or earlier.get("base_model", ""),
         "recipe": {name: getattr(options, name) for name in RECIPE},
         "train_size": options.train_size,
         "hardware": f"{accelerator.num_processes} x {device}, {torch.get_num_threads()} threads, "
         f"{accelerator.mixed_precision} precision",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "fit_seconds": round(sum(epoch.seconds for epoch in progress.epochs)),
+        "fit_seconds": round(seconds + earlier.get("fit_seconds", 0)),
         "best_epoch": progress.best_epoch,
         "epochs": [asdict(epoch) for epoch in progress.epochs],
     }
+
+
+def portable(word: str) -> str:
+    """A word of the command line without the folders of this machine."""
+    option, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    path = Path(value)
+    return option + equals + (path.name if path.is_absolute() or ".." in path.parts else value)
+
+
+def earlier_run(init: str | None) -> dict:
+    """What the run that made the file `init` says of itself; {} where it is from elsewhere."""
+    metrics_path = Path(init or "").parent / hub.METRICS_NAME
+    if not init or not metrics_path.is_file():
+        return {}
+    return json.loads(metrics_path.read_text(encoding="utf-8")).get("training", {})
 
 
 def write_outputs(network, config, scores, facts, progress, out: Path) -> None:
@@ -229,21 +244,40 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options.command = sys.argv[1:] if arguments is None else arguments
     if options.smoke:
         vars(options).update(SMOKE, init=options.init or "none")
-        options.data = options.data or make_photos(Path(tempfile.mkdtemp(prefix="landmarks-")))
         options.out = options.out or Path("runs/smoke")
+        options.data = options.data or make_photos(options.out / "photos")
     for name in RECIPE:  # what was not asked for is as the network likes it
         if getattr(options, name) is None:
             setattr(options, name, getattr(training.RECIPES[options.network], name))
     if options.data is None or options.out is None:
         parser.error("--data and --out are needed (or --smoke)")
-    if options.batch_size < 2:
-        parser.error("--batch-size must be 2 or more: batch norm needs company")
-    if options.epochs < 1 or not 0 < options.lr < 1:
-        parser.error("--epochs must be 1 or more, and --lr between 0 and 1")
-    if options.image_size < 32:
-        parser.error("--image-size must be 32 px or more")
+    for rule, kept in rules(options).items():
+        if not kept:
+            parser.error(rule)
     options.train_size = options.train_size or round(0.8 * options.image_size / 32) * 32
     return options
+
+
+def rules(options: argparse.Namespace) -> dict[str, bool]:
+    """What the values must be like, and whether they are."""
+    shares = ("warmup", "label_smoothing", "balance")
+    return {
+        "--batch-size must be 2 or more: batch norm needs company": options.batch_size >= 2,
+        "--epochs must be 1 or more": options.epochs >= 1,
+        "--lr must be above 0 and below 1": 0 < options.lr < 1,
+        "--image-size must be 32 px or more": options.image_size >= 32,
+        "--train-size must be 32 px or more": (options.train_size or 32) >= 32,
+        "--workers and --seed must be 0 or more": min(options.workers, options.seed) >= 0,
+        "--share must be above 0 and below 0.5": 0 < options.share < 0.5,
+        "--ema-decay must be 0 or more and below 1": 0 <= options.ema_decay < 1,
+        "--layer-decay must be above 0 and at most 1": 0 < options.layer_decay <= 1,
+        "--weight-decay must be 0 or more": options.weight_decay >= 0,
+        "--mixup and --cutmix must be 0 or more": options.mixup >= 0 and options.cutmix >= 0,
+        "--warmup, --label-smoothing and --balance must be 0 to 1": all(
+            0 <= getattr(options, name) <= 1 for name in shares
+        ),
+        f"{options.out} is a file; give --out a folder": not options.out.is_file(),
+    }
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -49,6 +49,8 @@ def export(options: argparse.Namespace) -> int:
     folder = choose(locate(options.source, options.revision), options.network)
     config = read_config(folder)
     path = options.out or Path(TORCHSCRIPT_NAME)
+    if path.is_dir() or not path.parent.is_dir():
+        raise LandmarkError(f"{path} is no file that can be written. Give --out FILE.")
     difference = export_torchscript(restore(config, folder), config, path)
     print(f"{path}: differs from the network by at most {difference:.0e} in probability")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -47,18 +48,23 @@ def read_reports(folder: Path) -> list[Report]:
         if not metrics.is_file():
             raise LandmarkError(f"{path} has no {hub.METRICS_NAME}. Train the network again.")
         text = metrics.read_text(encoding="utf-8")
-        reports.append(Report(path, read_config(path), json.loads(text)))
+        try:
+            reports.append(Report(path, read_config(path), json.loads(text)))
+        except ValueError as error:
+            raise LandmarkError(f"{metrics} is not whole. Train the network again.") from error
     return reports
 
 
 def write_card(folder: Path, path: Path) -> None:
     """Writes the card of the networks in `folder` to `path`; pictures are linked from there."""
     reports = read_reports(folder)
-    write_text(path, render(reports, folder.relative_to(path.parent)))
+    write_text(path, render(reports, Path(os.path.relpath(folder, path.parent))))
 
 
 def write_results(folder: Path, path: Path) -> None:
     """Puts the table of results between the two result marks of the document at `path`."""
+    if not path.is_file():
+        raise LandmarkError(f"{path} does not exist. Give a document with result marks.")
     text = path.read_text(encoding="utf-8")
     head, start, rest = text.partition(RESULTS_START)
     end = rest.find(RESULTS_END)
@@ -150,12 +156,12 @@ def _training(report: Report) -> str:
         f"torch {facts['versions']['torch']}. Seed {facts['recipe']['seed']}. "
         "Weights are rounded to float16 before they are measured and stored; the TorchScript "
         f"file differs by at most {facts['torchscript_difference']:.0e} in probability.\n\n"
-        f"```\n{facts['command']}\n```"
-    )
+    ) + "\n".join(["```", *facts["commands"], "```"])
 
 
 def _class_rows(report: Report) -> list[str]:
-    labels = dict(zip(report.config.class_names, report.config.labels, strict=True))
+    safe = [label.replace("|", r"\|") for label in report.config.labels]
+    labels = dict(zip(report.config.class_names, safe, strict=True))
     scores = sorted(report.metrics["test"]["classes"], key=lambda s: (-s["f1"], s["class_name"]))
     return [
         f"| {labels[s['class_name']]} | {s['precision']:.0%} | {s['recall']:.0%} | {s['support']} |"

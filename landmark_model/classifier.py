@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,14 +77,15 @@ class LandmarkClassifier:
         return self.predict_batch([photo], top_k)[0]
 
     def predict_batch(
-        self, photos: Sequence[Photo], top_k: int = 5, batch_size: int = 32
+        self, photos: Iterable[Photo], top_k: int = 5, batch_size: int = 32
     ) -> list[list[Prediction]]:
         """`predict` for each of `photos`, with one forward pass for every `batch_size` of them.
 
         Raises LandmarkError, naming the photo, where one cannot be read.
         """
-        if isinstance(photos, str | bytes | os.PathLike):
+        if isinstance(photos, str | bytes | os.PathLike) or not isinstance(photos, Iterable):
             raise LandmarkError("predict_batch takes a list of photos; for one, call predict.")
+        photos = list(photos)
         if top_k < 1 or batch_size < 1:
             raise LandmarkError(
                 f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -35,7 +37,7 @@ FOLDER_NAMES = {
 PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic"}
 PHOTO_ENDINGS |= {".heif", ".avif"}
 MIN_BATCHES = 8
-NEAR_BITS = 12  # of 256: difference hashes this close are one photo, saved or cropped twice
+NEAR_BITS = 24  # of 256: difference hashes this close are one photo, saved twice
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def load_splits(
     near-copies stay together. Raises LandmarkError where there are no photos, fewer than two
     classes, or a class that one of the splits lacks (`allow_missing`: only training must have it).
     """
+    root = Path(os.path.abspath(root))
     folders = _split_folders(root)
-    tables, skipped = {}, []
+    tables, skipped = {}, _outside(root, folders)
     for split, folder in folders.items():
         tables[split], left_out = _inspect_folder(folder, root)
         skipped += left_out
@@ -89,11 +92,16 @@ def load_splits(
 def _split_folders(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         raise LandmarkError(f"{root} is not a folder. Give --data a folder of photos.")
-    found = {}
+    found: dict[str, Path] = {}
     for split, names in FOLDER_NAMES.items():
         for folder in sorted(root.iterdir()):
-            if folder.is_dir() and folder.name.lower() in names:
-                found[split] = folder
+            if not folder.is_dir() or folder.name.lower() not in names:
+                continue
+            if split in found:
+                raise LandmarkError(
+                    f"{root} has both {found[split].name} and {folder.name}. Keep one of them."
+                )
+            found[split] = folder
     if not found:
         return {"train": root}
     if "train" not in found:
@@ -104,52 +112,78 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return found
 
 
+def _photo_files(folder: Path) -> list[Path]:
+    """Every file under `folder` that is named like a photo; links are followed."""
+    return sorted(
+        Path(place, name)
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in PHOTO_ENDINGS
+    )
+
+
+def _outside(root: Path, folders: dict[str, Path]) -> list[Skipped]:
+    """The photos that lie beside the split folders."""
+    if root in folders.values():
+        return []
+    inside = tuple(folders.values())
+    return [
+        Skipped(str(path.relative_to(root)), "lies outside the split folders; move it into one")
+        for path in _photo_files(root)
+        if not any(path.is_relative_to(folder) for folder in inside)
+    ]
+
+
 def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Skipped]]:
     """The readable photos in the class folders of `folder`, and the files left out."""
-    every = [path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_ENDINGS]
-    no_photos = f"{folder} holds no photos. Lay them out as {folder.name}/<class>/<photo>.jpg."
-    if not every:
-        raise LandmarkError(no_photos)
-    try:
-        table = datasets.load_dataset(
-            "imagefolder",
-            # Spelled out: by itself, datasets takes a class folder like test_tower for a split.
-            data_files={"train": f"{glob.escape(str(folder.resolve()))}/**"},
-            split="train",
-            drop_labels=False,
-            drop_metadata=True,
-        ).cast_column("image", datasets.Image(decode=False))
-    except (DatasetNotFoundError, FileNotFoundError) as error:
-        raise LandmarkError(no_photos) from error
-    skipped = _not_listed(every, table, root)
+    skipped, listed = [], []
+    for path in _photo_files(folder):
+        if path.name.startswith("."):
+            skipped.append(Skipped(str(path.relative_to(root)), "a hidden file"))
+        elif path.suffix.lower() not in ImageFolder.EXTENSIONS:
+            reason = f"{path.suffix} is a format that datasets does not list; save it as JPEG"
+            skipped.append(Skipped(str(path.relative_to(root)), reason))
+        else:
+            listed.append(path)
+    if not listed:
+        raise LandmarkError(
+            f"{folder} holds no photos. Lay them out as {folder.name}/<class>/<photo>.jpg."
+        )
+    table = _list_photos(listed)
     table = table.map(
         inspect,
-        fn_kwargs={"top": str(folder.resolve()), "version": 1},
+        fn_kwargs={"top": str(folder), "version": 1},
         remove_columns=table.column_names,
         num_proc=_process_count(len(table)),
         desc=f"Reading {folder.name}",
     )
-    base = root.resolve()
     for path, problem in zip(table["path"], table["problem"], strict=True):
         if problem:
-            skipped.append(Skipped(str(Path(path).relative_to(base)), problem))
+            skipped.append(Skipped(str(Path(path).relative_to(root)), problem))
     readable = [row for row, problem in enumerate(table["problem"]) if not problem]
     if not readable:
         raise LandmarkError(
             f"None of the {len(table)} photos in {folder} can be used. "
-            f"The first: {skipped[-1].path}: {skipped[-1].reason}"
+            f"The first: {skipped[0].path}: {skipped[0].reason}"
         )
     return table.select(readable), skipped
 
 
-def _not_listed(every: list[Path], table: datasets.Dataset, root: Path) -> list[Skipped]:
-    """The photos in a folder that `datasets` passes over in silence."""
-    listed = {row["path"] for row in table["image"]}
-    return [
-        Skipped(str(path.relative_to(root)), "a format that datasets does not list; use JPEG")
-        for path in sorted(every)
-        if str(path.resolve()) not in listed
-    ]
+def _list_photos(paths: list[Path]) -> datasets.Dataset:
+    try:
+        return datasets.load_dataset(
+            "imagefolder",
+            # File by file: by itself, datasets takes a class folder like test_tower for a split.
+            data_files={"train": [glob.escape(str(path)) for path in paths]},
+            split="train",
+            drop_labels=False,
+            drop_metadata=True,
+        ).cast_column("image", datasets.Image(decode=False))
+    except (OSError, ValueError, DatasetGenerationError) as error:
+        raise LandmarkError(
+            f"The photos under {paths[0].parent.parent} cannot be listed ({error}). "
+            "Rename folders and files with '::', '$' or '*' in their names."
+        ) from error
 
 
 def inspect(row: dict, top: str, version: int) -> dict:
@@ -192,11 +226,12 @@ def difference_hash(photo: Image.Image) -> bytes:
     (Krawetz, "Kind of like that", 2013).
     """
     grid = np.asarray(photo.convert("L").resize((17, 16), Image.Resampling.BOX), dtype=np.int16)
-    return np.packbits(grid[:, 1:] > grid[:, :-1]).tobytes()
+    # More than a rounding error brighter: flat sky would otherwise give other bits in every copy.
+    return np.packbits(grid[:, 1:] > grid[:, :-1] + 2).tobytes()
 
 
 def near_pairs(hashes: list[bytes]) -> list[tuple[int, int]]:
-    """Index pairs (i < j) whose difference hashes are at most 12 of 256 bits apart."""
+    """Index pairs (i < j) whose difference hashes are at most 24 of 256 bits apart."""
     if not hashes:
         return []
     words = np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(len(hashes), 4)
@@ -323,13 +358,13 @@ def make_report(splits: Splits, skipped: list[Skipped], root: Path) -> DataRepor
         skipped=skipped,
         leaks=find_leaks(splits, root),
         mean=mean.round(4).tolist(),
-        std=np.sqrt(variance).round(4).tolist(),
+        std=np.sqrt(variance.clip(min=0)).round(4).tolist(),
     )
 
 
 def find_leaks(splits: Splits, root: Path) -> list[Leak]:
     """Pairs of photos in different splits that are byte-identical or near-identical."""
-    base = root.resolve()
+    base = Path(os.path.abspath(root))
     rows = [
         (str(Path(path).relative_to(base)), split, digest, bits)
         for split, table in splits.items()

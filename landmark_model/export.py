@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from landmark_model.config import LandmarkError, ModelConfig
+from landmark_model.files import staged
 
 TORCHSCRIPT_NAME = "model.torchscript.pt"
 LABELS_NAME = "labels.json"
@@ -59,22 +60,19 @@ def export_torchscript(network: nn.Module, config: ModelConfig, path: Path) -> f
     where a probability differs by more than 1e-4; `path` is then not written.
     """
     portable = Portable(network.eval().cpu(), config).eval()
-    scratch = path.with_suffix(".partial")
-    with warnings.catch_warnings():
+    labels = json.dumps(config.labels, ensure_ascii=False)
+    with staged(path.parent) as folder, warnings.catch_warnings():
         # PyTorch steers people to torch.export; TorchScript is what runs without Python.
         warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated")
-        scripted = torch.jit.script(portable)
-        labels = json.dumps(config.labels, ensure_ascii=False)
-        torch.jit.save(scripted, str(scratch), _extra_files={LABELS_NAME: labels})
-        restored = torch.jit.load(str(scratch))
-    difference = max(_difference(portable, restored, count) for count in (1, 3))
-    if not difference <= TOLERANCE:
-        scratch.unlink()
-        raise LandmarkError(
-            f"The TorchScript file differs from the network by {difference:.1e} in probability, "
-            f"more than {TOLERANCE:.0e}; it was not written."
-        )
-    scratch.replace(path)
+        file = str(folder / path.name)
+        torch.jit.save(torch.jit.script(portable), file, _extra_files={LABELS_NAME: labels})
+        restored = torch.jit.load(file)
+        difference = max(_difference(portable, restored, count) for count in (1, 3))
+        if not difference <= TOLERANCE:
+            raise LandmarkError(
+                f"The TorchScript file differs from the network by {difference:.1e} in "
+                f"probability, more than {TOLERANCE:.0e}; it was not written."
+            )
     return difference
 
 

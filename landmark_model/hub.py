@@ -63,15 +63,19 @@ def networks_in(folder: Path) -> dict[str, Path]:
 
     Raises LandmarkError where there is none.
     """
+    if not folder.is_dir():
+        raise LandmarkError(f"{folder} is not a folder. Check the path.")
     # A dot marks what a killed run may have left behind.
     inside = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
     candidates = [folder, *sorted(inside)]
     found: dict[str, Path] = {}
     for path in candidates:
-        if (path / CONFIG_NAME).is_file():
+        # Other programs leave a config.json, too; a network has weights beside it.
+        if (path / CONFIG_NAME).is_file() and (path / WEIGHTS_NAME).is_file():
             found.setdefault(read_config(path).architecture, path)
     if not found:
         read_config(folder)  # says what is missing, and what to do
+        raise LandmarkError(f"{folder} has no {WEIGHTS_NAME}. Use the whole folder of a run.")
     return found
 
 
@@ -134,6 +138,7 @@ def card_metadata(networks: list[tuple[str, dict]]) -> str:
             task_type="image-classification",
             dataset_type="imagefolder",
             dataset_name=f"{metrics['training']['data']['name']} ({title})",
+            dataset_config=title,  # the hub's client merges results that differ in less than this
             dataset_split="test",
             metric_type=kind,
             metric_name=name,

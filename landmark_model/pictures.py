@@ -24,6 +24,10 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
+def _plain(name: str) -> str:
+    return name.replace("$", r"\$")  # else a formula to matplotlib
+
+
 def contact_sheet(images: Tensor, labels: list[int], config: ModelConfig, path: Path) -> None:
     """Draws training images (N, 3, s, s) as the network gets them: cut, varied, then shown."""
     mean = torch.tensor(config.mean).view(3, 1, 1)
@@ -34,7 +38,7 @@ def contact_sheet(images: Tensor, labels: list[int], config: ModelConfig, path: 
     for place, (image, label) in enumerate(zip(images, labels, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, place)
         axes.imshow((image * std + mean).clamp(0, 1).permute(1, 2, 0).numpy())
-        axes.set_title(config.labels[label][:20], fontsize=7)
+        axes.set_title(_plain(config.labels[label][:20]), fontsize=7)
         axes.axis("off")
     figure.savefig(path)
 
@@ -47,7 +51,13 @@ def class_histogram(report: DataReport, path: Path) -> None:
     left = np.zeros(len(names))
     for split, colour in (("train", BLUE), ("validation", "#93c5fd"), ("test", ORANGE)):
         counts = np.array([report.counts[name][split] for name in names])
-        axes.barh(names, counts, left=left, label=f"{split} ({counts.sum()})", color=colour)
+        axes.barh(
+            [_plain(name) for name in names],
+            counts,
+            left=left,
+            label=f"{split} ({counts.sum()})",
+            color=colour,
+        )
         left += counts
     axes.set_xlabel("photos")
     axes.tick_params(axis="y", labelsize=7)
@@ -85,8 +95,9 @@ def confusion_matrix(metrics: Metrics, labels: tuple[str, ...], path: Path) -> N
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = 8 if len(labels) <= 20 else 6
-    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    names = [_plain(label) for label in labels]
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.set_xlabel("taken for")
     axes.set_ylabel("photo of")
     figure.colorbar(image, shrink=0.6, label="share of the landmark's photos")

@@ -274,8 +274,14 @@ class _Run:
                 f"{path.name} was written with other settings of {', '.join(sorted(changed))}. "
                 "Resume with the same settings, or start anew without --resume."
             )
-        self.network.load_state_dict(parts["network"])
-        self.average.module.load_state_dict(parts["average"])
+        try:
+            self.network.load_state_dict(parts["network"])
+            self.average.module.load_state_dict(parts["average"])
+        except RuntimeError as error:
+            raise LandmarkError(
+                f"{path.name} is of another network or other classes. Use its folder only for "
+                "the run it was made by, or start anew without --resume."
+            ) from error
         self.average.n_averaged.copy_(parts["average_count"][""])
         self.best = parts["best"]
         moments: dict[int, dict[str, Tensor]] = {}

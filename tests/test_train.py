@@ -188,9 +188,11 @@ def test_resuming_with_photos_of_other_classes_is_refused(unbroken, lay_out, tmp
 def two_processes(python, photos, tmp_path_factory):
     """A run on two processes; folders are spelled as a shell completes them."""
     out = tmp_path_factory.mktemp("two processes")
+    # On CPUs `accelerate launch` starts one process whatever it is asked for; torch's own does not.
     done = python(
-        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2, "train.py", *SMALL,
-        f"--data={photos}/", "--out", f"{out}/", "--epochs", 1, "--batch-size", 4,
+        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "train.py", *SMALL,
+        f"--data={photos}/", "--out", f"{out}/", "--epochs", 1, "--batch-size", 4, "--balance", 0.5,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return out, done
@@ -199,6 +201,7 @@ def two_processes(python, photos, tmp_path_factory):
 def test_two_processes_measure_each_photo_once(two_processes, photos):
     out, _ = two_processes
     figures = strict_json(out / "metrics.json")
+    assert figures["training"]["hardware"].startswith("2 x CPU")
     for split in ("test", "validation"):
         expected = remeasure(out, photos / split)
         assert expected["photo_count"] == 9

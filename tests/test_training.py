@@ -47,6 +47,9 @@ class Stripes(Dataset):
         return image, self.labels[index]
 
 
+STEPS = len(make_batches(Stripes(), RECIPE.batch_size, shuffle=True, worker_count=0))  # an epoch
+
+
 def make_network() -> nn.Module:
     """The smallest network with all that must survive a kill: batch norm, dropout, weights."""
     torch.manual_seed(5)
@@ -133,8 +136,8 @@ def test_half_of_the_fall_is_at_half_of_its_steps():
 
 
 def test_fitting_learns_what_can_be_learned(train_in, tmp_path):
-    network, progress = train_in(tmp_path, replace(RECIPE, epochs=12))
-    assert [epoch.number for epoch in progress.epochs] == list(range(1, 13))
+    network, progress = train_in(tmp_path, replace(RECIPE, epochs=8))
+    assert [epoch.number for epoch in progress.epochs] == list(range(1, 9))
     assert progress.epochs[-1].train_loss < 0.5 * progress.epochs[0].train_loss
     assert progress.epochs[progress.best_epoch - 1].validation_top1 == 1
     network.eval()
@@ -187,7 +190,7 @@ def test_network_is_plain_float32_after_fitting(train_in, tmp_path, precision):
 def test_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(train_in, tmp_path):
     train_in(tmp_path, replace(RECIPE, epochs=1))
     before = (tmp_path / CHECKPOINT_NAME).read_bytes()
-    with pytest.raises(LandmarkError, match="nan at step 1 of 9"):
+    with pytest.raises(LandmarkError, match=rf"nan at step 1 of {3 * STEPS}\."):
         train_in(tmp_path, data=Stripes(poison=float("nan")))
     assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_NAME]
@@ -197,16 +200,18 @@ def test_loss_that_turns_bad_late_names_the_step(train_in, tmp_path):
     data = Stripes()
 
     class TurnsBad(Stripes):
-        """Good for two epochs of twelve photos, then not."""
+        """Good for two epochs, then not."""
 
         accesses = 0
 
         def __getitem__(self, index: int) -> tuple[Tensor, int]:
             self.accesses += 1
             image, label = data[index]
-            return image * (float("inf") if self.accesses > 24 else 1), label
+            return image * (
+                float("inf") if self.accesses > 2 * STEPS * RECIPE.batch_size else 1
+            ), label
 
-    with pytest.raises(LandmarkError, match=r"at step 7 of 9.*--lr"):
+    with pytest.raises(LandmarkError, match=rf"at step {2 * STEPS + 1} of {3 * STEPS}\..*--lr"):
         train_in(tmp_path, data=TurnsBad())
     with safe_open(tmp_path / CHECKPOINT_NAME, framework="pt") as file:
         assert len(json.loads(file.metadata()["about"])["progress"]["epochs"]) == 2
@@ -215,7 +220,7 @@ def test_loss_that_turns_bad_late_names_the_step(train_in, tmp_path):
 # --- killed and resumed ---
 
 
-@pytest.mark.parametrize("kill_at_batch", [4, 5, 9])
+@pytest.mark.parametrize("kill_at_batch", [STEPS + 1, 2 * STEPS - 1, 3 * STEPS])
 @pytest.mark.parametrize(
     "recipe",
     [RECIPE, MIXED, replace(RECIPE, balance=0.5)],
@@ -236,7 +241,7 @@ def test_resumed_run_equals_an_unbroken_one(train_in, tmp_path, kill_at_batch, r
 def test_resumed_run_equals_an_unbroken_one_with_helpers(train_in, tmp_path):
     whole, curve = train_in(tmp_path / "whole", MIXED, workers=1)
     with pytest.raises(Stopped):
-        train_in(tmp_path / "broken", MIXED, kill_at_batch=8, workers=1)
+        train_in(tmp_path / "broken", MIXED, kill_at_batch=2 * STEPS, workers=1)
     resumed, progress = train_in(tmp_path / "broken", MIXED, workers=1, resume=True)
     assert losses(progress) == losses(curve)
     assert same_weights(whole, resumed)
