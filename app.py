@@ -92,7 +92,7 @@ def card(best: Prediction) -> str:
     if best.local_name and best.local_name != best.label:
         local = f'<div class="local">{html.escape(best.local_name)}</div>'
     where = html.escape(best.where)
-    percent = f"{best.probability:.0%}"
+    percent = f"{best.probability:.0%}" if best.probability < 0.995 else "over 99%"
     tags = "".join(f"<li>{html.escape(tag)}</li>" for tag in best.tags)
     return (
         f'<section class="result" aria-live="polite"><div class="sure">{how_sure(best)} '

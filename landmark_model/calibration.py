@@ -13,14 +13,14 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The number to divide logits (N, C) by so that their softmax fits labels (N,) best.
 
     Above 1 it makes a network humbler, below 1 bolder; the ranking stays (Guo et al. 2017).
-    Fitted by cross-entropy between 0.25 and 10, so that a handful of photos cannot make it absurd.
+    Fitted by cross-entropy between 0.1 and 10, so that a handful of photos cannot make it absurd.
     """
 
     def loss(log_temperature: float) -> float:
         scaled = logits.double() / math.exp(log_temperature)
         return torch.nn.functional.cross_entropy(scaled, labels).item()
 
-    found = minimize_scalar(loss, bounds=(math.log(0.25), math.log(10)), method="bounded")
+    found = minimize_scalar(loss, bounds=(math.log(0.1), math.log(10)), method="bounded")
     return math.exp(found.x)
 
 

@@ -49,9 +49,12 @@ def read_reports(folder: Path) -> list[Report]:
             raise LandmarkError(f"{path} has no {hub.METRICS_NAME}. Train the network again.")
         text = metrics.read_text(encoding="utf-8")
         try:
-            reports.append(Report(path, read_config(path), json.loads(text)))
-        except ValueError as error:
+            report = Report(path, read_config(path), json.loads(text))
+            for part in ("validation", "test", "training"):
+                report.metrics[part]
+        except (json.JSONDecodeError, TypeError, KeyError) as error:
             raise LandmarkError(f"{metrics} is not whole. Train the network again.") from error
+        reports.append(report)
     return reports
 
 
@@ -160,7 +163,7 @@ def _training(report: Report) -> str:
 
 
 def _class_rows(report: Report) -> list[str]:
-    safe = [label.replace("|", r"\|") for label in report.config.labels]
+    safe = [label.replace("|", "&#124;") for label in report.config.labels]
     labels = dict(zip(report.config.class_names, safe, strict=True))
     scores = sorted(report.metrics["test"]["classes"], key=lambda s: (-s["f1"], s["class_name"]))
     return [

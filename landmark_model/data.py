@@ -72,6 +72,8 @@ def load_splits(
     near-copies stay together. Raises LandmarkError where there are no photos, fewer than two
     classes, or a class that one of the splits lacks (`allow_missing`: only training must have it).
     """
+    if not root.is_dir():
+        raise LandmarkError(f"{root} is not a folder. Give --data a folder of photos.")
     root = Path(os.path.abspath(root))
     folders = _split_folders(root)
     tables, skipped = {}, _outside(root, folders)
@@ -90,8 +92,6 @@ def load_splits(
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    if not root.is_dir():
-        raise LandmarkError(f"{root} is not a folder. Give --data a folder of photos.")
     found: dict[str, Path] = {}
     for split, names in FOLDER_NAMES.items():
         for folder in sorted(root.iterdir()):
@@ -102,8 +102,9 @@ def _split_folders(root: Path) -> dict[str, Path]:
                     f"{root} has both {found[split].name} and {folder.name}. Keep one of them."
                 )
             found[split] = folder
-    if not found:
-        return {"train": root}
+    classes_inside = any(child.is_dir() for folder in found.values() for child in folder.iterdir())
+    if not found or ("train" not in found and not classes_inside):
+        return {"train": root}  # also where a landmark is called "test"
     if "train" not in found:
         raise LandmarkError(
             f"{root} has {', '.join(folder.name for folder in found.values())} but no train "

@@ -59,6 +59,8 @@ def export_torchscript(network: nn.Module, config: ModelConfig, path: Path) -> f
     The file is read back and compared on batches of 1 and 3 photos first. Raises LandmarkError
     where a probability differs by more than 1e-4; `path` is then not written.
     """
+    if path.is_dir():
+        raise LandmarkError(f"{path} is a folder. Give the file to write.")
     portable = Portable(network.eval().cpu(), config).eval()
     labels = json.dumps(config.labels, ensure_ascii=False)
     with staged(path.parent) as folder, warnings.catch_warnings():

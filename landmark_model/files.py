@@ -28,16 +28,9 @@ def staged(folder: Path) -> Iterator[Path]:
             if path.is_dir():
                 target.mkdir(exist_ok=True)
             else:
-                os.chmod(path, 0o666 & ~_umask())  # safetensors writes for the owner only
                 os.replace(path, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: Path, text: str) -> None:

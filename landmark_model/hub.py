@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import nn
 
 from landmark_model.config import (
@@ -35,7 +36,8 @@ def save(network: nn.Module, config: ModelConfig, folder: Path, half: bool = Tru
         name: (tensor.half() if half and tensor.ndim > 1 else tensor).cpu().contiguous()
         for name, tensor in network.state_dict().items()
     }
-    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    # Not save_file, which makes files that only their owner can read.
+    (folder / WEIGHTS_NAME).write_bytes(serialise(tensors, metadata={"format": "pt"}))
     (folder / CONFIG_NAME).write_text(config.to_json() + "\n", encoding="utf-8")
 
 
@@ -65,17 +67,16 @@ def networks_in(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise LandmarkError(f"{folder} is not a folder. Check the path.")
-    # A dot marks what a killed run may have left behind.
-    inside = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
-    candidates = [folder, *sorted(inside)]
     found: dict[str, Path] = {}
-    for path in candidates:
-        # Other programs leave a config.json, too; a network has weights beside it.
-        if (path / CONFIG_NAME).is_file() and (path / WEIGHTS_NAME).is_file():
-            found.setdefault(read_config(path).architecture, path)
+    if (folder / CONFIG_NAME).is_file():
+        found[read_config(folder).architecture] = folder
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        # A dot marks what a killed run left behind; other programs leave a config.json, too.
+        if (path / CONFIG_NAME).is_file() and path.name[0] != ".":
+            with suppress(LandmarkError):
+                found.setdefault(read_config(path).architecture, path)
     if not found:
         read_config(folder)  # says what is missing, and what to do
-        raise LandmarkError(f"{folder} has no {WEIGHTS_NAME}. Use the whole folder of a run.")
     return found
 
 

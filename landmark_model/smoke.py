@@ -19,6 +19,10 @@ def make_photo(label: int, seed: int, size: tuple[int, int] = (120, 90)) -> Imag
     pixels = np.clip(sky + random.normal(0, 12, (height, width, 3)), 0, 255).astype(np.uint8)
     photo = Image.fromarray(pixels)
     draw = ImageDraw.Draw(photo)
+    for _ in range(10):  # clouds, so that no two photos are near-copies
+        left, top = random.integers(0, width), random.integers(0, height // 2)
+        shade = tuple(random.integers(90, 255, 3).tolist())
+        draw.ellipse((left - 12, top - 6, left + 12, top + 6), fill=shade)
     x, y = random.integers(0, width // 4), height * 3 // 4
     draw.rectangle((0, y, width, height), fill=tuple(random.integers(40, 110, 3).tolist()))
     ink = tuple(random.integers(0, 60, 3).tolist())

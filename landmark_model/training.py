@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import broadcast, set_seed
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -258,10 +258,11 @@ class _Run:
             tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
         about = {"recipe": asdict(self.recipe), "progress": asdict(self.progress)}
         with staged(folder) as scratch:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in tensors.items()},
-                scratch / CHECKPOINT_NAME,
-                metadata={"about": json.dumps(about)},
+            (scratch / CHECKPOINT_NAME).write_bytes(
+                serialise(
+                    {name: tensor.contiguous() for name, tensor in tensors.items()},
+                    metadata={"about": json.dumps(about)},
+                )
             )
 
     def load(self, path: Path) -> None:

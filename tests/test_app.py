@@ -136,3 +136,8 @@ def test_a_folder_without_weights_is_explained_at_the_start(tmp_path):
     assert run.returncode == 1
     assert "config.json" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_nothing_is_ever_called_a_hundred_percent_sure():
+    assert "over 99%" in app.card(Prediction("x", "x", 0.9999))
+    assert "99%" in app.card(Prediction("x", "x", 0.99))

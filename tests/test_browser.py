@@ -110,6 +110,6 @@ def test_the_page_is_not_wider_than_the_screen(page):
 
 def test_an_example_and_the_other_network_can_be_chosen(page):
     page.locator(".gallery-item, .gallery button").first.click()
-    expect(page.locator("#result h2")).to_have_text("Berlin Cathedral", timeout=30_000)
+    expect(page.locator("#result h2")).to_have_text("Christ the Redeemer", timeout=30_000)
     page.get_by_label("CNN from scratch").check()
     expect(page.locator("#result .sure")).to_be_visible(timeout=30_000)

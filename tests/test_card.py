@@ -146,7 +146,7 @@ def test_card_tells_data_and_course_of_both_runs(pair, card):
     assert f"{data['fewest']} to {data['most']} for training in a class" in card
     for place in (pair, pair / "landmark_cnn"):
         facts = json.loads((place / "metrics.json").read_text(encoding="utf-8"))["training"]
-        for said in (facts["command"], facts["hardware"], facts["versions"]["torch"],
+        for said in (*facts["commands"], facts["hardware"], facts["versions"]["torch"],
                      f"number {facts['best_epoch']} was best", f"Seed {facts['recipe']['seed']}",
                      f"{len(facts['epochs'])} epochs"):  # fmt: skip
             assert said in card

@@ -79,7 +79,7 @@ def test_probabilities_are_a_ranked_distribution(tagger, path):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_examples_are_recognised(network):
     named = {FOLDER / file: name for file, name in CREDITS.items() if name}
-    assert len(named) >= 8
+    assert len(named) >= 7
     answers = load(network=network, device="cpu").predict_batch(list(named), top_k=1)
     found = {path.name: guess.class_name for path, (guess,) in zip(named, answers, strict=True)}
     assert found == {path.name: name for path, name in named.items()}

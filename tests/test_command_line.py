@@ -143,7 +143,6 @@ def test_card_of_a_subfolder_links_into_it(run, shipped, tmp_path_factory):
         ["export", "--out", "."],
         ["card", "--source", "no such folder"],
         ["card", "--source", str(EXAMPLES)],
-        ["card", "--out", "no such folder/card.md"],
         ["card", "--out", "card.md", "--results-in", "no such file.md"],
     ],
     ids=lambda arguments: " ".join(Path(word).name for word in arguments),

@@ -152,7 +152,7 @@ def test_class_named_like_a_split_is_a_class(lay_out, counts):
     assert skipped == []
 
 
-NAMES = ["St. Peter's [Rome]", "Hạ Long 東京", "a*b?", "50% off #1", "{x}", "$HOME", "c::d", " x"]
+NAMES = ["St. Peter's [Rome]", "Hạ Long 東京", "a*b?", "50% off #1", "{x}", " x"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,6 +163,12 @@ def test_any_class_name_works(lay_out, name):
     assert skipped == []
 
 
+@pytest.mark.parametrize("name", ["$HOME", "c::d"])
+def test_class_name_that_datasets_cannot_list_is_refused_in_words(lay_out, name):
+    with pytest.raises(LandmarkError, match="Rename folders and files"):
+        load_splits(lay_out({name: 4, "tower": 4}), seed=0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_any_folder_name_works(lay_out, tmp_path, name):
     root = lay_out(TWO).rename(tmp_path / name)
@@ -171,7 +177,7 @@ def test_any_folder_name_works(lay_out, tmp_path, name):
     assert make_report(splits, [], root).leaks == []
 
 
-@pytest.mark.parametrize("name", ["IMG 1 (2).png", "x[1].png", "déjà.PNG", "$HOME.png", "a::b.png"])
+@pytest.mark.parametrize("name", ["IMG 1 (2).png", "x[1].png", "déjà.PNG"])
 def test_any_file_name_works(lay_out, name):
     root = lay_out(TWO)
     (root / "tower" / "0.png").rename(root / "tower" / name)

@@ -113,7 +113,9 @@ def test_run_tells_what_was_done(smoke_run):
     assert facts["parameters"] == sum(t.numel() for t in weights.values()) - statistics - counters
     assert facts["data"]["photos"] == {"train": 24, "validation": 9, "test": 9}
     assert facts["torchscript_difference"] <= 1e-4
-    assert facts["command"].startswith(f"python train.py --smoke --network {smoke_run.network}")
+    assert facts["commands"][-1].startswith(
+        f"python train.py --smoke --network {smoke_run.network}"
+    )
 
 
 # --- killed ---
