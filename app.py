@@ -251,7 +251,7 @@ def main() -> None:
         server_port=options.port,
         max_file_size=MAX_UPLOAD,
         enable_monitoring=False,
-        footer_links=["api", "settings"],
+        footer_links=["api"],
         run_history=False,
         css=STYLE,
         theme=gr.themes.Soft(

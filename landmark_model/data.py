@@ -153,7 +153,7 @@ def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Sk
     table = _list_photos(listed)
     table = table.map(
         inspect,
-        fn_kwargs={"top": str(folder), "version": 1},
+        fn_kwargs={"top": str(folder), "version": 2},
         remove_columns=table.column_names,
         num_proc=_process_count(len(table)),
         desc=f"Reading {folder.name}",
