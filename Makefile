@@ -28,13 +28,16 @@ fix: $(READY)
 smoke: $(READY)
 	$(BIN)/python train.py --smoke --out runs/smoke
 
-# The networks that ship: make train DATA=photos INIT=imagenet.safetensors, then make ship.
+# The networks that ship: make train DATA=photos INIT=imagenet.safetensors ABOUT="where from",
+# then make ship.
 LARGE := --network resnet18 --image-size 224 --train-size 160
 train: $(READY)
 	$(BIN)/python train.py --data $(DATA) $(LARGE) --init $(INIT) --epochs 32 --out runs/resnet18_stage1
 	$(BIN)/python train.py --data $(DATA) $(LARGE) --init runs/resnet18_stage1/model.safetensors \
-		--epochs 14 --lr 0.0006 --layer-decay 0.7 --cutmix 0 --out runs/resnet18
-	$(BIN)/python train.py --data $(DATA) --network landmark_cnn --out runs/landmark_cnn
+		--epochs 14 --lr 0.0006 --layer-decay 0.7 --cutmix 0 \
+		--about-data "$(ABOUT)" --out runs/resnet18
+	$(BIN)/python train.py --data $(DATA) --network landmark_cnn \
+		--about-data "$(ABOUT)" --out runs/landmark_cnn
 
 SHIPPED := config.json model.safetensors metrics.json training_curve.png confusion_matrix.png
 ship: $(READY)

@@ -60,6 +60,11 @@ def test_results_in_the_readme_are_those_of_the_metrics():
     assert f"{card.RESULTS_START}\n{table}\n{card.RESULTS_END}" in README
 
 
+def test_the_readme_counts_the_landmarks_that_the_networks_know():
+    counts = {len(report.config.class_names) for report in card.read_reports(hub.SHIPPED)}
+    assert {int(count) for count in re.findall(r"(\d+) landmarks", README)} == counts
+
+
 def test_every_option_has_a_help_text():
     actions = train.make_parser()._actions
     assert all(action.help for action in actions)
