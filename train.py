@@ -21,7 +21,7 @@ import torch
 from landmark_model import LandmarkError, data, hub, metrics, networks, pictures, training
 from landmark_model.calibration import fit_temperature
 from landmark_model.card import write_card
-from landmark_model.config import ModelConfig
+from landmark_model.config import ModelConfig, read_config
 from landmark_model.export import TORCHSCRIPT_NAME, export_torchscript
 from landmark_model.files import staged
 from landmark_model.metrics import Metrics
@@ -70,16 +70,16 @@ def make_config(options: argparse.Namespace, splits: data.Splits) -> ModelConfig
     labels = tuple(find_place(name).name for name in splits.class_names)
     if len(set(labels)) < len(labels):  # two folders of one landmark: tell them apart
         labels = splits.class_names
-    return ModelConfig(options.network, splits.class_names, labels, options.image_size)
+    numbers = networks.normalisation(options.network)
+    return ModelConfig(options.network, splits.class_names, labels, options.image_size, **numbers)
 
 
 def make_sets(
     splits: data.Splits, config: ModelConfig, options: argparse.Namespace
 ) -> dict[str, data.PhotoSet]:
     """The photos of each split, decoded and cut: varied for training, fixed for the others."""
-    size = options.train_size
-    side_px = round(1.5 * max(size, config.image_size))
-    vary = train_transform(config, Augmentation(size))
+    side_px = round(1.5 * max(options.train_size, config.image_size))
+    vary = train_transform(config, augmentation(options))
     finish = to_tensor(config)
     square = f"square {config.image_size} {config.crop_pct}"
     return {
@@ -89,6 +89,18 @@ def make_sets(
                                     finish, square),
         "test": data.PhotoSet(splits.test, lambda photo: eval_crop(photo, config), finish, square),
     }  # fmt: skip
+
+
+def augmentation(options: argparse.Namespace) -> Augmentation:
+    """How the options want training photos varied."""
+    return Augmentation(
+        options.train_size,
+        options.first_size,
+        options.min_area,
+        options.low_resolution,
+        options.erasing,
+        options.policy,
+    )
 
 
 def initialise(network: torch.nn.Module, options: argparse.Namespace) -> networks.Start:
@@ -101,6 +113,14 @@ def initialise(network: torch.nn.Module, options: argparse.Namespace) -> network
     return networks.start_pretrained(network, options.network)
 
 
+def find_teacher(folder: Path | None, config: ModelConfig) -> networks.Teacher | None:
+    """The trained network in `folder`, ready to teach one with `config`."""
+    if folder is None:
+        return None
+    theirs = read_config(folder)
+    return networks.Teacher(networks.restore(theirs, folder), theirs, config)
+
+
 def batches(photos: data.PhotoSet, options: argparse.Namespace, shuffle: bool = False):
     """The batches of one split."""
     return data.make_batches(photos, options.batch_size, shuffle, options.workers, options.balance)
@@ -109,6 +129,12 @@ def batches(photos: data.PhotoSet, options: argparse.Namespace, shuffle: bool = 
 def fit(network, start, sets, config, options, accelerator) -> training.Progress:
     """Fits the network by the recipe that the options name."""
     recipe = training.Recipe(**{name: getattr(options, name) for name in RECIPE})
+    networks.freeze(network, recipe.frozen_layers)
+
+    def grow(epoch: int) -> None:
+        now = augmentation(options).at(epoch, recipe.epochs)
+        sets["train"].vary = train_transform(config, now)
+
     return training.fit(
         network,
         networks.parameter_groups(
@@ -121,6 +147,8 @@ def fit(network, start, sets, config, options, accelerator) -> training.Progress
         accelerator,
         options.out,
         options.resume,
+        grow,
+        find_teacher(options.teacher, config),
     )
 
 
@@ -294,6 +322,9 @@ def make_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("data")
     for name, settings in DATA.items():
         group.add_argument(name, **settings)
+    group = parser.add_argument_group("how training photos are varied")
+    for name, settings in VARYING.items():
+        group.add_argument(name, **settings)
     group = parser.add_argument_group("fitting (defaults depend on the network)")
     for name, text in FITTING.items():
         values = {network: getattr(recipe, name) for network, recipe in training.RECIPES.items()}
@@ -326,6 +357,11 @@ WHAT = {
         "help": "first weights: a safetensors file, which may leave layers out; 'none' starts "
         "from scratch; default: timm's ImageNet weights for resnet18",
     },
+    "--teacher": {
+        "type": Path,
+        "metavar": "FOLDER",
+        "help": "a run folder of the same classes, whose answers are learned with the labels",
+    },
     "--resume": {"action": "store_true", "help": "go on from the checkpoint in --out"},
     "--smoke": {"action": "store_true", "help": "a run of seconds on made-up photos"},
 }
@@ -351,16 +387,47 @@ DATA = {
         "metavar": "PX",
         "help": "side of the square a photo is classified at; default: %(default)s",
     },
-    "--train-size": {
-        "type": int,
-        "metavar": "PX",
-        "help": "side of the training crops; default: 0.8 of --image-size (Touvron et al. 2019)",
-    },
     "--workers": {
         "type": int,
         "default": 2,
         "metavar": "N",
         "help": "processes that prepare photos; default: %(default)s",
+    },
+}
+VARYING = {
+    "--train-size": {
+        "type": int,
+        "metavar": "PX",
+        "help": "side of the training crops; default: 0.8 of --image-size (Touvron et al. 2019)",
+    },
+    "--first-size": {
+        "type": int,
+        "default": 0,
+        "metavar": "PX",
+        "help": "side of the first epoch's crops, which grow to --train-size; 0: the same",
+    },
+    "--min-area": {
+        "type": float,
+        "default": Augmentation.min_area,
+        "metavar": "S",
+        "help": "smallest share of a photo that a training crop shows; default: %(default)s",
+    },
+    "--low-resolution": {
+        "type": float,
+        "default": Augmentation.low_resolution,
+        "metavar": "P",
+        "help": "share of photos shrunk and enlarged again; default: %(default)s",
+    },
+    "--erasing": {
+        "type": float,
+        "default": Augmentation.erasing,
+        "metavar": "P",
+        "help": "share of photos with a patch erased; default: %(default)s",
+    },
+    "--policy": {
+        "choices": ("trivial", "rand", "none"),
+        "default": Augmentation.policy,
+        "help": "TrivialAugment, RandAugment or neither; default: %(default)s",
     },
 }
 FITTING = {
@@ -375,6 +442,10 @@ FITTING = {
     "cutmix": "alpha of cutmix, 0 is off",
     "ema_decay": "decay of the weights' running average, which is what is kept",
     "balance": "0 shows each photo equally often, 1 each class",
+    "frozen_layers": "pretrained layers, from the photo on, that are never trained",
+    "frozen_epochs": "epochs at the start in which only fresh layers learn",
+    "distillation": "weight of the teacher's answers, the labels have the rest",
+    "distillation_temperature": "by which logits are divided before they are compared",
     "seed": "of splits, first weights, order and augmentation",
 }
 

@@ -1,4 +1,4 @@
-"""Makes probabilities mean what they say: of answers at 80 %, four in five should be right."""
+"""Makes answers honest: of those at 80 %, four in five should be right; and "none of these"."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import torch
 from scipy.optimize import minimize_scalar
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -35,3 +35,28 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bin_count: int = 
     gaps = torch.zeros(bin_count, dtype=torch.double)
     gaps.index_add_(0, bins, confidence - right)
     return gaps.abs().sum().item() / len(labels)
+
+
+def known_score(
+    method: str, logits: Tensor, features: Tensor, bank: Tensor | None = None, k: int = 10
+) -> Tensor:
+    """How much each of N photos looks like a class that the network knows (N,); higher is more.
+
+    `logits` are (N, C), divided by the temperature; `features` (N, D). Methods: "max_softmax"
+    (Hendrycks and Gimpel 2017), "max_logit" (Hendrycks et al. 2022), "energy" (the negative of Liu
+    et al. 2020), and "knn" (Sun et al. 2022): the negative distance of the normalised feature to
+    the k-th nearest of `bank` (M, D), the normalised features of training photos.
+    """
+    if method == "max_softmax":
+        return logits.softmax(1).amax(1)
+    if method == "max_logit":
+        return logits.amax(1)
+    if method == "energy":
+        return logits.logsumexp(1)
+    distances = torch.cdist(nn.functional.normalize(features.float()), bank.float())  # (N, M)
+    return -distances.kthvalue(min(k, len(bank)), dim=1).values
+
+
+def fit_known_threshold(scores: Tensor, kept: float = 0.95) -> float:
+    """The score that a share `kept` of photos of known classes, which have `scores` (N,), reach."""
+    return scores.double().quantile(1 - kept, interpolation="lower").item()

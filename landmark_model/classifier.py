@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from landmark_model.calibration import known_score
 from landmark_model.config import LandmarkError, ModelConfig, read_config
-from landmark_model.hub import choose, locate, networks_in
-from landmark_model.networks import restore
+from landmark_model.hub import best_first, choose, locate, read_bank
+from landmark_model.networks import compute_features, restore
 from landmark_model.photos import Photo, open_photo
 from landmark_model.places import Place, find_place, flag
 from landmark_model.transforms import eval_transform
@@ -47,13 +48,33 @@ class Prediction:
         return flag(self.country_code)
 
 
-class LandmarkClassifier:
-    """A trained network with its own labels and preprocessing; made by `load`."""
+class Answer(list[Prediction]):
+    """The guesses for one photo, best first, and whether it shows a known landmark at all.
 
-    def __init__(self, network: nn.Module, config: ModelConfig, device: str) -> None:
+    `score` tells how much the photo looks like one of the known landmarks, higher is more;
+    `is_known` whether that reaches the threshold which 95 of 100 photos of known landmarks reach.
+    It is None where the network came without a threshold.
+    """
+
+    def __init__(self, guesses: Iterable[Prediction], score: float, is_known: bool | None) -> None:
+        super().__init__(guesses)
+        self.score, self.is_known = score, is_known
+
+
+class LandmarkClassifier:
+    """A trained network with its own labels and preprocessing; made by `load`.
+
+    `bank` are the normalised features (M, D) of training photos, where the config's
+    `known_method` is "knn".
+    """
+
+    def __init__(
+        self, network: nn.Module, config: ModelConfig, device: str, bank: Tensor | None = None
+    ) -> None:
         self.config = config
         self.device = device
         self._network = network.to(device).eval()
+        self._bank = bank
         self._transform = eval_transform(config)
         self._places = [find_place(name) for name in config.class_names]
 
@@ -68,9 +89,10 @@ class LandmarkClassifier:
         """The names of the landmarks it knows, as people read them."""
         return self.config.labels
 
-    def predict(self, photo: Photo, top_k: int = 5) -> list[Prediction]:
+    def predict(self, photo: Photo, top_k: int = 5) -> Answer:
         """The `top_k` most probable landmarks of one photo, best first; all, if there are fewer.
 
+        The answer is a list of them that also says whether the photo shows any known landmark.
         `photo` is a path, bytes, binary file object, PIL image or uint8 array (H, W, 3). Raises
         LandmarkError where it cannot be read, or `top_k` is below 1.
         """
@@ -78,7 +100,7 @@ class LandmarkClassifier:
 
     def predict_batch(
         self, photos: Iterable[Photo], top_k: int = 5, batch_size: int = 32
-    ) -> list[list[Prediction]]:
+    ) -> list[Answer]:
         """`predict` for each of `photos`, with one forward pass for every `batch_size` of them.
 
         Raises LandmarkError, naming the photo, where one cannot be read.
@@ -91,18 +113,24 @@ class LandmarkClassifier:
                 f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
             )
         return [
-            self._best(probabilities, top_k)
+            answer
             for start in range(0, len(photos), batch_size)
-            for probabilities in self._probabilities(photos[start : start + batch_size])
+            for answer in self._answers(photos[start : start + batch_size], top_k)
         ]
 
     @torch.inference_mode()
-    def _probabilities(self, photos: Sequence[Photo]) -> Iterator[torch.Tensor]:
+    def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:
         images = torch.stack([self._transform(open_photo(photo)) for photo in photos])
-        logits = self._network(images.to(self.device))  # (N, 3, S, S) -> (N, C)
-        return iter((logits.cpu().double() / self.config.temperature).softmax(dim=1))
+        config = self.config
+        features = compute_features(self._network, images.to(self.device), config.flip)  # (N, D)
+        logits = self._network.get_classifier()(features).cpu().double()  # (N, D) -> (N, C)
+        scaled = logits / config.temperature
+        scores = known_score(config.known_method, scaled, features.cpu(), self._bank)
+        for probabilities, score in zip(scaled.softmax(1), scores.tolist(), strict=True):
+            known = None if config.known_threshold is None else score >= config.known_threshold
+            yield Answer(self._best(probabilities, top_k), score, known)
 
-    def _best(self, probabilities: torch.Tensor, top_k: int) -> list[Prediction]:
+    def _best(self, probabilities: Tensor, top_k: int) -> list[Prediction]:
         values, indices = probabilities.topk(min(top_k, len(probabilities)))
         return [
             self._prediction(index, value)
@@ -136,7 +164,8 @@ def load(
 
     `source` is a folder that train.py wrote or a hub repo ("org/name", at `revision`: a tag,
     branch or commit). `network` chooses among several in it ("resnet18", "landmark_cnn"); without,
-    the one at its root. `device` is torch's name of one; without, a GPU if there is one.
+    the one that did best on its validation photos. `device` is torch's name of one; without, a GPU
+    if there is one.
 
     Weights are read from safetensors only. Raises LandmarkError where there is no such folder,
     repo, network or device, or weights and config do not fit.
@@ -145,7 +174,9 @@ def load(
     config = read_config(folder)
     device = device or _best_device()
     try:
-        return LandmarkClassifier(restore(config, folder), config, device)
+        return LandmarkClassifier(
+            restore(config, folder), config, device, read_bank(config, folder)
+        )
     except LandmarkError:
         raise
     except (RuntimeError, AssertionError) as error:  # unknown to torch, or not here
@@ -161,7 +192,7 @@ def list_networks(
 
     Raises LandmarkError where there is no such folder or repo, or no network in it.
     """
-    return list(networks_in(locate(source, revision)))
+    return list(best_first(locate(source, revision)))
 
 
 def _best_device() -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn")
 
 
 class LandmarkError(ValueError):
@@ -26,7 +27,9 @@ class ModelConfig:
     `class_names` are the folder names of the training photos, `labels` what people read, in the
     order of the logits. `image_size` is the side in px of the square a photo is classified at;
     the photo's shorter side is first resized to `image_size / crop_pct` px. `mean` and `std` are
-    of RGB values scaled to 0..1. Logits are divided by `temperature` before the softmax.
+    of RGB values scaled to 0..1. With `flip`, logits are the mean of the photo's and its mirror
+    image's. Logits are divided by `temperature` before the softmax. A photo whose score by
+    `known_method` is below `known_threshold` shows none of the classes; None: nobody measured.
     """
 
     architecture: str
@@ -36,7 +39,10 @@ class ModelConfig:
     crop_pct: float = 1.0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    flip: bool = False
     temperature: float = 1.0
+    known_method: str = "energy"
+    known_threshold: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.class_names):
@@ -56,7 +62,12 @@ class ModelConfig:
             "crop_pct must be above 0 and at most 1": 0 < self.crop_pct <= 1,
             "mean must be three finite numbers": _are_finite(self.mean),
             "std must be three finite numbers above 0": _are_finite(self.std) and min(self.std) > 0,
+            "flip must be true or false": isinstance(self.flip, bool),
             "temperature must be above 0": 0 < self.temperature < math.inf,
+            f"known_method must be one of {', '.join(KNOWN_METHODS)}": self.known_method
+            in KNOWN_METHODS,
+            "known_threshold must be a finite number or null": self.known_threshold is None
+            or math.isfinite(self.known_threshold),
         }
         for rule, kept in rules.items():
             if not kept:
@@ -84,7 +95,10 @@ class ModelConfig:
                 },
                 "landmark_model": {
                     "class_names": self.class_names,
+                    "flip": self.flip,
                     "temperature": self.temperature,
+                    "known_method": self.known_method,
+                    "known_threshold": self.known_threshold,
                 },
             },
             indent=2,
@@ -110,7 +124,10 @@ class ModelConfig:
                 crop_pct=float(pretrained["crop_pct"]),
                 mean=tuple(map(float, _list(pretrained["mean"]))),
                 std=tuple(map(float, _list(pretrained["std"]))),
+                flip=ours.get("flip", False),
                 temperature=float(ours.get("temperature", 1.0)),
+                known_method=ours.get("known_method", "energy"),
+                known_threshold=_number(ours.get("known_threshold")),
             )
         except LandmarkError:
             raise
@@ -126,6 +143,10 @@ def _list(values: object) -> tuple:
     if not isinstance(values, list):
         raise TypeError(f"{values!r} is not a list")
     return tuple(values)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _are_finite(values: tuple[float, ...]) -> bool:

@@ -33,6 +33,7 @@ class Portable(nn.Module):
         self.labels = list(config.labels)
         self.class_names = list(config.class_names)
         self.image_size = config.image_size
+        self.flip = config.flip
         self.temperature = config.temperature
         self.resize_px = int(config.image_size / config.crop_pct)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
@@ -49,7 +50,10 @@ class Portable(nn.Module):
         top = int(round((size[0] - self.image_size) / 2))  # noqa: RUF046 (a float in TorchScript)
         left = int(round((size[1] - self.image_size) / 2))  # noqa: RUF046
         images = images[:, :, top : top + self.image_size, left : left + self.image_size]
-        logits = self.network((images / 255 - self.mean) / self.std)  # (N, 3, S, S) -> (N, C)
+        images = (images / 255 - self.mean) / self.std
+        logits = self.network(images)  # (N, 3, S, S) -> (N, C)
+        if self.flip:
+            logits = (logits + self.network(images.flip(3))) / 2
         return (logits / self.temperature).softmax(dim=1)
 
 

@@ -11,8 +11,10 @@ from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from safetensors.torch import save as serialise
-from torch import nn
+from torch import Tensor, nn
 
 from landmark_model.config import (
     CONFIG_NAME,
@@ -23,14 +25,22 @@ from landmark_model.config import (
 )
 
 METRICS_NAME = "metrics.json"
+BANK_NAME = "features.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
 
 
-def save(network: nn.Module, config: ModelConfig, folder: Path, half: bool = True) -> None:
-    """Writes config.json and model.safetensors to `folder`.
+def save(
+    network: nn.Module,
+    config: ModelConfig,
+    folder: Path,
+    half: bool = True,
+    bank: Tensor | None = None,
+) -> None:
+    """Writes config.json and model.safetensors to `folder`; features.safetensors for a `bank`.
 
     With `half`, tensors of two or more dimensions are stored as float16 (see
-    `networks.round_to_half`), which halves the file.
+    `networks.round_to_half`), which halves the file. `bank` are the normalised features (M, D) of
+    training photos, which `known_method` "knn" compares with.
     """
     tensors = {
         name: (tensor.half() if half and tensor.ndim > 1 else tensor).cpu().contiguous()
@@ -39,6 +49,24 @@ def save(network: nn.Module, config: ModelConfig, folder: Path, half: bool = Tru
     # Not save_file, which makes files that only their owner can read.
     (folder / WEIGHTS_NAME).write_bytes(serialise(tensors, metadata={"format": "pt"}))
     (folder / CONFIG_NAME).write_text(config.to_json() + "\n", encoding="utf-8")
+    if bank is not None:
+        (folder / BANK_NAME).write_bytes(serialise({"features": bank.half().contiguous()}))
+
+
+def read_bank(config: ModelConfig, folder: Path) -> Tensor | None:
+    """The features (M, D) of training photos in `folder`; None where `config` needs none.
+
+    Raises LandmarkError where they are needed but missing, or no such.
+    """
+    if config.known_method != "knn":
+        return None
+    try:
+        return load_file(folder / BANK_NAME)["features"].float()
+    except (OSError, KeyError, SafetensorError) as error:
+        raise LandmarkError(
+            f"{folder.name} has no whole {BANK_NAME}, which its {CONFIG_NAME} asks for. "
+            "Copy the whole folder again."
+        ) from error
 
 
 def to_json(thing: object) -> str:
@@ -80,12 +108,26 @@ def networks_in(folder: Path) -> dict[str, Path]:
     return found
 
 
+def best_first(folder: Path) -> dict[str, Path]:
+    """`networks_in(folder)`, the one that did best on its validation photos first."""
+    return dict(sorted(networks_in(folder).items(), key=lambda item: -_validation_top1(item[1])))
+
+
+def _validation_top1(folder: Path) -> float:
+    """What metrics.json in `folder` says of the network there; 0 where it says nothing."""
+    try:
+        text = (folder / METRICS_NAME).read_text(encoding="utf-8")
+        return float(json.loads(text)["validation"]["top1"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return 0.0
+
+
 def choose(folder: Path, network: str | None) -> Path:
-    """The folder of one network in `folder`; None takes the first.
+    """The folder of one network in `folder`; None takes the one that measured best.
 
     Raises LandmarkError where there is no such network, naming those there are.
     """
-    found = networks_in(folder)
+    found = best_first(folder)
     if network is None:
         return next(iter(found.values()))
     if network not in found:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
 
-NETWORKS = ("resnet18", "landmark_cnn")
+NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite0", "tf_efficientnet_lite2")
 
 
 class ResidualBlock(nn.Module):
@@ -118,6 +118,12 @@ def landmark_cnn(pretrained: bool = False, **kwargs) -> LandmarkCNN:
     return build_model_with_cfg(LandmarkCNN, "landmark_cnn", pretrained, **kwargs)
 
 
+def normalisation(architecture: str) -> dict[str, tuple[float, ...]]:
+    """The `mean` and `std` of RGB 0..1 that the pretrained weights of `architecture` expect."""
+    pretrained = timm.get_pretrained_cfg(architecture)
+    return {"mean": tuple(pretrained.mean), "std": tuple(pretrained.std)}
+
+
 def build(config: ModelConfig) -> nn.Module:
     """The network that `config` names, with random weights.
 
@@ -130,6 +136,49 @@ def build(config: ModelConfig) -> nn.Module:
     raise LandmarkError(
         f"There is no network {config.architecture!r}. Choose one of {', '.join(NETWORKS)}."
     )
+
+
+def compute_features(network: nn.Module, images: Tensor, flip: bool = False) -> Tensor:
+    """Pooled features (N, D) of images (N, 3, H, W), of which the last layer makes the logits.
+
+    With `flip`, the mean of the images' and their mirror images'. As the last layer is linear, its
+    logits are then the mean of both, too.
+    """
+    features = network.forward_head(network.forward_features(images), pre_logits=True)
+    return (features + compute_features(network, images.flip(3))) / 2 if flip else features
+
+
+class Teacher(nn.Module):
+    """A trained network that tells a student its logits (Hinton et al. 2015).
+
+    It sees the very images that the student sees (Beyer et al. 2022), `shown_as` the student's
+    config says: normalised by its mean and std, which it turns into the teacher's own.
+    """
+
+    def __init__(self, network: nn.Module, config: ModelConfig, shown_as: ModelConfig) -> None:
+        super().__init__()
+        if config.class_names != shown_as.class_names:
+            odd = sorted(set(config.class_names) ^ set(shown_as.class_names))
+            raise LandmarkError(
+                f"The teacher knows other classes than the photos show: {', '.join(odd[:5])}"
+                f"{f' and {len(odd) - 5} more' if len(odd) > 5 else ''} are on one side only. "
+                "Train the teacher on the same folder first."
+            )
+        self.network = network.eval().requires_grad_(False)
+        theirs, ours = (
+            [torch.tensor(values).view(1, 3, 1, 1) for values in (c.mean, c.std)]
+            for c in (shown_as, config)
+        )
+        self.register_buffer("scale", theirs[1] / ours[1])
+        self.register_buffer("shift", (theirs[0] - ours[0]) / ours[1])
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images * self.scale + self.shift)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stays in evaluation mode."""
+        return super().train(False)
 
 
 @dataclass(frozen=True)
@@ -260,6 +309,17 @@ def round_to_half(network: nn.Module) -> None:
                 parameter.copy_(parameter.half().float())
 
 
+def freeze(network: nn.Module, layer_count: int) -> None:
+    """Keeps the weights of the `layer_count` layers nearest to the photo as they are.
+
+    Saves the time of their backward pass, which is most of it: there the maps are largest. Their
+    batch-norm statistics still follow the photos.
+    """
+    layer_of: dict[str, int] = group_parameters(network, network.group_matcher(True), reverse=True)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(layer_of[name] >= layer_count)
+
+
 def parameter_groups(
     network: nn.Module, start: Start, lr: float, layer_decay: float, weight_decay: float
 ) -> list[dict]:
@@ -271,12 +331,13 @@ def parameter_groups(
     layer_of: dict[str, int] = group_parameters(network, network.group_matcher(True), reverse=True)
     fresh = [layer_of[name] for name in layer_of if name not in start.filled]
     first_fresh = min(fresh, default=max(layer_of.values()))
-    groups: dict[tuple[float, float], dict] = {}
+    groups: dict[tuple[float, float, bool], dict] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         scale = layer_decay ** max(0, first_fresh - layer_of[name])
         decay = weight_decay if parameter.ndim > 1 else 0.0
-        group = groups.setdefault(
-            (scale, decay), {"params": [], "lr": lr * scale, "weight_decay": decay}
-        )
-        group["params"].append(parameter)
+        filled = name in start.filled
+        empty = {"params": [], "lr": lr * scale, "weight_decay": decay, "pretrained": filled}
+        groups.setdefault((scale, decay, filled), empty)["params"].append(parameter)
     return list(groups.values())

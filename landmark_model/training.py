@@ -42,11 +42,19 @@ class Recipe:
     cutmix: float = 0.0
     ema_decay: float = 0.99
     balance: float = 0.0
+    frozen_layers: int = 0
+    frozen_epochs: int = 0
+    distillation: float = 0.9
+    distillation_temperature: float = 2.0
     seed: int = 0
 
 
 RECIPES = {
     "resnet18": Recipe(epochs=50, cutmix=1.0, balance=0.5),
+    "tf_efficientnet_lite0": Recipe(epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5),
+    "tf_efficientnet_lite2": Recipe(
+        epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers=3
+    ),
     "landmark_cnn": Recipe(
         epochs=160, lr=2e-3, weight_decay=0.1, layer_decay=1.0, cutmix=1.0, ema_decay=0.995
     ),
@@ -101,7 +109,8 @@ def make_accelerator(precision: str, seed: int) -> Accelerator:
 def _has_fast_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported()  # other CPUs emulate it, slower than float32
+    # Other CPUs emulate it, slower than float32.
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def learning_rate_factor(step: int, step_count: int, warmup: float) -> float:
@@ -123,6 +132,8 @@ def fit(
     accelerator: Accelerator,
     folder: Path,
     resume: bool = False,
+    before_epoch: Callable[[int], object] = lambda number: None,
+    teacher: nn.Module | None = None,
 ) -> Progress:
     """Trains `network` in place; it ends with the averaged weights of the best validation epoch.
 
@@ -131,7 +142,7 @@ def fit(
     with the same outcome as a run that was never stopped, to the last bit on the same machine.
     Raises LandmarkError where the loss is no longer a number.
     """
-    run = _Run(network, groups, batches, validation, mix, recipe, accelerator)
+    run = _Run(network, groups, batches, validation, mix, recipe, accelerator, teacher)
     if resume:
         run.load(folder / CHECKPOINT_NAME)
     with tqdm(
@@ -142,6 +153,7 @@ def fit(
         disable=not accelerator.is_main_process,
     ) as bar:
         while len(run.progress.epochs) < recipe.epochs:
+            before_epoch(len(run.progress.epochs) + 1)
             run.epoch(bar.update)
             if accelerator.is_main_process:
                 run.save(folder)
@@ -169,7 +181,9 @@ def _rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
 class _Run:
     """A training run: what must survive a kill, how it is stored, and one epoch of work."""
 
-    def __init__(self, network, groups, batches, validation, mix, recipe, accelerator) -> None:
+    def __init__(
+        self, network, groups, batches, validation, mix, recipe, accelerator, teacher
+    ) -> None:
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.network, multi_avg_fn=_rising_average(recipe.ema_decay), use_buffers=True
@@ -181,6 +195,7 @@ class _Run:
             self.network, optimizer, batches, validation
         )
         self.mix, self.recipe, self.accelerator = mix, recipe, accelerator
+        self.teacher = teacher and teacher.to(accelerator.device, memory_format=torch.channels_last)
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
 
@@ -188,6 +203,11 @@ class _Run:
     def step_count(self) -> int:
         """Optimizer steps of the whole run."""
         return self.recipe.epochs * len(self.batches)
+
+    @property
+    def frozen_step_count(self) -> int:
+        """Steps at the start during which only fresh layers learn."""
+        return self.recipe.frozen_epochs * len(self.batches)
 
     @property
     def steps_done(self) -> int:
@@ -220,11 +240,11 @@ class _Run:
         """One optimizer step on images (N, 3, H, W) and labels (N,); the loss."""
         factor = learning_rate_factor(step, self.step_count, self.recipe.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
+            waits = group.get("pretrained") and step < self.frozen_step_count
+            group["lr"] = 0.0 if waits else group["peak_lr"] * factor
         images, soft_labels = self.mix(images, labels)
-        logits = self.trained(images.to(memory_format=torch.channels_last))
-        smoothing = self.recipe.label_smoothing
-        loss = nn.functional.cross_entropy(logits, soft_labels, label_smoothing=smoothing)
+        images = images.to(memory_format=torch.channels_last)
+        loss = self._loss(images, self.trained(images), soft_labels)
         if not torch.isfinite(loss):
             raise LandmarkError(
                 f"The loss is {loss.item()} at step {step + 1} of {self.step_count}. The weights "
@@ -236,6 +256,23 @@ class _Run:
         self.optimizer.zero_grad()
         self.average.update_parameters(self.network)
         return loss.detach()
+
+    def _loss(self, images: Tensor, logits: Tensor, soft_labels: Tensor) -> Tensor:
+        """Cross-entropy with the labels and, where there is a teacher, with what it says."""
+        recipe = self.recipe
+        loss = nn.functional.cross_entropy(
+            logits, soft_labels, label_smoothing=recipe.label_smoothing
+        )
+        if self.teacher is None:
+            return loss
+        with self.accelerator.autocast():
+            told = self.teacher(images).float()
+        told = (told / recipe.distillation_temperature).softmax(1)
+        softened = logits / recipe.distillation_temperature
+        # Times the temperature squared, so that gradients keep their size (Hinton et al. 2015).
+        distilled = nn.functional.cross_entropy(softened, told)
+        distilled = distilled * recipe.distillation_temperature**2
+        return (1 - recipe.distillation) * loss + recipe.distillation * distilled
 
     def _validate(self) -> Metrics:
         # Batch-norm statistics differ between processes; all must measure the same network.

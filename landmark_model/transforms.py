@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -64,13 +64,25 @@ def eval_transform(config: ModelConfig) -> Callable[[Image.Image], Tensor]:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training photos are varied. Shares are probabilities; `size` is the crop's side in px."""
+    """How training photos are varied. Shares are probabilities; sizes are the crop's side in px.
+
+    The crop grows from `first_size` to `size` over the first two thirds of the epochs (progressive
+    resizing: Howard 2018; Tan and Le 2021); 0 is `size` from the start.
+    """
 
     size: int = 128
+    first_size: int = 0
     min_area: float = 0.35
     low_resolution: float = 0.25
     erasing: float = 0.2
-    trivial: bool = True
+    policy: str = "trivial"
+
+    def at(self, epoch: int, epoch_count: int) -> Augmentation:
+        """What the photos of `epoch` (1, 2, ...) are varied by: the same at another size."""
+        done = min(1.0, 1.5 * (epoch - 1) / epoch_count)
+        first = self.first_size or self.size
+        grown = first + done * (self.size - first)
+        return replace(self, size=min(self.size, round(grown / 32) * 32), first_size=0)
 
 
 class RandomLowResolution(torch.nn.Module):
@@ -95,17 +107,23 @@ class RandomLowResolution(torch.nn.Module):
 def train_transform(config: ModelConfig, augmentation: Augmentation) -> v2.Compose:
     """RGB photo -> float32 (3, s, s), s = `augmentation.size`, varied at random on every call.
 
-    TrivialAugment: Müller and Hutter 2021; random erasing: Zhong et al. 2020.
+    TrivialAugment: Müller and Hutter 2021; RandAugment: Cubuk et al. 2020; random erasing: Zhong
+    et al. 2020.
     """
     size = augmentation.size
     grey = [round(255 * channel) for channel in config.mean]
-    trivial = [v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR, fill=grey)]
+    smooth = {"interpolation": v2.InterpolationMode.BILINEAR, "fill": grey}
+    policies = {
+        "trivial": [v2.TrivialAugmentWide(**smooth)],
+        "rand": [v2.RandAugment(**smooth)],
+        "none": [],
+    }
     return v2.Compose(
         [
             v2.RandomResizedCrop(size, (augmentation.min_area, 1.0), interpolation=BICUBIC),
             v2.RandomHorizontalFlip(),
             RandomLowResolution(augmentation.low_resolution),
-            *(trivial if augmentation.trivial else []),
+            *policies[augmentation.policy],
             to_tensor(config),
             v2.RandomErasing(augmentation.erasing, scale=(0.02, 0.2)),
         ]
