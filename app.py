@@ -32,7 +32,11 @@ from landmark_model import (
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE / "examples"
-NETWORK_TITLES = {"resnet18": "ResNet18", "landmark_cnn": "CNN from scratch"}
+NETWORK_TITLES = {
+    "resnet18": "ResNet18",
+    "landmark_cnn": "CNN from scratch",
+    "tf_efficientnet_lite2": "EfficientNet-Lite2",
+}
 MAX_UPLOAD = "30mb"
 UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
 STYLE = (HERE / "app.css").read_text(encoding="utf-8")
@@ -66,7 +70,8 @@ def identify(photo: str | None, network: str) -> tuple[str, dict[str, float] | N
         guesses = taggers()[network].predict(photo, top_k=5)
     except LandmarkError as error:
         return sorry(str(error)), None
-    return card(guesses[0]), {guess.label: guess.probability for guess in guesses}
+    shown = stranger(guesses[0]) if guesses.is_known is False else card(guesses[0])
+    return shown, {guess.label: guess.probability for guess in guesses}
 
 
 def receive(upload: dict | None, network: str) -> tuple[str, dict[str, float] | None]:
@@ -101,6 +106,16 @@ def card(best: Prediction) -> str:
         + map_links(best)
         + (f'<ul class="tags" aria-label="Tags">{tags}</ul>' if tags else "")
         + "</section>"
+    )
+
+
+def stranger(nearest: Prediction) -> str:
+    """What is said of a photo that shows none of the known landmarks, as HTML."""
+    return (
+        '<section class="result empty" aria-live="polite">'
+        "<h2>This does not look like one of the landmarks I know</h2>"
+        f"<p>The nearest is {html.escape(nearest.label)}, but I do not think it is that. I know "
+        f"{len(known_landmarks())} landmarks; they are listed below.</p></section>"
     )
 
 

@@ -17,19 +17,29 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch.utils.data import Dataset as TorchDataset
 
-from landmark_model import LandmarkError, data, hub, metrics, networks, pictures, training
-from landmark_model.calibration import fit_temperature
+from landmark_model import (
+    LandmarkError,
+    autoencoder,
+    data,
+    hub,
+    networks,
+    pictures,
+    quick,
+    training,
+)
 from landmark_model.card import write_card
-from landmark_model.config import ModelConfig, read_config
+from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
+from landmark_model.evaluation import Evaluation, evaluate
 from landmark_model.export import TORCHSCRIPT_NAME, export_torchscript
 from landmark_model.files import staged
-from landmark_model.metrics import Metrics
 from landmark_model.places import find_place
 from landmark_model.smoke import make_photos
 from landmark_model.transforms import (
     Augmentation,
     eval_crop,
+    eval_transform,
     mix_transform,
     shrink,
     to_tensor,
@@ -52,16 +62,20 @@ def main(arguments: list[str] | None = None) -> None:
     if accelerator.is_main_process:
         write_report(report, sets["train"], config, options)
         print(f"\n{options.network}: {parameter_count(network) / 1e6:.1f} M parameters; {start}")
-    progress = fit(network, start, sets, config, options, accelerator)
+    unknown = find_unknown(options, config)
+    pretraining = pretrain(network, config, options, accelerator)
+    strangers = unknown.pop("train", None)
+    progress = fit(network, start, sets, strangers, config, options, accelerator)
     networks.round_to_half(network)  # before measuring: the figures are of what is written
-    config, scores = measure(network, sets, config, options, accelerator)
+    measured = measure(network, sets, unknown, config, options, accelerator)
     if accelerator.is_main_process:
-        facts = describe_run(options, start, progress, accelerator) | {
+        facts = describe_run(options, start, progress, accelerator)
+        facts |= describe_pretraining(pretraining, facts) | {
             "parameters": parameter_count(network),
             "data": describe_data(report, options),
         }
-        write_outputs(network.cpu(), config, scores, facts, progress, options.out)
-        print(summary(scores["test"], options.out))
+        write_outputs(network.cpu(), measured, facts, progress, options.out)
+        print(summary(measured, options.out))
     accelerator.end_training()
 
 
@@ -70,25 +84,40 @@ def make_config(options: argparse.Namespace, splits: data.Splits) -> ModelConfig
     labels = tuple(find_place(name).name for name in splits.class_names)
     if len(set(labels)) < len(labels):  # two folders of one landmark: tell them apart
         labels = splits.class_names
-    numbers = networks.normalisation(options.network)
-    return ModelConfig(options.network, splits.class_names, labels, options.image_size, **numbers)
+    return ModelConfig(
+        options.network,
+        splits.class_names,
+        labels,
+        options.image_size,
+        **networks.normalisation(options.network),
+        model_args=options.model_args,
+        flip=options.flip,
+        known_method=options.known_method,
+    )
 
 
 def make_sets(
     splits: data.Splits, config: ModelConfig, options: argparse.Namespace
 ) -> dict[str, data.PhotoSet]:
-    """The photos of each split, decoded and cut: varied for training, fixed for the others."""
+    """The photos of each split, decoded and cut: varied for training, fixed for the others.
+
+    "known" are the training photos as the others are cut, for what "knn" compares with.
+    """
     side_px = round(1.5 * max(options.train_size, config.image_size))
     vary = train_transform(config, augmentation(options))
     finish = to_tensor(config)
     square = f"square {config.image_size} {config.crop_pct}"
-    return {
-        "train": data.PhotoSet(splits.train, lambda photo: shrink(photo, side_px), vary,
-                               f"shrink {side_px}"),
-        "validation": data.PhotoSet(splits.validation, lambda photo: eval_crop(photo, config),
-                                    finish, square),
-        "test": data.PhotoSet(splits.test, lambda photo: eval_crop(photo, config), finish, square),
-    }  # fmt: skip
+    sets = {
+        "train": data.PhotoSet(
+            splits.train, lambda photo: shrink(photo, side_px), vary, f"shrink {side_px}"
+        )
+    }
+    fixed = {"validation": splits.validation, "test": splits.test}
+    if config.known_method == "knn":
+        fixed["known"] = splits.train
+    for name, table in fixed.items():
+        sets[name] = data.PhotoSet(table, lambda photo: eval_crop(photo, config), finish, square)
+    return sets
 
 
 def augmentation(options: argparse.Namespace) -> Augmentation:
@@ -113,6 +142,34 @@ def initialise(network: torch.nn.Module, options: argparse.Namespace) -> network
     return networks.start_pretrained(network, options.network)
 
 
+def pretrain(network, config, options, accelerator) -> autoencoder.Pretraining | None:
+    """Fills the encoder by mending unlabelled photos, where the options ask for it.
+
+    `fit` then takes it for fresh, at the full learning rate: what mending teaches is far from what
+    telling landmarks apart needs.
+    """
+    if options.pretrain_autoencoder is None:
+        return None
+    if options.resume:  # the checkpoint has the weights
+        return autoencoder.restore(options.out)[1]
+    plain = replace(
+        augmentation(options), first_size=0, low_resolution=0.0, erasing=0.0, policy="none"
+    )
+    photos = autoencoder.UnlabelledPhotos(
+        options.pretrain_autoencoder,
+        round(1.25 * options.train_size),
+        train_transform(config, plain),
+        accelerator.is_main_process,
+    )
+    batches = autoencoder.make_batches(photos, options.batch_size, options.workers)
+    if accelerator.is_main_process:
+        for item in photos.skipped:
+            print(f"Skipped: {item.path}: {item.reason}")
+    return autoencoder.learn_to_see(
+        network, photos, batches, options.pretrain_epochs, accelerator, options.out, options.seed
+    )
+
+
 def find_teacher(folder: Path | None, config: ModelConfig) -> networks.Teacher | None:
     """The trained network in `folder`, ready to teach one with `config`."""
     if folder is None:
@@ -121,19 +178,77 @@ def find_teacher(folder: Path | None, config: ModelConfig) -> networks.Teacher |
     return networks.Teacher(networks.restore(theirs, folder), theirs, config)
 
 
-def batches(photos: data.PhotoSet, options: argparse.Namespace, shuffle: bool = False):
+def find_unknown(options: argparse.Namespace, config: ModelConfig) -> dict[str, data.Outsiders]:
+    """The photos under --unknown that show no class, by split; {} where there is no folder.
+
+    With --expose, two thirds of the validation photos are for training.
+    """
+    folder = options.unknown
+    if folder is None:
+        return {}
+    splits = [split for split in ("validation", "test") if (folder / split).is_dir()]
+    if not splits:
+        raise LandmarkError(
+            f"{folder} has neither a validation nor a test folder. Put photos that show none of "
+            "the classes in --unknown FOLDER/validation and FOLDER/test."
+        )
+    found = {split: data.Outsiders(folder / split, eval_transform(config)) for split in splits}
+    for split, photos in found.items():
+        for item in photos.skipped:
+            print(f"Skipped: {split}/{item.path}: {item.reason}")
+    if options.expose and "validation" in found:
+        vary = train_transform(config, augmentation(options))
+        found["train"] = found["validation"].cut_off(vary)
+    return found
+
+
+def batches(photos: TorchDataset, options: argparse.Namespace, shuffle: bool = False):
     """The batches of one split."""
     return data.make_batches(photos, options.batch_size, shuffle, options.workers, options.balance)
 
 
-def fit(network, start, sets, config, options, accelerator) -> training.Progress:
+def fit_head(network, start, sets, config, options, accelerator) -> training.Progress:
+    """Fits the last layer only, on features of the frozen rest: the quick mode."""
+    names = {name.split(".")[0] for name in start.fresh}
+    if not start.filled or len(names) > 1:
+        raise LandmarkError(
+            f"--quick keeps all but the last layer, yet {start}. Give --init weights of a whole "
+            f"{options.network}, or leave out --quick."
+        )
+    views = {
+        split: quick.Views(
+            quick.compute_views(network, batches(sets[split], options), count, accelerator,
+                                options.out, sets[split].key), sets[split].labels,
+        )
+        for split, count in (("train", options.views), ("validation", 1))
+    }  # fmt: skip
+    recipe = training.Recipe(**{name: getattr(options, name) for name in RECIPE})
+    head = quick.Head(network)
+    return training.fit(
+        head,
+        networks.parameter_groups(head, start, recipe.lr, 1.0, recipe.weight_decay),
+        batches(views["train"], options, shuffle=True),
+        batches(views["validation"], options),
+        mix_transform(len(config.class_names), recipe.mixup, 0.0),
+        recipe,
+        accelerator,
+        options.out,
+        options.resume,
+    )
+
+
+def fit(network, start, sets, strangers, config, options, accelerator) -> training.Progress:
     """Fits the network by the recipe that the options name."""
+    if options.quick:
+        return fit_head(network, start, sets, config, options, accelerator)
     recipe = training.Recipe(**{name: getattr(options, name) for name in RECIPE})
     networks.freeze(network, recipe.frozen_layers)
 
     def grow(epoch: int) -> None:
         now = augmentation(options).at(epoch, recipe.epochs)
         sets["train"].vary = train_transform(config, now)
+        if strangers:
+            strangers.transform = sets["train"].vary
 
     return training.fit(
         network,
@@ -149,23 +264,20 @@ def fit(network, start, sets, config, options, accelerator) -> training.Progress
         options.resume,
         grow,
         find_teacher(options.teacher, config),
+        strangers and data.make_batches(
+            strangers, max(1, round(recipe.outlier_share * recipe.batch_size)), True,
+            options.workers,
+        ),
+    )  # fmt: skip
+
+
+def measure(network, sets, unknown, config, options, accelerator) -> Evaluation:
+    """The network's scores, with the temperature and threshold that fit validation."""
+    known, outsiders = (
+        {name: accelerator.prepare(batches(photos, options)) for name, photos in group.items()}
+        for group in ({name: sets[name] for name in sets if name != "train"}, unknown)
     )
-
-
-def measure(network, sets, config, options, accelerator) -> tuple[ModelConfig, dict[str, Metrics]]:
-    """`config` with the temperature that fits validation, and the scores with it by split."""
-    outputs = {
-        split: training.compute_logits(
-            network, accelerator.prepare(batches(sets[split], options)), accelerator
-        )
-        for split in ("validation", "test")
-    }
-    config = replace(config, temperature=round(fit_temperature(*outputs["validation"]), 4))
-    scores = {
-        split: metrics.measure(logits / config.temperature, labels, config.class_names)
-        for split, (logits, labels) in outputs.items()
-    }
-    return config, scores
+    return evaluate(network, config, known, outsiders, accelerator)
 
 
 def write_report(report: data.DataReport, photos, config, options) -> None:
@@ -223,6 +335,17 @@ def describe_run(options, start, progress, accelerator) -> dict:
     }
 
 
+def describe_pretraining(pretraining: autoencoder.Pretraining | None, facts: dict) -> dict:
+    """What of the `facts` of a run is different where an autoencoder came first."""
+    if pretraining is None:
+        return {}
+    return {
+        "start": str(pretraining),
+        "fit_seconds": facts["fit_seconds"] + round(pretraining.seconds),
+        "pretraining": asdict(pretraining),
+    }
+
+
 def portable(word: str) -> str:
     """A word of the command line without the folders of this machine."""
     option, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
@@ -238,31 +361,46 @@ def earlier_run(init: str | None) -> dict:
     return json.loads(metrics_path.read_text(encoding="utf-8")).get("training", {})
 
 
-def write_outputs(network, config, scores, facts, progress, out: Path) -> None:
+def write_outputs(network, measured: Evaluation, facts, progress, out: Path) -> None:
     """Writes weights, config, TorchScript, metrics, pictures and card: all, or nothing."""
+    config, scores = measured.config, measured.scores
     with staged(out) as folder:
-        hub.save(network, config, folder)
+        hub.save(network, config, folder, bank=measured.bank)
         facts["torchscript_difference"] = export_torchscript(
             network, config, folder / TORCHSCRIPT_NAME
         )
-        figures = {**scores, "training": facts}
+        figures = {**scores, "unknown": measured.unknown, "training": facts}
         (folder / hub.METRICS_NAME).write_text(hub.to_json(figures), encoding="utf-8")
         pictures.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
+        pictures.reliability_diagram(scores["test"], folder / "reliability.png")
         pictures.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
         write_card(folder, folder / "README.md")
 
 
-def summary(test: Metrics, out: Path) -> str:
+def summary(measured: Evaluation, out: Path) -> str:
     """The last words of a run."""
+    test, unknown = measured.scores["test"], measured.unknown.get("test")
+    none_of_these = unknown and (
+        f"None of these ({unknown.method}): AUROC {unknown.auroc:.3f}, FPR at 95 % TPR "
+        f"{unknown.fpr95:.1%} on {unknown.unknown_count} photos\n"
+    )
     return (
         f"\nTest: top-1 {test.top1:.1%}, top-5 {test.top5:.1%}, calibration error "
-        f"{test.calibration_error:.1%} on {test.photo_count} photos\n"
+        f"{test.calibration_error:.1%} on {test.photo_count} photos\n{none_of_these or ''}"
         f"Written to {out}. Use it: load({str(out)!r}), or LANDMARK_REPO={out} make demo"
     )
 
 
 RECIPE = tuple(training.Recipe.__dataclass_fields__)
-SMOKE = {"epochs": 2, "batch_size": 8, "image_size": 64, "train_size": 64, "workers": 0}
+QUICK_NETWORK = "tf_efficientnet_lite2"
+SMOKE = {
+    "epochs": 2,
+    "pretrain_epochs": 2,
+    "batch_size": 8,
+    "image_size": 64,
+    "train_size": 64,
+    "workers": 0,
+}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -274,16 +412,43 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         vars(options).update(SMOKE, init=options.init or "none")
         options.out = options.out or Path("runs/smoke")
         options.data = options.data or make_photos(options.out / "photos")
+    options.network = options.network or (QUICK_NETWORK if options.quick else "resnet18")
+    recipe = training.QUICK if options.quick else training.RECIPES[options.network]
     for name in RECIPE:  # what was not asked for is as the network likes it
         if getattr(options, name) is None:
-            setattr(options, name, getattr(training.RECIPES[options.network], name))
+            setattr(options, name, getattr(recipe, name))
+    options.image_size = options.image_size or (224 if options.quick else 160)
+    if options.quick:  # the frozen network cannot get used to another scale
+        options.train_size = options.train_size or options.image_size
     if options.data is None or options.out is None:
         parser.error("--data and --out are needed (or --smoke)")
     for rule, kept in rules(options).items():
         if not kept:
             parser.error(rule)
+    require_pretraining_fits(options)
     options.train_size = options.train_size or round(0.8 * options.image_size / 32) * 32
     return options
+
+
+def require_pretraining_fits(options: argparse.Namespace) -> None:
+    """Raises LandmarkError where the options ask for an autoencoder and what excludes it."""
+    folder = options.pretrain_autoencoder
+    if folder is None:
+        return
+    if options.network != "landmark_cnn":
+        raise LandmarkError(
+            f"--pretrain-autoencoder is for landmark_cnn; {options.network} starts from ImageNet. "
+            "Add --network landmark_cnn, or leave it out."
+        )
+    if options.quick or options.init not in (None, "none"):
+        other = "--quick" if options.quick else "--init"
+        raise LandmarkError(
+            f"--pretrain-autoencoder teaches the layers that {other} wants given. Leave one out."
+        )
+    if not (folder.is_dir() or options.resume):
+        raise LandmarkError(
+            f"{folder} is not a folder. Give --pretrain-autoencoder a folder of photos."
+        )
 
 
 def rules(options: argparse.Namespace) -> dict[str, bool]:
@@ -292,9 +457,11 @@ def rules(options: argparse.Namespace) -> dict[str, bool]:
     return {
         "--batch-size must be 2 or more: batch norm needs company": options.batch_size >= 2,
         "--epochs must be 1 or more": options.epochs >= 1,
+        "--pretrain-epochs must be 1 or more": options.pretrain_epochs >= 1,
         "--lr must be above 0 and below 1": 0 < options.lr < 1,
         "--image-size must be 32 px or more": options.image_size >= 32,
         "--train-size must be 32 px or more": (options.train_size or 32) >= 32,
+        "--views must be 1 or more": options.views >= 1,
         "--workers must be 0 or more": options.workers >= 0,
         "--seed must be 0 to 32767": 0 <= options.seed < 2**15,
         "--share must be above 0 and below 0.5": 0 < options.share < 0.5,
@@ -348,10 +515,25 @@ WHAT = {
     "--data": {"type": Path, "metavar": "FOLDER", "help": "photos, a folder for each landmark"},
     "--network": {
         "choices": networks.NETWORKS,
-        "default": "resnet18",
-        "help": "default: %(default)s",
+        "help": f"default: resnet18; with --quick {QUICK_NETWORK}",
     },
     "--out": {"type": Path, "metavar": "FOLDER", "help": "the run folder, e.g. runs/mine"},
+    "--model-args": {
+        "type": json.loads,
+        "default": {},
+        "metavar": "JSON",
+        "help": """arguments of the network's builder, e.g. '{"depths": [1, 2, 2, 1]}'""",
+    },
+    "--quick": {
+        "action": "store_true",
+        "help": "minutes: features of the frozen network, once, then a new last layer only",
+    },
+    "--views": {
+        "type": int,
+        "default": 4,
+        "metavar": "N",
+        "help": "with --quick: varied views of each training photo; default: %(default)s",
+    },
     "--init": {
         "metavar": "FILE",
         "help": "first weights: a safetensors file, which may leave layers out; 'none' starts "
@@ -362,6 +544,18 @@ WHAT = {
         "metavar": "FOLDER",
         "help": "a run folder of the same classes, whose answers are learned with the labels",
     },
+    "--pretrain-autoencoder": {
+        "type": Path,
+        "metavar": "FOLDER",
+        "help": "photos in any folders, without labels, that landmark_cnn first learns to mend; "
+        "keep test photos out",
+    },
+    "--pretrain-epochs": {
+        "type": int,
+        "default": 30,
+        "metavar": "N",
+        "help": "passes over these photos; default: %(default)s",
+    },
     "--resume": {"action": "store_true", "help": "go on from the checkpoint in --out"},
     "--smoke": {"action": "store_true", "help": "a run of seconds on made-up photos"},
 }
@@ -370,6 +564,15 @@ DATA = {
         "default": "",
         "metavar": "TEXT",
         "help": "a sentence for the model card: where the photos are from, and their licence",
+    },
+    "--unknown": {
+        "type": Path,
+        "metavar": "FOLDER",
+        "help": "validation/ and test/ photos that show no class, to measure 'none of these' on",
+    },
+    "--expose": {
+        "action": "store_true",
+        "help": "teach doubt: train on two thirds of the --unknown validation photos, too",
     },
     "--share": {
         "type": float,
@@ -383,9 +586,17 @@ DATA = {
     },
     "--image-size": {
         "type": int,
-        "default": 160,
         "metavar": "PX",
-        "help": "side of the square a photo is classified at; default: %(default)s",
+        "help": "side of the square a photo is classified at; default: 160, with --quick 224",
+    },
+    "--flip": {
+        "action": "store_true",
+        "help": "answers are the mean of the photo's and its mirror image's: better, half as fast",
+    },
+    "--known-method": {
+        "choices": KNOWN_METHODS,
+        "default": ModelConfig.known_method,
+        "help": "the score by which 'none of these' is told; default: %(default)s",
     },
     "--workers": {
         "type": int,
@@ -446,6 +657,7 @@ FITTING = {
     "frozen_epochs": "epochs at the start in which only fresh layers learn",
     "distillation": "weight of the teacher's answers, the labels have the rest",
     "distillation_temperature": "by which logits are divided before they are compared",
+    "outlier_share": "with --expose: photos of no class shown besides, as a share of the batch",
     "seed": "of splits, first weights, order and augmentation",
 }
 

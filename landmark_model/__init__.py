@@ -13,9 +13,11 @@ from landmark_model.config import LandmarkError
 
 if TYPE_CHECKING:
     from landmark_model.classifier import LandmarkClassifier, Prediction, list_networks, load
+    from landmark_model.explain import Explanation
     from landmark_model.photos import open_photo
 
 __all__ = [
+    "Explanation",
     "LandmarkClassifier",
     "LandmarkError",
     "Prediction",
@@ -29,6 +31,6 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     # torch and timm take seconds to import; someone who only wants LandmarkError should not wait.
     if name in __all__:
-        owner = "photos" if name == "open_photo" else "classifier"
+        owner = {"Explanation": "explain", "open_photo": "photos"}.get(name, "classifier")
         return getattr(import_module(f"landmark_model.{owner}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from scipy.optimize import minimize_scalar
@@ -24,17 +25,37 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(found.x)
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The answers whose confidence is in one bin: how many, how sure and how often right (0..1)."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(logits: Tensor, labels: Tensor, bin_count: int = 15) -> tuple[ReliabilityBin, ...]:
+    """The answers by confidence: bins (0, 1/n], (1/n, 2/n], ... of the top-1 probability."""
+    confidence, guess = logits.double().softmax(1).max(1)
+    right = (guess == labels).double()
+    bins = (confidence * bin_count).ceil().clamp(1, bin_count).long() - 1
+    count, sure, hits = (
+        torch.zeros(bin_count, dtype=torch.double).index_add_(0, bins, values)
+        for values in (torch.ones_like(right), confidence, right)
+    )
+    return tuple(
+        ReliabilityBin(int(n), (s / max(n, 1)).item(), (h / max(n, 1)).item())
+        for n, s, h in zip(count, sure, hits, strict=True)
+    )
+
+
 def expected_calibration_error(logits: Tensor, labels: Tensor, bin_count: int = 15) -> float:
     """The mean gap between confidence and accuracy over equal bins of confidence, 0..1.
 
     Each bin counts by its share of the N photos (Naeini et al. 2015; Guo et al. 2017).
     """
-    confidence, guess = logits.double().softmax(1).max(1)
-    right = (guess == labels).double()
-    bins = (confidence * bin_count).ceil().clamp(1, bin_count).long() - 1
-    gaps = torch.zeros(bin_count, dtype=torch.double)
-    gaps.index_add_(0, bins, confidence - right)
-    return gaps.abs().sum().item() / len(labels)
+    bins = reliability(logits, labels, bin_count)
+    return sum(b.count * abs(b.confidence - b.accuracy) for b in bins) / len(labels)
 
 
 def known_score(

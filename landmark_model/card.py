@@ -18,9 +18,13 @@ RESULTS_START = "<!-- results: written by `make card` -->"
 RESULTS_END = "<!-- /results -->"
 RESULTS_HEAD = (
     "| network | test top-1 | 95 % range | test top-5 | validation top-1 | calibration error "
-    "| parameters | file | photo side | training |\n|" + "---|" * 10
+    "| none of these: AUROC | FPR95 | parameters | file | photo side | training |\n|" + "---|" * 12
 )
-TITLES = {"resnet18": "ResNet18 (transfer learning)", "landmark_cnn": "LandmarkCNN (from scratch)"}
+TITLES = {
+    "resnet18": "ResNet18 (transfer learning)",
+    "landmark_cnn": "LandmarkCNN (from scratch)",
+    "tf_efficientnet_lite2": "EfficientNet-Lite2 (transfer learning, the teacher)",
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def render(reports: list[Report], base: Path) -> str:
             for report in reports
             for what, file in (
                 ("training curve", "training_curve.png"),
+                ("reliability", "reliability.png"),
                 ("confusion matrix", "confusion_matrix.png"),
             )
         ),
@@ -133,10 +138,16 @@ def _result_row(report: Report) -> str:
     return (
         f"| {report.title} | **{test['top1']:.1%}** | {low:.0%} to {high:.0%} "
         f"| {test['top5']:.1%} | {validation['top1']:.1%} "
-        f"| {test['calibration_error']:.1%} | {facts['parameters'] / 1e6:.1f} M "
+        f"| {test['calibration_error']:.1%} | {_unknown_cells(report)} "
+        f"| {facts['parameters'] / 1e6:.1f} M "
         f"| {size_mb:.1f} MB | {report.config.image_size} px "
         f"| {facts['fit_seconds'] / 60:.0f} min |"
     )
+
+
+def _unknown_cells(report: Report) -> str:
+    unknown = report.metrics.get("unknown", {}).get("test")
+    return f"{unknown['auroc']:.3f} | {unknown['fpr95']:.1%}" if unknown else "not measured |"
 
 
 def _data(report: Report) -> str:

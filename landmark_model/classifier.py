@@ -7,15 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from landmark_model.calibration import known_score
 from landmark_model.config import LandmarkError, ModelConfig, read_config
+from landmark_model.explain import Explanation, class_activation, locate_heat, surest_class
 from landmark_model.hub import best_first, choose, locate, read_bank
 from landmark_model.networks import compute_features, restore
 from landmark_model.photos import Photo, open_photo
 from landmark_model.places import Place, find_place, flag
-from landmark_model.transforms import eval_transform
+from landmark_model.transforms import eval_transform, to_tensor, whole_photo
+
+SURE = 0.7
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,53 @@ class LandmarkClassifier:
             for start in range(0, len(photos), batch_size)
             for answer in self._answers(photos[start : start + batch_size], top_k)
         ]
+
+    @torch.inference_mode()
+    def explain(self, photo: Photo, class_name: str | None = None) -> Explanation:
+        """Where in `photo` the landmark is: a heatmap and a mask (H, W) of it, and a box in px.
+
+        `photo` is anything that `predict` takes; H and W are its sides when upright, as
+        `open_photo` gives it. It looks at all of the photo, also beside the centre square that
+        `predict` sees. `class_name` is the landmark to look for. Without, it is the first guess of
+        `predict` if that has a probability of 0.7 or more, else what the network is surest of in
+        any part of the photo as large as half its shorter side.
+
+        The heat is exactly what each place adds to the landmark's logit (Zhou et al. 2016) above
+        the mean of all landmarks' logits. Raises LandmarkError where the photo cannot be read or
+        `class_name` is none of `config.class_names`.
+        """
+        names, head = self.config.class_names, self._network.get_classifier()
+        if class_name is not None and class_name not in names:
+            raise LandmarkError(
+                f"There is no landmark {class_name!r} here. Give one of config.class_names: "
+                f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+            )
+        upright = open_photo(photo)
+        images = to_tensor(self.config)(whole_photo(upright, self.config))[None].to(self.device)
+        activations = class_activation(self._maps(images), head.weight).cpu()  # (C, h, w)
+        if class_name is None:
+            cell_px = images.shape[-1] / activations.shape[-1]
+            class_name = self._class_to_explain(upright, activations, cell_px)
+        index = names.index(class_name)
+        # A softmax cannot tell what all landmarks have in common; sky, for one, excites them all.
+        heat = activations[index] - activations.mean(0)
+        return Explanation(*locate_heat(heat, upright.size), self.labels[index], class_name)
+
+    def _maps(self, images: Tensor) -> Tensor:
+        """The last maps (D, h, w), not yet averaged, of one photo (1, 3, H, W)."""
+        maps = self._network.forward_features(images)
+        if self.config.flip:
+            maps = (maps + self._network.forward_features(images.flip(3)).flip(3)) / 2
+        return maps[0]
+
+    def _class_to_explain(self, upright: Image, activations: Tensor, cell_px: float) -> str:
+        best = self.predict(upright, top_k=1)[0]
+        if best.probability >= SURE:
+            return best.class_name
+        bias = self._network.get_classifier().bias.cpu()
+        side_cells = max(1, round(self.config.image_size / cell_px))
+        index = surest_class(activations, bias, side_cells, self.config.temperature)
+        return self.config.class_names[index]
 
     @torch.inference_mode()
     def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:

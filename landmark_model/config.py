@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+# No others: among timm's arguments are some that read files, even pickled ones.
+MODEL_ARGS = ("widths", "depths", "drop_rate", "kernel", "gated", "max_pool")
 KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn")
 
 
@@ -28,8 +30,9 @@ class ModelConfig:
     order of the logits. `image_size` is the side in px of the square a photo is classified at;
     the photo's shorter side is first resized to `image_size / crop_pct` px. `mean` and `std` are
     of RGB values scaled to 0..1. With `flip`, logits are the mean of the photo's and its mirror
-    image's. Logits are divided by `temperature` before the softmax. A photo whose score by
-    `known_method` is below `known_threshold` shows none of the classes; None: nobody measured.
+    image's. `model_args` change the shape of a LandmarkCNN. Logits are divided by `temperature`
+    before the softmax. A photo whose score by `known_method` is below `known_threshold` shows none
+    of the classes; None: nobody measured.
     """
 
     architecture: str
@@ -40,6 +43,7 @@ class ModelConfig:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     flip: bool = False
+    model_args: dict = field(default_factory=dict)
     temperature: float = 1.0
     known_method: str = "energy"
     known_threshold: float | None = None
@@ -62,6 +66,7 @@ class ModelConfig:
             "crop_pct must be above 0 and at most 1": 0 < self.crop_pct <= 1,
             "mean must be three finite numbers": _are_finite(self.mean),
             "std must be three finite numbers above 0": _are_finite(self.std) and min(self.std) > 0,
+            f"model_args may be {', '.join(MODEL_ARGS)}": set(self.model_args) <= set(MODEL_ARGS),
             "flip must be true or false": isinstance(self.flip, bool),
             "temperature must be above 0": 0 < self.temperature < math.inf,
             f"known_method must be one of {', '.join(KNOWN_METHODS)}": self.known_method
@@ -80,6 +85,7 @@ class ModelConfig:
             {
                 "architecture": self.architecture,
                 "num_classes": len(self.class_names),
+                **({"model_args": self.model_args} if self.model_args else {}),
                 # transformers shows label_names to people, so these are the readable ones.
                 "label_names": self.labels,
                 "pretrained_cfg": {
@@ -125,6 +131,11 @@ class ModelConfig:
                 mean=tuple(map(float, _list(pretrained["mean"]))),
                 std=tuple(map(float, _list(pretrained["std"]))),
                 flip=ours.get("flip", False),
+                model_args={
+                    name: value
+                    for name, value in raw.get("model_args", {}).items()
+                    if name in MODEL_ARGS
+                },
                 temperature=float(ours.get("temperature", 1.0)),
                 known_method=ours.get("known_method", "energy"),
                 known_threshold=_number(ours.get("known_threshold")),

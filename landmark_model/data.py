@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -394,15 +395,21 @@ class PhotoSet(TorchDataset):
     ) -> None:
         """`prepare` runs once for each photo, `vary` on every access.
 
-        `cache_key` names what `prepare` does: the same key finds the pixels of an earlier run.
+        `cache_key` names what `prepare` does: an earlier run's pixels of the same files' content
+        and the same key are found again, wherever the files lie now.
         """
-        fingerprint = hashlib.sha256(f"{table._fingerprint} {cache_key}".encode()).hexdigest()
+        content = " ".join([cache_key, *table["sha256"]])
+        fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
+        kept = Path(datasets.config.HF_DATASETS_CACHE) / "landmark_model"
+        kept.mkdir(parents=True, exist_ok=True)
+        self.key = fingerprint
         self.labels: list[int] = list(table["label"])
         self.pixels = table.select_columns(["path"]).map(
             _keep_pixels,
             fn_kwargs={"prepare": prepare},
             remove_columns=["path"],
-            new_fingerprint=fingerprint[:16],
+            new_fingerprint=fingerprint,
+            cache_file_name=str(kept / f"{fingerprint}.arrow"),
             num_proc=_process_count(len(table)),
             desc="Shrinking photos",
         )
@@ -418,6 +425,46 @@ class PhotoSet(TorchDataset):
         """The decoded, not yet varied photo."""
         row = self.pixels[index]
         return Image.frombytes("RGB", (row["width"], row["height"]), row["pixels"])
+
+
+class Outsiders(TorchDataset):
+    """Photos that show none of the classes, in any folders under `root`, as (image, -1).
+
+    `transform` is applied on every access. Files that cannot be read are in `skipped`. Raises
+    LandmarkError where no photo is left.
+    """
+
+    def __init__(self, root: Path, transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self.transform = transform
+        self.paths: list[Path] = []
+        self.skipped: list[Skipped] = []
+        for path in _photo_files(root):
+            try:
+                open_photo(path)
+                self.paths.append(path)
+            except LandmarkError as error:
+                self.skipped.append(Skipped(str(path.relative_to(root)), str(error)))
+        if not self.paths:
+            raise LandmarkError(f"{root} holds no photos. Put some there that show no class.")
+
+    @property
+    def labels(self) -> list[int]:
+        """No class's number, for each photo."""
+        return [-1] * len(self)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(open_photo(self.paths[index])), -1
+
+    def cut_off(self, transform: Callable[[Image.Image], torch.Tensor]) -> Outsiders:
+        """Takes two of three photos away, the same ones wherever they lie, and gives them back."""
+        order = sorted(self.paths, key=lambda path: hashlib.sha256(path.read_bytes()).digest())
+        taken = copy(self)
+        self.paths, taken.paths = order[::3], [p for i, p in enumerate(order) if i % 3]
+        taken.transform = transform
+        return taken
 
 
 def _keep_pixels(row: dict, prepare: Callable[[Image.Image], Image.Image]) -> dict:

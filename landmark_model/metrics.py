@@ -6,10 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import (
+    confusion_matrix,
+    precision_recall_fscore_support,
+    roc_auc_score,
+    roc_curve,
+)
 from torch import Tensor
 
-from landmark_model.calibration import expected_calibration_error
+from landmark_model.calibration import (
+    ReliabilityBin,
+    expected_calibration_error,
+    reliability,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,42 @@ class Metrics:
     calibration_error: float
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
+class UnknownScores:
+    """How well a score tells photos of known classes from others.
+
+    `auroc` is the chance that a known photo scores higher than an unknown one; `fpr95` the share
+    of unknown photos taken for known at the threshold that keeps 95 % of the known. `kept` and
+    `refused` are the shares of known photos kept and unknown ones refused at the threshold that
+    ships, which was fitted on validation photos. All are 0..1.
+    """
+
+    method: str
+    known_count: int
+    unknown_count: int
+    auroc: float
+    fpr95: float
+    kept: float
+    refused: float
+
+
+def measure_unknown(method: str, known: Tensor, unknown: Tensor, threshold: float) -> UnknownScores:
+    """The figures of scores `known` (N,) and `unknown` (M,) by `method`, higher is more known."""
+    is_known = np.repeat([1, 0], [len(known), len(unknown)])
+    scores = torch.cat([known, unknown]).double().numpy()
+    false_positive, true_positive, _ = roc_curve(is_known, scores, drop_intermediate=False)
+    return UnknownScores(
+        method=method,
+        known_count=len(known),
+        unknown_count=len(unknown),
+        auroc=float(roc_auc_score(is_known, scores)),
+        fpr95=float(false_positive[true_positive >= 0.95].min()),
+        kept=(known >= threshold).double().mean().item(),
+        refused=(unknown < threshold).double().mean().item(),
+    )
 
 
 def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> Metrics:
@@ -55,6 +100,7 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> Met
         top5=hits[:, :5].any(1).float().mean().item(),
         loss=torch.nn.functional.cross_entropy(logits, labels).item(),
         calibration_error=expected_calibration_error(logits, labels),
+        reliability=reliability(logits, labels),
         classes=tuple(
             ClassScore(n, float(p), float(r), float(f), int(s)) for n, p, r, f, s in rows
         ),

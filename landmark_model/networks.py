@@ -1,6 +1,6 @@
-"""The networks: timm's ResNet18 and our own LandmarkCNN; both give logits (N, classes).
+"""The networks: timm's ResNet18 and EfficientNet-Lite2, our own LandmarkCNN; logits (N, classes).
 
-LandmarkCNN is registered with timm, so that one config format and one builder serve both.
+LandmarkCNN is registered with timm, so that one config format and one builder serve all.
 """
 
 from __future__ import annotations
@@ -19,29 +19,33 @@ from torch import Tensor, nn
 
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
 
-NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite0", "tf_efficientnet_lite2")
+NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite2")
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a channel gate around a shortcut (He et al. 2016; Hu et al. 2018).
+    """Two convolutions and a channel gate around a shortcut (He et al. 2016; Hu et al. 2018).
 
     The shortcut of a halving block averages before its 1x1 convolution, so that no pixel is
-    skipped (ResNet-D: He et al. 2019).
+    skipped (ResNet-D: He et al. 2019). The gate is a kind of attention, over channels.
     """
 
-    def __init__(self, in_width: int, width: int, stride: int) -> None:
+    def __init__(
+        self, in_width: int, width: int, stride: int, kernel: int = 3, gated: bool = True
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_width, width, 3, stride, padding=1, bias=False)
+        half = kernel // 2
+        self.conv1 = nn.Conv2d(in_width, width, kernel, stride, padding=half, bias=False)
         self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, kernel, padding=half, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        self.gate = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(width, width // 8, 1),
-            nn.ReLU(),
-            nn.Conv2d(width // 8, width, 1),
-            nn.Sigmoid(),
-        )
+        self.gate = nn.Sequential()
+        if gated:
+            self.gate.append(nn.AdaptiveAvgPool2d(1))
+            self.gate.append(nn.Conv2d(width, width // 8, 1))
+            self.gate.append(nn.ReLU())
+            self.gate.append(nn.Conv2d(width // 8, width, 1))
+            self.gate.append(nn.Sigmoid())
+        self.gated = gated
         self.shortcut = nn.Sequential()
         if stride > 1:
             self.shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
@@ -53,11 +57,15 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
-        return torch.relu(self.shortcut(x) + y * self.gate(y))
+        return torch.relu(self.shortcut(x) + (y * self.gate(y) if self.gated else y))
 
 
 class LandmarkCNN(nn.Module):
-    """A small residual network to be trained from scratch: images (N, 3, H, W) -> logits (N, C)."""
+    """A small residual network to be trained from scratch: images (N, 3, H, W) -> logits (N, C).
+
+    The defaults were chosen by measurement: benchmarks/training.md. `max_pool` takes the maximum of
+    the last maps instead of their average, without which class-activation maps are not exact.
+    """
 
     def __init__(
         self,
@@ -66,8 +74,12 @@ class LandmarkCNN(nn.Module):
         widths: tuple[int, ...] = (32, 64, 160, 320),
         depths: tuple[int, ...] = (2, 2, 2, 2),
         drop_rate: float = 0.2,
+        kernel: int = 3,
+        gated: bool = True,
+        max_pool: bool = False,
     ) -> None:
         super().__init__()
+        self.max_pool = max_pool
         self.num_classes, self.num_features = num_classes, widths[-1]
         self.stem = nn.Sequential(
             nn.Conv2d(in_chans, widths[0], 3, stride=2, padding=1, bias=False),
@@ -80,7 +92,7 @@ class LandmarkCNN(nn.Module):
             blocks = nn.Sequential()
             for block in range(depth):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(ResidualBlock(width, next_width, stride))
+                blocks.append(ResidualBlock(width, next_width, stride, kernel, gated))
                 width = next_width
             self.stages.append(blocks)
         self.drop = nn.Dropout(drop_rate)
@@ -92,7 +104,8 @@ class LandmarkCNN(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Feature maps -> logits (N, C), or with `pre_logits` their averages (N, 320)."""
-        pooled = self.drop(x.mean((2, 3)))  # (N, 320, h, w) -> (N, 320)
+        pooled = x.amax((2, 3)) if self.max_pool else x.mean((2, 3))  # (N, 320, h, w) -> (N, 320)
+        pooled = self.drop(pooled)
         return pooled if pre_logits else self.fc(pooled)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,7 +145,15 @@ def build(config: ModelConfig) -> nn.Module:
     # Asked first: create_model would go to the hub for a name like hf-hub:org/repo.
     if timm.is_model(config.architecture):
         with suppress(RuntimeError):  # an unknown tag behind a known name
-            return timm.create_model(config.architecture, num_classes=len(config.class_names))
+            try:
+                return timm.create_model(
+                    config.architecture, num_classes=len(config.class_names), **config.model_args
+                )
+            except (TypeError, ValueError) as error:
+                raise LandmarkError(
+                    f"{config.architecture} cannot be built with model_args {config.model_args}: "
+                    f"{error}. They are for landmark_cnn, and read by LandmarkCNN in networks.py."
+                ) from error
     raise LandmarkError(
         f"There is no network {config.architecture!r}. Choose one of {', '.join(NETWORKS)}."
     )

@@ -102,3 +102,26 @@ def confusion_matrix(metrics: Metrics, labels: tuple[str, ...], path: Path) -> N
     axes.set_ylabel("photo of")
     figure.colorbar(image, shrink=0.6, label="share of the landmark's photos")
     figure.savefig(path)
+
+
+def reliability_diagram(metrics: Metrics, path: Path) -> None:
+    """Draws how often answers are right against how sure they are, and how many there are."""
+    bins = [part for part in metrics.reliability if part.count]
+    figure = _figure(5.2, 4.6)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfectly calibrated")
+    sizes = [20 + 900 * part.count / metrics.photo_count for part in bins]
+    axes.scatter(
+        [part.confidence for part in bins],
+        [part.accuracy for part in bins],
+        sizes,
+        color=BLUE,
+        alpha=0.65,
+        label="test photos, by how sure the answer is",
+    )
+    axes.set(xlabel="how sure (probability of the answer)", ylabel="share that is right")
+    axes.set(xlim=(0, 1.04), ylim=(-0.04, 1.04))
+    axes.set_title(f"Expected calibration error {metrics.calibration_error:.1%}", fontsize=10)
+    legend = axes.legend(loc="upper left", fontsize=8, frameon=False)
+    legend.legend_handles[1].set_sizes([40])
+    figure.savefig(path)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -46,19 +47,21 @@ class Recipe:
     frozen_epochs: int = 0
     distillation: float = 0.9
     distillation_temperature: float = 2.0
+    outlier_share: float = 0.25
     seed: int = 0
 
 
 RECIPES = {
     "resnet18": Recipe(epochs=50, cutmix=1.0, balance=0.5),
-    "tf_efficientnet_lite0": Recipe(epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5),
-    "tf_efficientnet_lite2": Recipe(
-        epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers=3
-    ),
     "landmark_cnn": Recipe(
         epochs=160, lr=2e-3, weight_decay=0.1, layer_decay=1.0, cutmix=1.0, ema_decay=0.995
     ),
+    "tf_efficientnet_lite2": Recipe(
+        epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers=3
+    ),
 }
+# For a last layer alone, on the features of a frozen network: the quick mode.
+QUICK = Recipe(epochs=60, lr=3e-3, layer_decay=1.0, balance=0.5)
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def fit(
     resume: bool = False,
     before_epoch: Callable[[int], object] = lambda number: None,
     teacher: nn.Module | None = None,
+    outliers: DataLoader | None = None,
 ) -> Progress:
     """Trains `network` in place; it ends with the averaged weights of the best validation epoch.
 
@@ -142,7 +146,7 @@ def fit(
     with the same outcome as a run that was never stopped, to the last bit on the same machine.
     Raises LandmarkError where the loss is no longer a number.
     """
-    run = _Run(network, groups, batches, validation, mix, recipe, accelerator, teacher)
+    run = _Run(network, groups, batches, validation, mix, recipe, accelerator, teacher, outliers)
     if resume:
         run.load(folder / CHECKPOINT_NAME)
     with tqdm(
@@ -182,7 +186,7 @@ class _Run:
     """A training run: what must survive a kill, how it is stored, and one epoch of work."""
 
     def __init__(
-        self, network, groups, batches, validation, mix, recipe, accelerator, teacher
+        self, network, groups, batches, validation, mix, recipe, accelerator, teacher, outliers
     ) -> None:
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)
         self.average = AveragedModel(
@@ -196,6 +200,7 @@ class _Run:
         )
         self.mix, self.recipe, self.accelerator = mix, recipe, accelerator
         self.teacher = teacher and teacher.to(accelerator.device, memory_format=torch.channels_last)
+        self.outliers = outliers and accelerator.prepare(outliers)
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
 
@@ -223,8 +228,9 @@ class _Run:
         self.batches.set_epoch(number)
         self.trained.train()
         total = torch.zeros((), device=self.accelerator.device)
+        strangers = self._strangers(number)
         for step, (images, labels) in enumerate(self.batches, start=self.steps_done):
-            total += self._step(step, images, labels)
+            total += self._step(step, images, labels, next(strangers))
             step_done()
         loss = self.accelerator.reduce(total, "mean").item() / len(self.batches)
         scores = self._validate()
@@ -236,15 +242,32 @@ class _Run:
             averaged = self.average.module.state_dict()
             self.best = {name: tensor.detach().clone() for name, tensor in averaged.items()}
 
-    def _step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """One optimizer step on images (N, 3, H, W) and labels (N,); the loss."""
+    def _strangers(self, number: int) -> Iterator[Tensor | None]:
+        """Images (M, 3, H, W) that show no class, for each step of an epoch; None without any."""
+        while self.outliers is None:
+            yield None
+        for again in count():
+            self.outliers.set_epoch(1000 * number + again)
+            for images, _ in self.outliers:
+                yield images
+
+    def _step(self, step: int, images: Tensor, labels: Tensor, strangers: Tensor | None) -> Tensor:
+        """One optimizer step on images (N, 3, H, W) and labels (N,); the loss.
+
+        `strangers` (M, 3, H, W), if any, are shown besides, to be called by every class alike
+        (outlier exposure: Hendrycks et al. 2019).
+        """
         factor = learning_rate_factor(step, self.step_count, self.recipe.warmup)
         for group in self.optimizer.param_groups:
             waits = group.get("pretrained") and step < self.frozen_step_count
             group["lr"] = 0.0 if waits else group["peak_lr"] * factor
         images, soft_labels = self.mix(images, labels)
+        if strangers is not None:
+            uniform = soft_labels.new_full((len(strangers), soft_labels.shape[1]), 1.0)
+            soft_labels = torch.cat([soft_labels, uniform / soft_labels.shape[1]])
+            images = torch.cat([images, strangers])
         images = images.to(memory_format=torch.channels_last)
-        loss = self._loss(images, self.trained(images), soft_labels)
+        loss = self._loss(images, self.trained(images), soft_labels, len(labels))
         if not torch.isfinite(loss):
             raise LandmarkError(
                 f"The loss is {loss.item()} at step {step + 1} of {self.step_count}. The weights "
@@ -257,8 +280,13 @@ class _Run:
         self.average.update_parameters(self.network)
         return loss.detach()
 
-    def _loss(self, images: Tensor, logits: Tensor, soft_labels: Tensor) -> Tensor:
-        """Cross-entropy with the labels and, where there is a teacher, with what it says."""
+    def _loss(
+        self, images: Tensor, logits: Tensor, soft_labels: Tensor, known_count: int
+    ) -> Tensor:
+        """Cross-entropy with the labels and, where there is a teacher, with what it says.
+
+        It is asked about the first `known_count` images, those that show a class.
+        """
         recipe = self.recipe
         loss = nn.functional.cross_entropy(
             logits, soft_labels, label_smoothing=recipe.label_smoothing
@@ -266,8 +294,9 @@ class _Run:
         if self.teacher is None:
             return loss
         with self.accelerator.autocast():
-            told = self.teacher(images).float()
+            told = self.teacher(images[:known_count]).float()
         told = (told / recipe.distillation_temperature).softmax(1)
+        told = torch.cat([told, soft_labels[known_count:]])
         softened = logits / recipe.distillation_temperature
         # Times the temperature squared, so that gradients keep their size (Hinton et al. 2015).
         distilled = nn.functional.cross_entropy(softened, told)
@@ -278,8 +307,9 @@ class _Run:
         # Batch-norm statistics differ between processes; all must measure the same network.
         for buffer in self.average.module.buffers():
             broadcast(buffer)
+        network = self.average.module.eval()
         with self.accelerator.autocast():
-            outputs = compute_logits(self.average.module, self.validation, self.accelerator)
+            outputs = compute_outputs(network, self.validation, self.accelerator)
         return measure(*outputs, tuple(map(str, range(outputs[0].shape[1]))))
 
     def save(self, folder: Path) -> None:
@@ -350,14 +380,14 @@ def _read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
 
 
 @torch.inference_mode()
-def compute_logits(
-    network: nn.Module, batches: Iterable, accelerator: Accelerator
+def compute_outputs(
+    forward: Callable[[Tensor], Tensor], batches: Iterable, accelerator: Accelerator
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, C) and labels (N,) of every photo in `batches`, each once, on the CPU."""
-    network.eval()
+    """What `forward` makes (N, D) and labels (N,) of every photo in `batches`, each once, on the
+    CPU. `forward` is a network in evaluation mode, or its part that gives features."""
     outputs = []
     for images, labels in batches:
         images = images.to(accelerator.device, memory_format=torch.channels_last)
-        outputs.append(accelerator.gather_for_metrics((network(images).float(), labels)))
-    logits, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
-    return logits, labels
+        outputs.append(accelerator.gather_for_metrics((forward(images).float(), labels)))
+    values, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
+    return values, labels

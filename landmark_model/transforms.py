@@ -18,6 +18,9 @@ from torchvision.transforms import v2
 from landmark_model.config import ModelConfig
 
 MAX_ASPECT = 8
+MAX_WHOLE_ASPECT = 4
+WHOLE_ZOOM = 2
+STRIDE_PX = 32
 BICUBIC = v2.InterpolationMode.BICUBIC
 
 
@@ -43,6 +46,19 @@ def eval_crop(photo: Image.Image, config: ModelConfig) -> Image.Image:
     if min(photo.size) != side_px:
         photo = v2.functional.resize(photo, [side_px], interpolation=BICUBIC)
     return v2.functional.center_crop(photo, [config.image_size])
+
+
+def whole_photo(photo: Image.Image, config: ModelConfig) -> Image.Image:
+    """All of `photo`, its shorter side about twice `config.image_size` px, its aspect ratio kept.
+
+    Twice, since a landmark to be found may fill half of the photo or less. Sides are rounded to
+    multiples of 32 px, by which the networks shrink, so that no cell of their maps hangs over the
+    edge. A strip longer than 4:1 is shown smaller, not cut.
+    """
+    side_px = WHOLE_ZOOM * config.image_size
+    scale = side_px * min(1 / min(photo.size), MAX_WHOLE_ASPECT / max(photo.size))
+    width, height = (max(1, round(side * scale / STRIDE_PX)) * STRIDE_PX for side in photo.size)
+    return v2.functional.resize(photo, [height, width], interpolation=BICUBIC)
 
 
 def to_tensor(config: ModelConfig) -> v2.Compose:

@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from landmark_model.calibration import expected_calibration_error, fit_temperature
+from landmark_model.calibration import (
+    expected_calibration_error,
+    fit_known_threshold,
+    fit_temperature,
+    known_score,
+)
 
 
 def draw(count: int, classes: int, spread: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -110,3 +115,39 @@ def test_calibration_error_is_that_of_a_slow_loop(bin_count, spread, seed):
 def test_calibration_error_of_plain_cases(logits, labels, error):
     found = expected_calibration_error(torch.tensor(logits), torch.tensor(labels))
     assert found == pytest.approx(error, abs=1e-6)
+
+
+# --- none of these ---
+
+
+def test_scores_equal_their_definitions():
+    random = torch.Generator().manual_seed(5)
+    logits, features = torch.randn(6, 4, generator=random), torch.randn(6, 8, generator=random)
+    bank = torch.nn.functional.normalize(torch.randn(9, 8, generator=random))
+    for row in range(6):
+        powers = [math.exp(value) for value in logits[row].tolist()]
+        length = features[row].norm()
+        distances = sorted((features[row] / length - other).norm().item() for other in bank)
+        expected = {
+            "max_softmax": max(powers) / sum(powers),
+            "max_logit": max(logits[row].tolist()),
+            "energy": math.log(sum(powers)),
+            "knn": -distances[2],
+        }
+        for method, value in expected.items():
+            found = known_score(method, logits, features, bank, k=3)
+            assert found.shape == (6,)
+            assert found[row].item() == pytest.approx(value, abs=1e-5), method
+
+
+def test_fewer_photos_than_neighbours_are_enough():
+    bank = torch.eye(4)[:2]
+    assert known_score("knn", torch.zeros(1, 2), torch.eye(4)[:1], bank, k=10).item() < 0
+
+
+@pytest.mark.parametrize("count", [1, 19, 20, 234])
+def test_threshold_keeps_what_it_promises(count):
+    scores = torch.randn(count, generator=torch.Generator().manual_seed(count))
+    threshold = fit_known_threshold(scores)
+    assert (scores >= threshold).double().mean() >= 0.95
+    assert (scores > threshold).double().mean() <= 0.95

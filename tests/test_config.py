@@ -34,6 +34,8 @@ def changed(**values: object) -> str:
         replace(CONFIG, class_names=("", 'a"b\\'), labels=("é", "\u65e5\u672c \U0001f5fc")),
         replace(CONFIG, class_names=CONFIG.class_names[:1], labels=CONFIG.labels[:1]),
         replace(CONFIG, temperature=1.3749),
+        replace(CONFIG, flip=True, known_method="knn", known_threshold=-0.71),
+        replace(CONFIG, model_args={"kernel": 5, "depths": [1, 1, 2, 2]}),
     ],
 )
 def test_config_survives_its_json(config):
@@ -160,3 +162,18 @@ def test_config_in_another_encoding_is_refused(tmp_path: Path, encoding):
     (tmp_path / CONFIG_NAME).write_bytes(text.encode(encoding))
     with pytest.raises(LandmarkError, match=CONFIG_NAME):
         read_config(tmp_path)
+
+
+def test_arguments_that_could_read_files_never_reach_the_builder():
+    raw = json.loads(CONFIG.to_json()) | {"model_args": {"checkpoint_path": "x.pt", "kernel": 5}}
+    assert ModelConfig.from_json(json.dumps(raw)).model_args == {"kernel": 5}
+    with pytest.raises(LandmarkError, match="model_args may be"):
+        replace(CONFIG, model_args={"checkpoint_path": "x.pt"})
+
+
+@pytest.mark.parametrize(
+    "values", [{"flip": "yes"}, {"known_method": "magic"}, {"known_threshold": NAN}]
+)
+def test_settings_of_an_answer_that_make_no_sense_are_refused(values):
+    with pytest.raises(LandmarkError, match=next(iter(values))):
+        replace(CONFIG, **values)

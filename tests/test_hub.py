@@ -19,12 +19,15 @@ from safetensors.torch import load_file, save_file
 from landmark_model import LandmarkError, list_networks, load
 from landmark_model.config import CONFIG_NAME, WEIGHTS_NAME, ModelConfig, read_config
 from landmark_model.hub import (
+    BANK_NAME,
     METRICS_NAME,
+    best_first,
     card_metadata,
     choose,
     fetch,
     locate,
     networks_in,
+    read_bank,
     save,
     to_json,
 )
@@ -364,3 +367,34 @@ def test_run_holds_all_that_a_repo_needs(smoke_run):
     figures = json.loads((smoke_run.folder / METRICS_NAME).read_text(encoding="utf-8"))
     shown = yaml.safe_load(head)["model-index"][0]["results"][0]["metrics"][0]
     assert shown["value"] == round(figures["test"]["top1"], 4)
+
+
+# --- several networks, features of training photos ---
+
+
+def test_network_that_did_best_on_validation_is_taken(tmp_path):
+    for name, folder, top1 in (("resnet18", tmp_path, 0.7), ("landmark_cnn", tmp_path / "b", 0.9)):
+        folder.mkdir(exist_ok=True)
+        config = ModelConfig(name, CLASSES, LABELS, 64)
+        (folder / CONFIG_NAME).write_text(config.to_json(), encoding="utf-8")
+        (folder / METRICS_NAME).write_text(json.dumps({"validation": {"top1": top1}}))
+    assert list(best_first(tmp_path)) == ["landmark_cnn", "resnet18"]
+    assert list(networks_in(tmp_path)) == ["resnet18", "landmark_cnn"]  # the root's first
+    assert choose(tmp_path, None) == tmp_path / "b"
+    (tmp_path / "b" / METRICS_NAME).write_text("no JSON")
+    assert choose(tmp_path, None) == tmp_path
+
+
+def test_features_of_training_photos_come_back(tmp_path):
+    torch.manual_seed(0)
+    config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, known_method="knn",
+                         known_threshold=-2.1)  # fmt: skip
+    network = build(config)
+    bank = torch.nn.functional.normalize(torch.randn(30, 320)).half()
+    save(network, config, tmp_path, bank=bank)
+    assert torch.equal(read_bank(config, tmp_path), bank.float())
+    answer = load(tmp_path, device="cpu").predict(Path("examples/taj-mahal.jpg").read_bytes())
+    assert answer.is_known == (answer.score >= -2.1)
+    (tmp_path / BANK_NAME).unlink()
+    with pytest.raises(LandmarkError, match=f"has no whole {BANK_NAME}"):
+        load(tmp_path)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from landmark_model.metrics import measure
+from landmark_model.metrics import measure, measure_unknown
 
 SHAPES = [(1, 3), (7, 2), (40, 5), (200, 4), (60, 50), (3, 9)]
 
@@ -139,3 +139,17 @@ def test_scores_are_plain_numbers(sample):
     assert {type(count) for row in scores.confusion for count in row} == {int}
     assert {type(value) for value in asdict(scores.classes[0]).values()} == {str, float, int}
     assert type(scores.top1) is type(scores.top5) is type(scores.loss) is float
+
+
+def test_unknown_figures_equal_plain_loops():
+    random = torch.Generator().manual_seed(3)
+    known = torch.randn(80, generator=random) + 1.5
+    unknown = torch.randn(50, generator=random)
+    found = measure_unknown("energy", known, unknown, threshold=0.2)
+    pairs = [(a > b) for a in known.tolist() for b in unknown.tolist()]
+    assert found.auroc == pytest.approx(sum(pairs) / len(pairs), abs=1e-9)
+    least = sorted(known.tolist())[4]  # 76 of 80, 95 %, are at or above it
+    assert found.fpr95 == pytest.approx(sum(b >= least for b in unknown.tolist()) / 50)
+    assert found.kept == pytest.approx(sum(a >= 0.2 for a in known.tolist()) / 80)
+    assert found.refused == pytest.approx(sum(b < 0.2 for b in unknown.tolist()) / 50)
+    assert (found.known_count, found.unknown_count, found.method) == (80, 50, "energy")

@@ -13,7 +13,11 @@ from landmark_model.networks import (
     LandmarkCNN,
     ResidualBlock,
     Start,
+    Teacher,
     build,
+    compute_features,
+    freeze,
+    normalisation,
     parameter_groups,
     read_weights,
     restore,
@@ -404,3 +408,68 @@ def test_rounding_makes_the_half_file_exact(tmp_path):
     images = torch.randn(1, 3, 32, 32)
     assert torch.equal(restored(halves, tmp_path)(images), network(images))
     assert load_file(tmp_path / WEIGHTS_NAME)["fc.weight"].dtype == torch.float16
+
+
+# --- features, frozen layers, teachers ---
+
+
+@each_network
+def test_last_layer_makes_logits_of_features(architecture):
+    network = build(replace(CONFIG, architecture=architecture)).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        features = compute_features(network, images)
+        assert features.shape == (2, network.num_features)
+        assert torch.allclose(network.get_classifier()(features), network(images), atol=1e-5)
+        flipped = network.get_classifier()(compute_features(network, images, flip=True))
+        mean = (network(images) + network(images.flip(3))) / 2
+    assert torch.allclose(flipped, mean, atol=1e-5)
+
+
+@each_network
+def test_frozen_layers_are_those_nearest_to_the_photo(architecture):
+    network = build(replace(CONFIG, architecture=architecture))
+    freeze(network, 2)
+    trained = [p.requires_grad for p in network.parameters()]
+    assert not trained[0] and trained[-1] and trained == sorted(trained)
+    start = Start("a file", tuple(network.state_dict()))
+    groups = parameter_groups(network, start, 0.1, 0.5, 0.05)
+    assert sum(len(group["params"]) for group in groups) == sum(trained)
+
+
+def test_normalisation_is_that_of_the_pretrained_weights():
+    assert normalisation("resnet18")["mean"] == (0.485, 0.456, 0.406)
+    assert normalisation("tf_efficientnet_lite2") == {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+
+
+def test_teacher_sees_the_students_images_in_its_own_numbers(small):
+    ours = replace(CONFIG, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    teacher = Teacher(small, ours, shown_as=CONFIG).train()
+    pixels = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CONFIG.mean, CONFIG.std))
+    told = teacher((pixels - mean) / std)
+    assert torch.allclose(told, small((pixels - 0.5) / 0.5), atol=1e-5)
+    assert not told.requires_grad and not small.training
+
+
+def test_teacher_of_other_classes_is_refused_by_their_names(small):
+    other = replace(CONFIG, class_names=("a", "b", "zoo"))
+    with pytest.raises(LandmarkError, match=r"other classes.*c, zoo are on one side only"):
+        Teacher(small, other, shown_as=CONFIG)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"kernel": 5}, {"gated": False}, {"max_pool": True}, {"depths": [1, 1, 1, 1]}]
+)
+def test_builders_arguments_change_the_network(arguments):
+    network = build(replace(CONFIG, model_args=arguments)).eval()
+    assert network(torch.randn(1, 3, 32, 32)).shape == (1, 3)
+    plain = build(CONFIG).eval()
+    changed = network.state_dict().keys() != plain.state_dict().keys()
+    wider = [p.shape for p in network.parameters()] != [p.shape for p in plain.parameters()]
+    assert changed or wider or network.max_pool
+
+
+def test_arguments_that_do_not_fit_are_refused():
+    with pytest.raises(LandmarkError, match="resnet18 cannot be built with model_args"):
+        build(replace(CONFIG, architecture="resnet18", model_args={"gated": True}))

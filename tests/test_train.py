@@ -378,7 +378,7 @@ def test_pictures_take_any_label(label, tmp_path):
     config = ModelConfig("landmark_cnn", ("a", "b"), (label, "B"))
     images = torch.zeros(2, 3, 8, 8)
     pictures.contact_sheet(images, [0, 1], config, tmp_path / "sheet.png")
-    scores = train.metrics.measure(torch.eye(2), torch.tensor([0, 1]), config.class_names)
+    scores = train.training.measure(torch.eye(2), torch.tensor([0, 1]), config.class_names)
     pictures.confusion_matrix(scores, config.labels, tmp_path / "confusion.png")
     counts = {label: {"train": 3, "validation": 1, "test": 1}}
     pictures.class_histogram(SimpleNamespace(counts=counts), tmp_path / "histogram.png")

@@ -21,7 +21,7 @@ from landmark_model.training import (
     Epoch,
     Progress,
     Recipe,
-    compute_logits,
+    compute_outputs,
     fit,
     learning_rate_factor,
 )
@@ -150,7 +150,7 @@ def test_outcome_is_what_the_best_epoch_was_measured_with(train_in, tmp_path, en
     ranks = [(epoch.validation_top1, -epoch.validation_loss) for epoch in progress.epochs]
     assert ranks[progress.best_epoch - 1] == max(ranks)
     loader = DataLoader(Stripes(9, noise=0), 4)
-    logits, labels = compute_logits(network, loader, engine())
+    logits, labels = compute_outputs(network.eval(), loader, engine())
     loss = nn.functional.cross_entropy(logits, labels).item()
     best = progress.epochs[progress.best_epoch - 1]
     assert loss == pytest.approx(best.validation_loss, abs=1e-6)
@@ -331,7 +331,7 @@ def test_every_photo_is_measured_once_whatever_the_batches(engine, batch_size):
     images, labels = torch.randn(7, 3, 8, 8), torch.arange(7) % 3
     accelerator = engine()
     loader = accelerator.prepare(DataLoader(TensorDataset(images, labels), batch_size))
-    logits, found = compute_logits(network, loader, accelerator)
+    logits, found = compute_outputs(network.eval(), loader, accelerator)
     with torch.no_grad():
         one_by_one = torch.cat([network.eval()(image[None]) for image in images])
     assert logits.shape == (7, 3)
@@ -345,3 +345,56 @@ def test_every_network_has_a_recipe_that_makes_sense():
     assert tuple(RECIPES) == NETWORKS
     for recipe in RECIPES.values():
         assert 0 < recipe.lr < 1 and 0 < recipe.ema_decay < 1 and 0 <= recipe.warmup < 1
+
+
+# --- frozen layers, growing crops, teachers ---
+
+
+class Oracle(nn.Module):
+    """A teacher that is sure of class 2, whatever it sees."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.tensor([0.0, 0.0, 20.0]).expand(len(images), 3)
+
+
+def test_pretrained_layers_wait_for_the_fresh_ones(engine, tmp_path):
+    network = make_network()
+    before = copy.deepcopy(network.state_dict())
+    groups = [
+        {"params": list(network[0].parameters()), "lr": 0.01, "pretrained": True},
+        {"params": list(network[6].parameters()), "lr": 0.01, "pretrained": False},
+    ]
+    recipe = replace(RECIPE, epochs=2, frozen_epochs=1, ema_decay=0.0)
+    moved = []
+
+    def look(epoch: int) -> None:
+        moved.append([not torch.equal(network[i].weight, before[f"{i}.weight"]) for i in (0, 6)])
+
+    batches = make_batches(Stripes(), 4, True, 0)
+    fit(network, groups, batches, DataLoader(Stripes(9), 4), mix_transform(3, 0, 0), recipe,
+        engine(), tmp_path, before_epoch=look)  # fmt: skip
+    look(3)
+    assert moved == [[False, False], [False, True], [True, True]]
+
+
+def test_student_learns_what_the_teacher_says_rather_than_the_labels(train_in, tmp_path):
+    taught = replace(RECIPE, epochs=4, distillation=1.0, distillation_temperature=1.0)
+    network, _ = train_in(tmp_path, taught, teacher=Oracle())
+    images, _ = zip(*(Stripes(9, noise=0)[index] for index in range(9)), strict=True)
+    assert network.eval()(torch.stack(images)).argmax(1).tolist() == [2] * 9
+
+
+def test_teacher_without_weight_changes_nothing(train_in, tmp_path):
+    alone, _ = train_in(tmp_path / "alone")
+    taught, _ = train_in(tmp_path / "taught", replace(RECIPE, distillation=0.0), teacher=Oracle())
+    assert same_weights(alone, taught)
+
+
+def test_loss_that_is_no_number_leaves_the_last_good_weights(train_in, tmp_path):
+    train_in(tmp_path, replace(RECIPE, epochs=1))
+    good = load_file(tmp_path / CHECKPOINT_NAME)
+    with pytest.raises(LandmarkError, match="The loss is nan at step 1 of"):
+        train_in(tmp_path, data=Stripes(poison=float("nan")))
+    kept = load_file(tmp_path / CHECKPOINT_NAME)
+    assert good.keys() == kept.keys()
+    assert all(torch.equal(good[name], kept[name]) for name in good)

@@ -1,0 +1,160 @@
+"""Compares scores that tell photos of known landmarks from all others: unknown.md.
+
+    python benchmarks/unknown.py --known world50 --unknown not_landmarks
+
+--known holds train/, validation/ and test/<class>/<photo>; --unknown validation/ and test/ photos
+of anything else, in any folders. Choose by the validation columns; test is for the final figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from landmark_model import LandmarkError, autoencoder, hub, networks
+from landmark_model.calibration import fit_known_threshold, known_score
+from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
+from landmark_model.data import Outsiders
+from landmark_model.evaluation import compute_logits, make_bank
+from landmark_model.files import write_text
+from landmark_model.metrics import UnknownScores, measure_unknown
+from landmark_model.transforms import eval_transform
+
+NEIGHBOURS = (1, 5, 10, 20)
+SPLITS = ("validation", "test")
+Scores = dict[str, Tensor]
+
+
+@torch.inference_mode()
+def compute_features(network: nn.Module, config: ModelConfig, photos: Dataset, name: str) -> Tensor:
+    """Pooled features (N, D) of photos."""
+    batches = tqdm(DataLoader(photos, batch_size=32, num_workers=2), desc=name)
+    parts = [networks.compute_features(network, images, config.flip) for images, _ in batches]
+    return torch.cat(parts)
+
+
+def all_scores(network: nn.Module, config: ModelConfig, features: Tensor, bank: Tensor) -> Scores:
+    """The scores (N,) of photos with `features` (N, D), by the name of the method."""
+    logits = compute_logits(network, features).double() / config.temperature
+    scores = {
+        method: known_score(method, logits, features) for method in KNOWN_METHODS if method != "knn"
+    }
+    for k in NEIGHBOURS:
+        scores[f"knn, k = {k}"] = known_score("knn", logits, features, bank, k)
+    return scores
+
+
+def compare(known: dict[str, Scores], unknown: dict[str, Scores]) -> list[list[UnknownScores]]:
+    """For each method its figures on validation and test; the threshold is validation's."""
+    rows = []
+    for method in known["validation"]:
+        threshold = fit_known_threshold(known["validation"][method])
+        rows.append(
+            [
+                measure_unknown(method, known[split][method], unknown[split][method], threshold)
+                for split in SPLITS
+            ]
+        )
+    return rows
+
+
+def compare_network(folder: Path, options: argparse.Namespace) -> list[list[UnknownScores]]:
+    """The rows of the network in `folder`."""
+    config = read_config(folder)
+    network = networks.restore(config, folder)
+    look = eval_transform(config)
+
+    def features_of(root: Path) -> Tensor:
+        name = f"{config.architecture}: {root.parent.name}/{root.name}"
+        return compute_features(network, config, Outsiders(root, look), name)
+
+    bank = make_bank(features_of(options.known / "train"))
+    known, unknown = (
+        {split: all_scores(network, config, features_of(root / split), bank) for split in SPLITS}
+        for root in (options.known, options.unknown)
+    )
+    return compare(known, unknown)
+
+
+def compare_autoencoder(folder: Path, options: argparse.Namespace) -> list[list[UnknownScores]]:
+    """The row of the autoencoder in `folder`: the less is wrong in the mended photo, the better."""
+    mender, _ = autoencoder.restore(folder)
+    config = replace(read_config(folder), image_size=options.autoencoder_size)
+    look = eval_transform(config)
+
+    def scores_of(root: Path) -> Scores:
+        batches = tqdm(DataLoader(Outsiders(root, look), batch_size=32), desc=f"mending {root}")
+        errors = [mender.reconstruction_error(images) for images, _ in batches]
+        return {"autoencoder's reconstruction error": -torch.cat(errors)}
+
+    known, unknown = (
+        {split: scores_of(root / split) for split in SPLITS}
+        for root in (options.known, options.unknown)
+    )
+    return compare(known, unknown)
+
+
+def table(title: str, rows: list[list[UnknownScores]]) -> str:
+    """The rows as Markdown, the best by validation AUROC in bold."""
+    best = max(rows, key=lambda row: row[0].auroc)
+    lines = [f"\n## {title}\n", HEAD]
+    for row in rows:
+        mark = "**" if row is best else ""
+        cells = [f"{mark}{row[0].method}{mark}"]
+        cells += [cell for part in row for cell in (f"{part.auroc:.3f}", f"{part.fpr95:.1%}")]
+        cells += [f"{row[1].kept:.1%}", f"{row[1].refused:.1%}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+HEAD = (
+    "| score | validation AUROC | FPR95 | test AUROC | FPR95 | known kept | others refused |\n"
+    "|---|---|---|---|---|---|---|"
+)
+ABOUT = """# None of these
+
+Written by `python benchmarks/unknown.py {command}`. AUROC: the chance that a photo of a known
+landmark scores higher than one of something else. FPR95: the share of other photos taken for known
+landmarks where 95 % of the known are kept. The last two columns are test photos at the threshold
+fitted on validation, as it ships. Best by validation AUROC in bold.
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compares the scores of every network and writes the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--known", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--unknown", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--model", type=Path, default=hub.SHIPPED, help="default: what ships")
+    parser.add_argument(
+        "--autoencoder", type=Path, help="a run folder with autoencoder.safetensors"
+    )
+    parser.add_argument("--autoencoder-size", type=int, default=96, metavar="PX")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    options = parser.parse_args(arguments)
+    command = f"--known {options.known.name} --unknown {options.unknown.name}"
+    parts = [ABOUT.format(command=command)]
+    try:
+        for architecture, folder in hub.networks_in(options.model).items():
+            parts.append(table(architecture, compare_network(folder, options)))
+        if options.autoencoder:
+            rows = compare_autoencoder(options.autoencoder, options)
+            parts.append(table("Denoising autoencoder, for comparison", rows))
+    except LandmarkError as error:
+        sys.exit(f"unknown.py: {error}")
+    write_text(options.out / "unknown.md", "\n".join(parts) + "\n")
+    print("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Measures a trained network: temperature, the threshold of "none of these", and every score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from landmark_model.calibration import fit_known_threshold, fit_temperature, known_score
+from landmark_model.config import ModelConfig
+from landmark_model.metrics import Metrics, UnknownScores, measure, measure_unknown
+from landmark_model.networks import compute_features
+from landmark_model.training import compute_outputs
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The config with what was fitted, the scores by split, and the `bank` of "knn" (else None)."""
+
+    config: ModelConfig
+    scores: dict[str, Metrics]
+    unknown: dict[str, UnknownScores]
+    bank: Tensor | None
+
+
+def evaluate(
+    network: nn.Module,
+    config: ModelConfig,
+    known: dict[str, Iterable],
+    unknown: dict[str, Iterable],
+    accelerator: Accelerator,
+) -> Evaluation:
+    """Fits temperature and threshold on validation photos, then measures validation and test.
+
+    `known` are unshuffled batches of "validation" and "test", and of "known", the training photos,
+    where the config's `known_method` is "knn"; `unknown` those of photos that show no class, by
+    split, if any.
+    """
+    network.eval()
+
+    def features_of(batches: Iterable) -> tuple[Tensor, Tensor]:
+        return compute_outputs(
+            lambda images: compute_features(network, images, config.flip), batches, accelerator
+        )
+
+    found = {split: features_of(batches) for split, batches in known.items()}
+    bank = make_bank(found["known"][0]) if config.known_method == "knn" else None
+    config = _fit(network, config, found["validation"], bank)
+    outsiders = {split: features_of(batches)[0] for split, batches in unknown.items()}
+    splits = ("validation", "test")
+    return Evaluation(
+        config,
+        {
+            split: measure(
+                compute_logits(network, found[split][0]) / config.temperature,
+                found[split][1],
+                config.class_names,
+            )
+            for split in splits
+        },
+        {
+            split: measure_unknown(
+                config.known_method,
+                _score(network, config, found[split][0], bank),
+                _score(network, config, outsiders[split], bank),
+                config.known_threshold,
+            )
+            for split in splits
+            if split in outsiders
+        },
+        bank,
+    )
+
+
+def make_bank(features: Tensor) -> Tensor:
+    """Features (M, D) as they are stored for "knn": of length one, with float16 precision."""
+    return nn.functional.normalize(features).half().float()
+
+
+@torch.inference_mode()
+def compute_logits(network: nn.Module, features: Tensor) -> Tensor:
+    """Logits (N, C) of features (N, D), on the CPU."""
+    last = network.get_classifier()
+    return last(features.to(last.weight.device)).float().cpu()
+
+
+def _fit(network, config, validation, bank) -> ModelConfig:
+    features, labels = validation
+    temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
+    config = replace(config, temperature=temperature)
+    scores = _score(network, config, features, bank)
+    return replace(config, known_threshold=fit_known_threshold(scores))
+
+
+def _score(network, config, features, bank) -> Tensor:
+    logits = compute_logits(network, features).double() / config.temperature
+    return known_score(config.known_method, logits, features, bank)

@@ -1,0 +1,110 @@
+"""The quick mode: photos go through a frozen network once, and only a new last layer is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from tqdm.auto import tqdm
+
+from landmark_model.files import staged
+from landmark_model.networks import compute_features
+
+VIEWS_NAME = "views.safetensors"
+
+
+class Head(nn.Module):
+    """The last layer of `network`, behind dropout: features (N, D, 1, 1) -> logits (N, C)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.last = network.get_classifier()
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.last(self.drop(features.flatten(1)))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """One layer, as timm's optimizers ask for."""
+        return {"stem": r"^never", "blocks": r"^last"}
+
+
+class Views(TorchDataset):
+    """Features (V, N, D) of V views of N photos, as torch dataset of (feature (D, 1, 1), label).
+
+    Every access draws one of the views, as augmentation would; as maps of one pixel, since what
+    trains networks takes batches of maps.
+    """
+
+    def __init__(self, features: Tensor, labels: list[int]) -> None:
+        self.features, self.labels = features, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        view = int(torch.randint(len(self.features), ()))
+        return self.features[view, index].float()[:, None, None], self.labels[index]
+
+
+@torch.inference_mode()
+def compute_views(
+    network: nn.Module,
+    batches: DataLoader,
+    view_count: int,
+    accelerator: Accelerator,
+    folder: Path,
+    key: str,
+) -> Tensor:
+    """Features (V, N, D), float16, of V = `view_count` passes over unshuffled `batches`.
+
+    They are kept in `folder` and found there by a later run of the same photos (`key` tells them
+    apart), views and weights.
+    """
+    network.eval().to(accelerator.device, memory_format=torch.channels_last)
+    path = folder / f"{_digest(network, f'{key} {view_count}')}.{VIEWS_NAME}"
+    kept = _read(path)
+    if kept is not None:
+        return kept
+    views = []
+    with tqdm(total=view_count * len(batches), desc="Frozen features", unit="batch") as bar:
+        for _ in range(view_count):
+            parts = []
+            for images, _ in batches:
+                images = images.to(accelerator.device, memory_format=torch.channels_last)
+                with accelerator.autocast():
+                    parts.append(compute_features(network, images).half().cpu())
+                bar.update()
+            views.append(torch.cat(parts))
+    features = torch.stack(views)
+    with staged(folder) as scratch:
+        (scratch / path.name).write_bytes(serialise({"features": features}))
+    return features
+
+
+def _digest(network: nn.Module, key: str) -> str:
+    """A name for features: the same for the same `key` and the same weights below the last layer.
+
+    That one starts at random, and has no part in the features.
+    """
+    last = {id(parameter) for parameter in network.get_classifier().parameters()}
+    digest = hashlib.sha256(key.encode())
+    for tensor in (*network.parameters(), *network.buffers()):
+        if id(tensor) not in last:
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _read(path: Path) -> Tensor | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("features")
+    except (OSError, SafetensorError):
+        return None

@@ -1,0 +1,62 @@
+"""The quick mode: the rest of the network stays, features are computed once, answers are whole."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import train
+from landmark_model import LandmarkError, load
+from landmark_model.quick import VIEWS_NAME, Head, Views
+from landmark_model.smoke import make_photo
+
+
+@pytest.fixture(scope="module")
+def quick_run(trained, photos, tmp_path_factory):
+    """A quick run that starts from the weights of a smoke run; the folders of both."""
+    first = trained("landmark_cnn").folder
+    out = tmp_path_factory.mktemp("quick")
+    arguments = ["--smoke", "--quick", "--network", "landmark_cnn", "--data", str(photos),
+                 "--init", str(first / "model.safetensors"), "--out", str(out)]  # fmt: skip
+    train.main(arguments)
+    train.main(arguments)
+    return first, out
+
+
+def test_only_the_last_layer_changes(quick_run):
+    before, after = (load_file(folder / "model.safetensors") for folder in quick_run)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_features_are_computed_once(quick_run):
+    kept = list(quick_run[1].glob(f"*.{VIEWS_NAME}"))
+    assert len(kept) == 2  # training and validation; the second run has found both
+    shapes = {tuple(load_file(path)["features"].shape) for path in kept}
+    assert shapes == {(4, 24, 320), (1, 9, 320)}
+
+
+def test_outcome_is_a_whole_network(quick_run):
+    assert len(load(quick_run[1], device="cpu").predict(make_photo(0, 1))) == 3
+    assert json.loads((quick_run[1] / "metrics.json").read_text())["test"]["photo_count"] == 9
+
+
+def test_network_without_weights_is_refused(photos, tmp_path):
+    with pytest.raises(LandmarkError, match="keeps all but the last layer"):
+        train.main(["--smoke", "--quick", "--network", "landmark_cnn", "--data", str(photos),
+                    "--init", "none", "--out", str(tmp_path)])  # fmt: skip
+
+
+def test_every_view_is_drawn():
+    views = Views(torch.arange(4).half().view(4, 1, 1).expand(4, 2, 3), [0, 1])
+    torch.manual_seed(0)
+    drawn = {views[1][0][0, 0, 0].item() for _ in range(60)}
+    assert drawn == {0, 1, 2, 3} and views[1][1] == 1 and views[0][0].shape == (3, 1, 1)
+
+
+def test_head_is_the_networks_own_last_layer():
+    network = train.networks.LandmarkCNN(3, widths=(8, 16), depths=(1, 1))
+    head = Head(network).eval()
+    assert head.last is network.fc
+    assert torch.equal(head(torch.ones(2, 16, 1, 1)), network.fc(torch.ones(2, 16)))
