@@ -218,7 +218,8 @@ def fit_head(network, start, sets, config, options, accelerator) -> training.Pro
     views = {
         split: quick.Views(
             quick.compute_views(network, batches(sets[split], options), count, accelerator,
-                                options.out, sets[split].key), sets[split].labels,
+                                options.out / quick.VIEWS_NAME.format(split=split),
+                                sets[split].key), sets[split].labels,
         )
         for split, count in (("train", options.views), ("validation", 1))
     }  # fmt: skip

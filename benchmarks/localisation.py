@@ -1,6 +1,6 @@
 """Measures whether `explain` finds a landmark in a corner, and draws what it finds.
 
-python benchmarks/localisation.py --photos FOLDER/*/*.jpg [--model FOLDER_OR_REPO]
+python -m benchmarks.localisation --photos FOLDER/*/*.jpg [--model FOLDER_OR_REPO]
 
 Each photo, in a folder named after its landmark, is pasted into a corner of a canvas of twice its
 sides: coloured noise for one half of the cases, a sky for the other. Writes the table
@@ -13,7 +13,6 @@ import argparse
 import csv
 import os
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from landmark_model import (  # noqa: E402
+from landmark_model import (
     Explanation,
     LandmarkClassifier,
     LandmarkError,
@@ -35,6 +31,7 @@ from landmark_model import (  # noqa: E402
     open_photo,
 )
 
+ROOT = Path(__file__).resolve().parents[1]
 TABLE, PICTURE = ROOT / "benchmarks" / "localisation.md", ROOT / "docs" / "explain.png"
 MAX_SIDE_PX = 1024
 TILE_PX = (380, 285)

@@ -1,6 +1,6 @@
 """How much top-1 the networks lose on photos as people have them: dark, blurred, small, hidden.
 
-    python benchmarks/robustness.py --photos photos/world50/test
+    python -m benchmarks.robustness --photos photos/world50/test
 
 The folder holds <class>/<photo>, the classes named as the networks know them. Each photo is first
 saved as a JPEG lying on its side whose EXIF tag says how to turn it. Its pixels, turned back
@@ -279,7 +279,7 @@ def lost(right: int, clean: int, points: float) -> str:
 
 def command(words: list[str]) -> str:
     """The command line of this run, without the folders of this machine."""
-    return shlex.join(["python", "benchmarks/robustness.py", *map(folder_name, words)])
+    return shlex.join(["python", "-m", "benchmarks.robustness", *map(folder_name, words)])
 
 
 def folder_name(word: str | Path) -> str:
@@ -293,7 +293,7 @@ def folder_name(word: str | Path) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="robustness.py",
+        prog="python -m benchmarks.robustness",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,6 +1,6 @@
 """Measures what each ingredient of the recipe is worth, on validation photos: training.md.
 
-    python benchmarks/training.py --data world50 --data10 landmarks10 --init imagenet.safetensors
+    python -m benchmarks.training --data world50 --data10 landmarks10 --init imagenet.safetensors
 
 Every row is a training of its own, short and small so that all fit an hour on two cores: it says
 which way an ingredient points, not what the long training reaches. Finished rows are kept in
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 import train
 from landmark_model import data, networks
 from landmark_model.config import ModelConfig
@@ -200,7 +199,9 @@ EPOCHS = {"transfer": 6, "scratch": 6}
 def main(arguments: list[str] | None = None) -> None:
     """Does the missing rows and writes the tables."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="photos for transfer")
     parser.add_argument("--data10", type=Path, help="photos for training from scratch")
@@ -220,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
         base += ["--image-size", "64", "--train-size", "64", "--data", str(options.data10)]
         run_table(SCRATCH, base, options, "scratch", done)
     words = [train.portable(word) for word in arguments or sys.argv[1:]]
-    text = render(done, " ".join(["python benchmarks/training.py", *words]))
+    text = render(done, " ".join(["python -m benchmarks.training", *words]))
     write_text(options.out / "training.md", text)
 
 

@@ -1,6 +1,6 @@
 """Compares scores that tell photos of known landmarks from all others: unknown.md.
 
-    python benchmarks/unknown.py --known world50 --unknown not_landmarks
+    python -m benchmarks.unknown --known world50 --unknown not_landmarks
 
 --known holds train/, validation/ and test/<class>/<photo>; --unknown validation/ and test/ photos
 of anything else, in any folders. Choose by the validation columns; test is for the final figure.
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from landmark_model import LandmarkError, autoencoder, hub, networks
 from landmark_model.calibration import fit_known_threshold, known_score
 from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
@@ -121,7 +120,7 @@ HEAD = (
 )
 ABOUT = """# None of these
 
-Written by `python benchmarks/unknown.py {command}`. AUROC: the chance that a photo of a known
+Written by `python -m benchmarks.unknown {command}`. AUROC: the chance that a photo of a known
 landmark scores higher than one of something else. FPR95: the share of other photos taken for known
 landmarks where 95 % of the known are kept. The last two columns are test photos at the threshold
 fitted on validation, as it ships. Best by validation AUROC in bold.
@@ -131,7 +130,9 @@ fitted on validation, as it ships. Best by validation AUROC in bold.
 def main(arguments: list[str] | None = None) -> None:
     """Compares the scores of every network and writes the tables."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.unknown",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--known", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--unknown", type=Path, required=True, metavar="FOLDER")

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from landmark_model.calibration import fit_known_threshold, fit_temperature, known_score
 from landmark_model.config import ModelConfig
 from landmark_model.metrics import Metrics, UnknownScores, measure, measure_unknown
 from landmark_model.networks import compute_features
-from landmark_model.training import compute_outputs
+from landmark_model.training import Accelerator, compute_outputs
 
 
 @dataclass(frozen=True)
@@ -47,32 +46,21 @@ def evaluate(
         )
 
     found = {split: features_of(batches) for split, batches in known.items()}
-    bank = make_bank(found["known"][0]) if config.known_method == "knn" else None
-    config = _fit(network, config, found["validation"], bank)
     outsiders = {split: features_of(batches)[0] for split, batches in unknown.items()}
-    splits = ("validation", "test")
-    return Evaluation(
-        config,
-        {
-            split: measure(
-                compute_logits(network, found[split][0]) / config.temperature,
-                found[split][1],
-                config.class_names,
-            )
-            for split in splits
-        },
-        {
-            split: measure_unknown(
+    bank = make_bank(found.pop("known")[0]) if config.known_method == "knn" else None
+    config = _fit(network, config, found["validation"], bank)
+    scores, unknown_scores = {}, {}
+    for split, (features, labels) in found.items():
+        logits = compute_logits(network, features) / config.temperature
+        scores[split] = measure(logits, labels, config.class_names)
+        if split in outsiders:
+            unknown_scores[split] = measure_unknown(
                 config.known_method,
-                _score(network, config, found[split][0], bank),
+                _score(network, config, features, bank),
                 _score(network, config, outsiders[split], bank),
                 config.known_threshold,
             )
-            for split in splits
-            if split in outsiders
-        },
-        bank,
-    )
+    return Evaluation(config, scores, unknown_scores, bank)
 
 
 def make_bank(features: Tensor) -> Tensor:

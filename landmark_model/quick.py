@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
@@ -16,8 +15,9 @@ from tqdm.auto import tqdm
 
 from landmark_model.files import staged
 from landmark_model.networks import compute_features
+from landmark_model.training import Accelerator
 
-VIEWS_NAME = "views.safetensors"
+VIEWS_NAME = "{split}_views.safetensors"
 
 
 class Head(nn.Module):
@@ -60,17 +60,17 @@ def compute_views(
     batches: DataLoader,
     view_count: int,
     accelerator: Accelerator,
-    folder: Path,
+    path: Path,
     key: str,
 ) -> Tensor:
     """Features (V, N, D), float16, of V = `view_count` passes over unshuffled `batches`.
 
-    They are kept in `folder` and found there by a later run of the same photos (`key` tells them
+    They are kept at `path` and found there by a later run of the same photos (`key` tells them
     apart), views and weights.
     """
     network.eval().to(accelerator.device, memory_format=torch.channels_last)
-    path = folder / f"{_digest(network, f'{key} {view_count}')}.{VIEWS_NAME}"
-    kept = _read(path)
+    digest = _digest(network, f"{key} {view_count}")
+    kept = _read(path, digest)
     if kept is not None:
         return kept
     views = []
@@ -84,8 +84,9 @@ def compute_views(
                 bar.update()
             views.append(torch.cat(parts))
     features = torch.stack(views)
-    with staged(folder) as scratch:
-        (scratch / path.name).write_bytes(serialise({"features": features}))
+    with staged(path.parent) as scratch:
+        content = serialise({"features": features}, metadata={"digest": digest})
+        (scratch / path.name).write_bytes(content)
     return features
 
 
@@ -102,9 +103,11 @@ def _digest(network: nn.Module, key: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _read(path: Path) -> Tensor | None:
+def _read(path: Path, digest: str) -> Tensor | None:
+    """The features at `path`, if they are the ones with `digest`."""
     try:
         with safe_open(path, framework="pt") as file:
-            return file.get_tensor("features")
+            same = (file.metadata() or {}).get("digest") == digest
+            return file.get_tensor("features") if same else None
     except (OSError, SafetensorError):
         return None

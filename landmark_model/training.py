@@ -144,18 +144,15 @@ def fit(
     `groups` are the optimizer's parameter groups, `mix` turns a batch into blended images and soft
     labels (N, C). A checkpoint in `folder` is written after every epoch; `resume` goes on from it
     with the same outcome as a run that was never stopped, to the last bit on the same machine.
+    `before_epoch` is called with the number (1, 2, ...) of each; `teacher` gives logits to learn
+    from, `outliers` images that show no class.
     Raises LandmarkError where the loss is no longer a number.
     """
     run = _Run(network, groups, batches, validation, mix, recipe, accelerator, teacher, outliers)
     if resume:
         run.load(folder / CHECKPOINT_NAME)
-    with tqdm(
-        total=run.step_count,
-        initial=run.steps_done,
-        desc="Training",
-        unit="batch",
-        disable=not accelerator.is_main_process,
-    ) as bar:
+    total, done, quiet = run.step_count, run.steps_done, not accelerator.is_main_process
+    with tqdm(desc="Training", unit="batch", total=total, initial=done, disable=quiet) as bar:
         while len(run.progress.epochs) < recipe.epochs:
             before_epoch(len(run.progress.epochs) + 1)
             run.epoch(bar.update)

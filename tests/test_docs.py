@@ -48,6 +48,11 @@ def test_training_commands_in_the_readme_run(command, tmp_path, monkeypatch):
     make_photos(tmp_path / "my_landmarks")
     arguments = shlex.split(command)[2:]
     init = [] if "landmark_cnn" in arguments else ["--init", "none"]
+    if "--quick" in arguments:
+        init = ["--init", str(hub.SHIPPED / train.QUICK_NETWORK / "model.safetensors")]
+    if "--teacher" in arguments:
+        train.main(["--data", "my_landmarks", *QUICK, "--network", "landmark_cnn",
+                    "--out", arguments[arguments.index("--teacher") + 1]])  # fmt: skip
     train.main([*arguments, *QUICK, *init])
     out = Path(arguments[arguments.index("--out") + 1])
     promised = set(re.findall(r"`([\w.]+\.(?:safetensors|json|md|png|pt))`", README))

@@ -189,7 +189,7 @@ def test_differences_have_a_sign_and_no_negative_zero():
         {"clean": {"one": 2, "two": 2}, "grey": {"one": 1, "two": 2}, "dark": {"one": 4, "two": 3}},
         photo_count=4, class_count=2,
     )  # fmt: skip
-    text = robustness.make_table(result, "python benchmarks/robustness.py", "test")
+    text = robustness.make_table(result, "python -m benchmarks.robustness", "test")
     assert "| clean | 50.0 % | 50.0 % |" in text
     assert "| grey | 25.0 % (-25.0) | 50.0 % (0) |" in text
     assert "| dark | 100.0 % (+50.0) | 75.0 % (+25.0) |" in text
@@ -199,5 +199,5 @@ def test_differences_have_a_sign_and_no_negative_zero():
 def test_the_command_tells_no_folder_of_the_machine():
     words = ["--photos", "/home/ann/world50/test", "--model", "org/name", "--out", "/home/ann/x"]
     assert robustness.command(words) == (
-        "python benchmarks/robustness.py --photos world50/test --model org/name --out x"
+        "python -m benchmarks.robustness --photos world50/test --model org/name --out x"
     )
