@@ -28,22 +28,39 @@ fix: $(READY)
 smoke: $(READY)
 	$(BIN)/python train.py --smoke --out runs/smoke
 
-# The networks that ship: make train DATA=photos INIT=imagenet.safetensors ABOUT="where from",
-# then make ship.
+# The networks that ship: make train DATA=photos OTHERS=photos-of-anything-else
+# INIT=resnet18.safetensors TEACHER=efficientnet_lite2.safetensors ABOUT="where from", then make ship.
+FIT = $(BIN)/python train.py --data $(DATA) --about-data "$(ABOUT)"
+DOUBT = --unknown $(OTHERS) --expose --flip --known-method $(METHOD) --cutmix 0 --layer-decay 0.7
+METHOD := max_softmax
+LITE := --network tf_efficientnet_lite2 --image-size 224 --train-size 192
 LARGE := --network resnet18 --image-size 224 --train-size 160
+SMALL := --network landmark_cnn --image-size 160 --train-size 128
+TAUGHT := --teacher runs/lite2_doubt
 train: $(READY)
-	$(BIN)/python train.py --data $(DATA) $(LARGE) --init $(INIT) --epochs 32 --out runs/resnet18_stage1
-	$(BIN)/python train.py --data $(DATA) $(LARGE) --init runs/resnet18_stage1/model.safetensors \
-		--epochs 14 --lr 0.0006 --layer-decay 0.7 --cutmix 0 \
-		--about-data "$(ABOUT)" --out runs/resnet18
-	$(BIN)/python train.py --data $(DATA) --network landmark_cnn \
-		--about-data "$(ABOUT)" --out runs/landmark_cnn
+	$(FIT) $(LITE) --first-size 128 --init $(TEACHER) --out runs/lite2
+	$(FIT) $(LITE) --first-size 160 --init runs/lite2/model.safetensors --epochs 6 --lr 0.0006 \
+		--frozen-layers 4 $(DOUBT) --out runs/lite2_doubt
+	$(FIT) $(LARGE) --init $(INIT) --epochs 32 --out runs/resnet18_stage1
+	$(FIT) $(LARGE) --init runs/resnet18_stage1/model.safetensors --epochs 14 --lr 0.0006 \
+		--layer-decay 0.7 --cutmix 0 --out runs/resnet18_stage2
+	$(FIT) $(LARGE) --init runs/resnet18_stage2/model.safetensors --epochs 24 --lr 0.001 \
+		--layer-decay 0.7 --first-size 128 --teacher runs/lite2 --out runs/resnet18
+	$(FIT) $(LARGE) --init runs/resnet18/model.safetensors --epochs 5 --lr 0.0005 \
+		--first-size 160 $(TAUGHT) $(DOUBT) --out runs/resnet18_doubt
+	$(FIT) $(SMALL) --out runs/landmark_cnn_stage1
+	$(FIT) $(SMALL) --init runs/landmark_cnn_stage1/model.safetensors --epochs 14 --lr 0.001 \
+		--first-size 96 --balance 0.5 $(TAUGHT) --unknown $(OTHERS) --expose --flip \
+		--known-method $(METHOD) --out runs/landmark_cnn
 
-SHIPPED := config.json model.safetensors metrics.json training_curve.png confusion_matrix.png
+SHIPPED := config.json model.safetensors metrics.json training_curve.png confusion_matrix.png \
+	reliability.png
+WEIGHTS := landmark_model/weights
 ship: $(READY)
-	mkdir -p landmark_model/weights/landmark_cnn
-	cp $(addprefix runs/resnet18/,$(SHIPPED)) landmark_model/weights
-	cp $(addprefix runs/landmark_cnn/,$(SHIPPED)) landmark_model/weights/landmark_cnn
+	mkdir -p $(WEIGHTS)/landmark_cnn $(WEIGHTS)/tf_efficientnet_lite2
+	cp $(addprefix runs/resnet18_doubt/,$(SHIPPED)) $(WEIGHTS)
+	cp $(addprefix runs/landmark_cnn/,$(SHIPPED)) $(WEIGHTS)/landmark_cnn
+	cp $(addprefix runs/lite2_doubt/,$(SHIPPED)) $(WEIGHTS)/tf_efficientnet_lite2
 	$(MAKE) card
 
 card: $(READY)

@@ -24,12 +24,19 @@ def credits() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("network", ["ResNet18", "CNN from scratch"])
+@pytest.mark.parametrize("network", ["ResNet18", "CNN from scratch", "EfficientNet-Lite2"])
 def test_a_photo_gives_a_card_and_five_labels(network):
     card, labels = app.identify(str(ROOT / "examples" / "taj-mahal.jpg"), network)
     assert len(labels) == 5
     assert max(labels, key=labels.get) in card
     assert 0 < sum(labels.values()) <= 1 + 1e-9
+
+
+def test_a_photo_of_something_else_is_called_so_with_its_nearest_guesses():
+    network = next(iter(app.taggers()))
+    card, labels = app.identify(str(ROOT / "examples" / "none-of-these.jpg"), network)
+    assert "This does not look like one of the landmarks I know" in card
+    assert max(labels, key=labels.get) in card and len(labels) == 5
 
 
 def test_no_photo_gives_the_welcome_card():

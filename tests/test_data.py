@@ -16,6 +16,7 @@ from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.data import (
     NEAR_BITS,
     SPLITS,
+    Outsiders,
     PhotoSet,
     Splits,
     difference_hash,
@@ -488,7 +489,8 @@ def test_photo_set_gives_the_pixels_of_preparing_by_hand(lay_out):
     ("second_key", "prepared"), [("key", 4), ("other key", 8)], ids=["same", "other"]
 )
 def test_prepared_photos_are_kept_under_their_key(lay_out, second_key, prepared):
-    root = lay_out(SPLIT)
+    # Photos of its own: what other tests have prepared is found by its content.
+    root = lay_out(SPLIT, first_seed=500 + 50 * prepared)
     calls = []
 
     def counted(photo: Image.Image) -> Image.Image:
@@ -500,6 +502,21 @@ def test_prepared_photos_are_kept_under_their_key(lay_out, second_key, prepared)
         photos = PhotoSet(table, counted, to_tensor(CONFIG), key)
         assert len(photos) == 4
     assert len(calls) == prepared
+
+
+def test_prepared_photos_are_found_when_the_folder_has_moved(lay_out, tmp_path):
+    root = lay_out(SPLIT, first_seed=1000)
+    calls = []
+
+    def counted(photo: Image.Image) -> Image.Image:
+        calls.append(photo.size)
+        return crop(photo)
+
+    first = PhotoSet(load_splits(root, seed=0)[0].test, counted, to_tensor(CONFIG), "moved")
+    moved = root.rename(tmp_path / "elsewhere")
+    second = PhotoSet(load_splits(moved, seed=0)[0].test, counted, to_tensor(CONFIG), "moved")
+    assert len(calls) == 4
+    assert all(torch.equal(first[index][0], second[index][0]) for index in range(4))
 
 
 def test_photo_that_changed_on_disk_is_prepared_anew(lay_out):
@@ -521,6 +538,35 @@ def test_photos_are_varied_on_every_access(lay_out):
     finish = to_tensor(CONFIG)
     photos = PhotoSet(table, crop, lambda photo: finish(photo) + torch.rand(1), "square 32")
     assert not torch.equal(photos[0][0], photos[0][0])
+
+
+# --- photos that show no class ---
+
+
+def test_strangers_are_read_from_any_folder_and_broken_ones_told(lay_out):
+    root = lay_out({"a/b": 3, "c": 2})
+    (root / "c" / "broken.jpg").write_bytes(b"no photo")
+    found = Outsiders(root, eval_transform(CONFIG))
+    assert len(found) == 5 and found.labels == [-1] * 5
+    assert found[4][0].shape == (3, 32, 32) and found[4][1] == -1
+    assert [item.path for item in found.skipped] == ["c/broken.jpg"]
+
+
+def test_two_thirds_of_the_strangers_are_cut_off_by_their_content(lay_out, tmp_path):
+    root = lay_out({"a": 7})
+    kept = Outsiders(root, eval_transform(CONFIG))
+    taken = kept.cut_off(to_tensor(CONFIG))
+    assert (len(kept), len(taken)) == (3, 4)
+    assert not set(kept.paths) & set(taken.paths)
+    assert taken.transform is not kept.transform
+    moved = Outsiders(root.rename(tmp_path / "elsewhere"), eval_transform(CONFIG))
+    moved.cut_off(to_tensor(CONFIG))
+    assert [path.name for path in moved.paths] == [path.name for path in kept.paths]
+
+
+def test_folder_without_strangers_is_refused(tmp_path):
+    with pytest.raises(LandmarkError, match="holds no photos"):
+        Outsiders(tmp_path, eval_transform(CONFIG))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -22,6 +22,7 @@ import train
 from landmark_model import load, pictures
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.photos import open_photo
+from landmark_model.smoke import make_photo
 from landmark_model.training import CHECKPOINT_NAME, Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--train-size", "32"
 WRITTEN = {
     "config.json", "model.safetensors", "model.torchscript.pt", "metrics.json", "README.md",
     "training_curve.png", "confusion_matrix.png", "class_histogram.png", "contact_sheet.png",
-    "data_report.json", CHECKPOINT_NAME,
+    "data_report.json", "reliability.png", CHECKPOINT_NAME,
 }  # fmt: skip
 
 
@@ -116,6 +117,53 @@ def test_run_tells_what_was_done(smoke_run):
     assert facts["commands"][-1].startswith(
         f"python train.py --smoke --network {smoke_run.network}"
     )
+
+
+# --- teachers, photos of nothing ---
+
+
+@pytest.fixture
+def strangers(tmp_path):
+    """A folder of photos that show none of the classes, one of them broken."""
+    for split, number in (("validation", 6), ("test", 4)):
+        (tmp_path / "other" / split).mkdir(parents=True)
+        for index in range(number):
+            noise = Image.effect_noise((90, 70), 80 + index).convert("RGB")
+            path = tmp_path / "other" / split / f"{index}.png"
+            noise.filter(ImageFilter.GaussianBlur(index)).save(path)
+    (tmp_path / "other" / "validation" / "broken.jpg").write_bytes(b"no photo")
+    return tmp_path / "other"
+
+
+def test_run_with_a_teacher_and_strangers_measures_doubt(
+    strangers, photos, small_run, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    train.main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(out), "--flip",
+                "--teacher", str(small_run.folder), "--unknown", str(strangers), "--expose",
+                "--known-method", "knn"])  # fmt: skip
+    assert "Skipped: validation/broken.jpg" in capsys.readouterr().out
+    found = strict_json(out / "metrics.json")["unknown"]
+    assert {split: scores["unknown_count"] for split, scores in found.items()} == {
+        "validation": 2, "test": 4  # four of six were for training
+    }  # fmt: skip
+    assert found["validation"]["kept"] >= 0.95
+    answer = load(out, device="cpu").predict(make_photo(0, 1))
+    assert answer.is_known == (answer.score >= load(out).config.known_threshold)
+
+
+def test_teacher_of_other_classes_is_refused(small_run, lay_out, tmp_path):
+    root = lay_out({f"{split}/{c}": 2 for split in ("train", "validation", "test") for c in "ab"})
+    with pytest.raises(LandmarkError, match="The teacher knows other classes"):
+        train.main([*SMALL, "--data", str(root), "--epochs", "1", "--out", str(tmp_path / "run"),
+                    "--teacher", str(small_run.folder)])  # fmt: skip
+
+
+def test_folder_of_strangers_without_splits_is_refused(photos, tmp_path):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(LandmarkError, match="neither a validation nor a test folder"):
+        train.main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(tmp_path / "run"),
+                    "--unknown", str(tmp_path / "other")])  # fmt: skip
 
 
 # --- killed ---
