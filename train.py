@@ -13,6 +13,7 @@ import json
 import platform
 import shlex
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -215,6 +216,7 @@ def fit_head(network, start, sets, config, options, accelerator) -> training.Pro
             f"--quick keeps all but the last layer, yet {start}. Give --init weights of a whole "
             f"{options.network}, or leave out --quick."
         )
+    began = time.monotonic()
     views = {
         split: quick.Views(
             quick.compute_views(network, batches(sets[split], options), count, accelerator,
@@ -225,7 +227,8 @@ def fit_head(network, start, sets, config, options, accelerator) -> training.Pro
     }  # fmt: skip
     recipe = training.Recipe(**{name: getattr(options, name) for name in RECIPE})
     head = quick.Head(network)
-    return training.fit(
+    seconds = time.monotonic() - began
+    progress = training.fit(
         head,
         networks.parameter_groups(head, start, recipe.lr, 1.0, recipe.weight_decay),
         batches(views["train"], options, shuffle=True),
@@ -236,6 +239,7 @@ def fit_head(network, start, sets, config, options, accelerator) -> training.Pro
         options.out,
         options.resume,
     )
+    return replace(progress, seconds_before=seconds)
 
 
 def fit(network, start, sets, strangers, config, options, accelerator) -> training.Progress:
@@ -319,7 +323,7 @@ def describe_run(options, start, progress, accelerator) -> dict:
     """What the card tells about the run: command, hardware, time, curve; no folder names."""
     words = [portable(word) for word in options.command if word != "--resume"]
     earlier = earlier_run(options.init)
-    seconds = sum(epoch.seconds for epoch in progress.epochs)
+    seconds = progress.seconds_before + sum(epoch.seconds for epoch in progress.epochs)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {
         "commands": [*earlier.get("commands", []), shlex.join(["python", "train.py", *words])],

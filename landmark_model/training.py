@@ -78,10 +78,14 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """How far a run has come; saved in the checkpoint, so that a killed run goes on."""
+    """How far a run has come; saved in the checkpoint, so that a killed run goes on.
+
+    `seconds_before` is what was done before the first epoch: features of a frozen network.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
+    seconds_before: float = 0.0
 
     def is_best(self) -> bool:
         """Whether the last epoch beats all before it: by top-1, then by loss."""

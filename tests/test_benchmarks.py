@@ -1,0 +1,87 @@
+"""The programs that measure: their tables hold what was measured, and finished rows are kept."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import results, training, unknown
+
+
+@pytest.fixture
+def strangers(tmp_path):
+    """Photos of noise in validation/ and test/."""
+    root = tmp_path / "strangers"
+    for split in ("validation", "test"):
+        (root / split).mkdir(parents=True)
+        for number in range(4):
+            noise = Image.effect_noise((60, 50), 60 + 9 * number).convert("RGB")
+            noise.save(root / split / f"{number}.png")
+    return root
+
+
+def test_results_of_runs_stand_side_by_side(small_run, tmp_path):
+    results.main([str(small_run.folder), str(small_run.folder), "--out", str(tmp_path / "x.md")])
+    text = (tmp_path / "x.md").read_text()
+    metrics = json.loads((small_run.folder / "metrics.json").read_text())
+    assert text.count(f"**{metrics['test']['top1']:.1%}**") == 2
+    assert text.count(metrics["training"]["commands"][-1]) == 2
+
+
+def test_folder_without_figures_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match=r"has no config\.json"):
+        results.main([str(tmp_path), "--out", str(tmp_path / "x.md")])
+
+
+def test_scores_are_compared_at_the_threshold_of_validation():
+    known = {"validation": {"m": torch.arange(100.0)}, "test": {"m": torch.arange(100.0) - 10}}
+    others = {split: {"m": torch.arange(100.0) - 200} for split in known}
+    ((validation, test),) = unknown.compare(known, others)
+    assert validation.auroc == test.auroc == 1.0
+    assert validation.kept == 0.96 and test.kept == 0.86 and test.refused == 1.0
+
+
+def test_every_score_of_a_network_is_in_the_table(small_run, photos, strangers, tmp_path):
+    unknown.main(["--known", str(photos), "--unknown", str(strangers), "--out", str(tmp_path),
+                  "--model", str(small_run.folder)])  # fmt: skip
+    text = (tmp_path / "unknown.md").read_text()
+    for method in ("max_softmax", "max_logit", "energy", "knn, k = 1", "knn, k = 20"):
+        assert f"{method}" in text
+    assert text.count("**") == 2  # the best one
+    assert str(tmp_path) not in text
+
+
+def test_rows_of_the_recipe_are_trained_once(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "TRANSFER", (training.TRANSFER[0],))
+    monkeypatch.setattr(training, "SCRATCH", (training.SCRATCH[0], training.SCRATCH[6]))
+    monkeypatch.setattr(training, "BACKBONES", ("resnet18",))
+    monkeypatch.setattr(training, "EPOCHS", {"transfer": 1, "scratch": 1})
+    calls = []
+    monkeypatch.setattr(training, "fit_row", lambda arguments: calls.append(arguments) or dict(ROW))
+    arguments = ["--data", str(photos), "--data10", str(photos), "--init", "x.safetensors",
+                 "--out", str(tmp_path)]  # fmt: skip
+    training.main(arguments)
+    training.main(arguments)
+    assert len(calls) == 3
+    text = (tmp_path / "training.md").read_text()
+    assert "| without channel attention | 50.0% | +0.0 | 1.000 | +0.000 | 7 |" in text
+    assert "| the first row, with test-time flip | 75.0% | +25.0 | 0.500 | -0.500 | 7 |" in text
+    assert str(tmp_path) not in text
+
+
+ROW = {
+    "seconds": 7,
+    "parameters": 10,
+    "plain": {"top1": 0.5, "loss": 1.0},
+    "flip": {"top1": 0.75, "loss": 0.5},
+}
+
+
+def test_a_row_is_a_real_training(photos, tmp_path):
+    found = training.fit_row(
+        ["--data", str(photos), "--network", "landmark_cnn", "--epochs", "1", "--image-size", "32",
+         "--train-size", "32", "--batch-size", "8", "--workers", "0", "--out", str(tmp_path)]
+    )  # fmt: skip
+    assert found["parameters"] > 1e6
+    assert 0 <= found["plain"]["top1"] <= 1 and found["flip"]["loss"] > 0
