@@ -31,8 +31,7 @@ smoke: $(READY)
 # The networks that ship: make train DATA=photos OTHERS=photos-of-anything-else
 # INIT=resnet18.safetensors TEACHER=efficientnet_lite2.safetensors ABOUT="where from", then make ship.
 FIT = $(BIN)/python train.py --data $(DATA) --about-data "$(ABOUT)"
-DOUBT = --unknown $(OTHERS) --expose --flip --known-method $(METHOD) --cutmix 0 --layer-decay 0.7
-METHOD := max_softmax
+DOUBT = --unknown $(OTHERS) --expose --flip
 LITE := --network tf_efficientnet_lite2 --image-size 224 --train-size 192
 LARGE := --network resnet18 --image-size 224 --train-size 160
 SMALL := --network landmark_cnn --image-size 160 --train-size 128
@@ -40,18 +39,17 @@ TAUGHT := --teacher runs/lite2_doubt
 train: $(READY)
 	$(FIT) $(LITE) --first-size 128 --init $(TEACHER) --out runs/lite2
 	$(FIT) $(LITE) --first-size 160 --init runs/lite2/model.safetensors --epochs 6 --lr 0.0006 \
-		--frozen-layers 4 $(DOUBT) --out runs/lite2_doubt
+		--layer-decay 0.7 --frozen-layers 4 --cutmix 0 $(DOUBT) --out runs/lite2_doubt
 	$(FIT) $(LARGE) --init $(INIT) --epochs 32 --out runs/resnet18_stage1
 	$(FIT) $(LARGE) --init runs/resnet18_stage1/model.safetensors --epochs 14 --lr 0.0006 \
 		--layer-decay 0.7 --cutmix 0 --out runs/resnet18_stage2
 	$(FIT) $(LARGE) --init runs/resnet18_stage2/model.safetensors --epochs 24 --lr 0.001 \
 		--layer-decay 0.7 --first-size 128 --teacher runs/lite2 --out runs/resnet18
 	$(FIT) $(LARGE) --init runs/resnet18/model.safetensors --epochs 5 --lr 0.0005 \
-		--first-size 160 $(TAUGHT) $(DOUBT) --out runs/resnet18_doubt
+		--layer-decay 0.7 --image-size 192 --cutmix 0 $(TAUGHT) $(DOUBT) --out runs/resnet18_doubt
 	$(FIT) $(SMALL) --out runs/landmark_cnn_stage1
 	$(FIT) $(SMALL) --init runs/landmark_cnn_stage1/model.safetensors --epochs 14 --lr 0.001 \
-		--first-size 96 --balance 0.5 $(TAUGHT) --unknown $(OTHERS) --expose --flip \
-		--known-method $(METHOD) --out runs/landmark_cnn
+		--first-size 96 --balance 0.5 $(TAUGHT) $(DOUBT) --out runs/landmark_cnn
 
 SHIPPED := config.json model.safetensors metrics.json training_curve.png confusion_matrix.png \
 	reliability.png

@@ -422,9 +422,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for name in RECIPE:  # what was not asked for is as the network likes it
         if getattr(options, name) is None:
             setattr(options, name, getattr(recipe, name))
-    options.image_size = options.image_size or (224 if options.quick else 160)
-    if options.quick:  # the frozen network cannot get used to another scale
-        options.train_size = options.train_size or options.image_size
+    if options.image_size is None:
+        options.image_size = 224 if options.quick else 160
+    if options.quick and options.train_size is None:
+        options.train_size = options.image_size  # a frozen network gets used to no other scale
     if options.data is None or options.out is None:
         parser.error("--data and --out are needed (or --smoke)")
     for rule, kept in rules(options).items():

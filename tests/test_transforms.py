@@ -149,11 +149,11 @@ def test_shrinking_first_hardly_changes_what_is_evaluated(size):
 # --- training ---
 
 
-@pytest.mark.parametrize("trivial", [True, False])
+@pytest.mark.parametrize("policy", ["trivial", "rand", "none"])
 @pytest.mark.parametrize("size", ODD_SIZES)
-def test_training_photo_has_the_crop_size(size, trivial):
+def test_training_photo_has_the_crop_size(size, policy):
     seeded(0)
-    transform = train_transform(CONFIG, Augmentation(size=64, trivial=trivial))
+    transform = train_transform(CONFIG, Augmentation(size=64, policy=policy))
     for _ in range(3):
         image = transform(PHOTO.resize(size))
         assert image.shape == (3, 64, 64) and image.dtype == torch.float32
@@ -233,3 +233,12 @@ def test_without_mixing_labels_are_one_hot(count):
     assert labels.dtype == torch.float32 and labels.shape == (count, 7)
     assert torch.equal(labels.argmax(1), LABELS[:count]) and (labels.sum(1) == 1).all()
     assert set(labels.unique().tolist()) == {0.0, 1.0}
+
+
+def test_crops_grow_over_the_first_two_thirds_and_stay():
+    plan = Augmentation(size=160, first_size=96)
+    sizes = [plan.at(epoch, 30).size for epoch in range(1, 31)]
+    assert sizes[0] == 96 and sizes == sorted(sizes) and set(sizes) == {96, 128, 160}
+    assert all(size == 160 for size in sizes[20:])
+    assert {Augmentation(size=160).at(epoch, 30).size for epoch in range(1, 31)} == {160}
+    assert plan.at(3, 30) == replace(plan, size=sizes[2], first_size=0)
