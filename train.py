@@ -330,7 +330,7 @@ def describe_run(options, start, progress, accelerator) -> dict:
         "start": str(start),
         "base_model": start.base_model or earlier.get("base_model", ""),
         "recipe": {name: getattr(options, name) for name in RECIPE},
-        "train_size": options.train_size,
+        "augmentation": asdict(augmentation(options)),
         "hardware": f"{accelerator.num_processes} x {device}, {torch.get_num_threads()} threads, "
         f"{accelerator.mixed_precision} precision",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -459,7 +459,7 @@ def require_pretraining_fits(options: argparse.Namespace) -> None:
 
 def rules(options: argparse.Namespace) -> dict[str, bool]:
     """What the values must be like, and whether they are."""
-    shares = ("warmup", "label_smoothing", "balance")
+    shares = ("warmup", "label_smoothing", "balance", "distillation", "low_resolution", "erasing")
     return {
         "--batch-size must be 2 or more: batch norm needs company": options.batch_size >= 2,
         "--epochs must be 1 or more": options.epochs >= 1,
@@ -475,9 +475,18 @@ def rules(options: argparse.Namespace) -> dict[str, bool]:
         "--layer-decay must be above 0 and at most 1": 0 < options.layer_decay <= 1,
         "--weight-decay must be 0 or more": options.weight_decay >= 0,
         "--mixup and --cutmix must be 0 or more": options.mixup >= 0 and options.cutmix >= 0,
-        "--warmup, --label-smoothing and --balance must be 0 to 1": all(
+        f"{', '.join('--' + name.replace('_', '-') for name in shares)} must be 0 to 1": all(
             0 <= getattr(options, name) <= 1 for name in shares
         ),
+        "--min-area and --outlier-share must be above 0 and at most 1": all(
+            0 < share <= 1 for share in (options.min_area, options.outlier_share)
+        ),
+        "--distillation-temperature must be above 0": options.distillation_temperature > 0,
+        "--first-size must be 0, or 32 px or more": options.first_size == 0
+        or options.first_size >= 32,
+        "--frozen-layers and --frozen-epochs must be 0 or more": options.frozen_layers >= 0
+        and options.frozen_epochs >= 0,
+        "--expose needs --unknown FOLDER": options.unknown is not None or not options.expose,
         f"{options.out} is a file; give --out a folder": not options.out.is_file(),
     }
 

@@ -287,6 +287,12 @@ def refusal(arguments: list[str], capsys) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 
 
+def test_exposure_needs_photos_of_nothing(capsys):
+    with pytest.raises(SystemExit):
+        train.parse(["--data", "photos", "--out", "run", "--expose"])
+    assert "--expose needs --unknown FOLDER" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("option", "values"),
     [
@@ -307,6 +313,19 @@ def refusal(arguments: list[str], capsys) -> str:
         ("--weight-decay", ["-1"]),
         ("--layer-decay", ["-1", "0"]),
         ("--train-size", ["-32", "1"]),
+        ("--first-size", ["-32", "16"]),
+        ("--min-area", ["0", "1.5", "nan"]),
+        ("--low-resolution", ["-0.1", "2"]),
+        ("--erasing", ["-1"]),
+        ("--policy", ["magic"]),
+        ("--views", ["0"]),
+        ("--distillation", ["-0.1", "1.1"]),
+        ("--distillation-temperature", ["0"]),
+        ("--outlier-share", ["0", "2"]),
+        ("--frozen-layers", ["-1"]),
+        ("--frozen-epochs", ["-1"]),
+        ("--known-method", ["magic"]),
+        ("--model-args", ["{"]),
     ],
 )
 def test_value_that_makes_no_sense_is_refused_by_the_name_of_its_option(option, values, capsys):
