@@ -51,8 +51,8 @@ train: $(READY)
 	$(FIT) $(SMALL) --init runs/landmark_cnn_stage1/model.safetensors --epochs 14 --lr 0.001 \
 		--first-size 96 --balance 0.5 $(TAUGHT) $(DOUBT) --out runs/landmark_cnn
 
-SHIPPED := config.json model.safetensors metrics.json training_curve.png confusion_matrix.png \
-	reliability.png
+SHIPPED := config.json model.safetensors features.safetensors metrics.json reliability.png \
+	training_curve.png confusion_matrix.png
 WEIGHTS := landmark_model/weights
 ship: $(READY)
 	mkdir -p $(WEIGHTS)/landmark_cnn $(WEIGHTS)/tf_efficientnet_lite2

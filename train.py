@@ -610,7 +610,7 @@ DATA = {
     },
     "--known-method": {
         "choices": KNOWN_METHODS,
-        "default": ModelConfig.known_method,
+        "default": "knn",
         "help": "the score by which 'none of these' is told; default: %(default)s",
     },
     "--workers": {

@@ -59,7 +59,7 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bin_count: int = 
 
 
 def known_score(
-    method: str, logits: Tensor, features: Tensor, bank: Tensor | None = None, k: int = 10
+    method: str, logits: Tensor, features: Tensor, bank: Tensor | None = None, k: int = 1
 ) -> Tensor:
     """How much each of N photos looks like a class that the network knows (N,); higher is more.
 

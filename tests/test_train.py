@@ -31,7 +31,7 @@ SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--train-size", "32"
 WRITTEN = {
     "config.json", "model.safetensors", "model.torchscript.pt", "metrics.json", "README.md",
     "training_curve.png", "confusion_matrix.png", "class_histogram.png", "contact_sheet.png",
-    "data_report.json", "reliability.png", CHECKPOINT_NAME,
+    "data_report.json", "reliability.png", "features.safetensors", CHECKPOINT_NAME,
 }  # fmt: skip
 
 
