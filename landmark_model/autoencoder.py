@@ -7,7 +7,6 @@ and decoder together must give back the clean ones. The encoder then starts the 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
-from landmark_model.data import PHOTO_ENDINGS, Skipped
+from landmark_model.data import Skipped, photo_files
 from landmark_model.files import staged
 from landmark_model.networks import LandmarkCNN, read_weights
 from landmark_model.photos import open_photo
@@ -108,7 +107,7 @@ class UnlabelledPhotos(TorchDataset):
         self.vary = vary
         self.pixels: list[np.ndarray] = []  # each (H, W, 3), uint8
         self.skipped: list[Skipped] = []
-        files = _files_named_like_photos(folder)
+        files = photo_files(folder)
         for path in tqdm(files, "Reading unlabelled photos", disable=not show_progress):
             try:
                 self.pixels.append(np.asarray(shrink(open_photo(path), side_px)))
@@ -126,16 +125,6 @@ class UnlabelledPhotos(TorchDataset):
 
     def __getitem__(self, index: int) -> Tensor:
         return self.vary(Image.fromarray(self.pixels[index]))
-
-
-def _files_named_like_photos(folder: Path) -> list[Path]:
-    # Sorted: the order of batches depends on it, and os.walk's differs between disks.
-    return sorted(
-        Path(place, name)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in PHOTO_ENDINGS
-    )
 
 
 def make_batches(photos: UnlabelledPhotos, batch_size: int, worker_count: int) -> DataLoader:

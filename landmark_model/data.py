@@ -114,7 +114,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return found
 
 
-def _photo_files(folder: Path) -> list[Path]:
+def photo_files(folder: Path) -> list[Path]:
     """Every file under `folder` that is named like a photo; links are followed."""
     return sorted(
         Path(place, name)
@@ -131,7 +131,7 @@ def _outside(root: Path, folders: dict[str, Path]) -> list[Skipped]:
     inside = tuple(folders.values())
     return [
         Skipped(str(path.relative_to(root)), "lies outside the split folders; move it into one")
-        for path in _photo_files(root)
+        for path in photo_files(root)
         if not any(path.is_relative_to(folder) for folder in inside)
     ]
 
@@ -139,7 +139,7 @@ def _outside(root: Path, folders: dict[str, Path]) -> list[Skipped]:
 def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Skipped]]:
     """The readable photos in the class folders of `folder`, and the files left out."""
     skipped, listed = [], []
-    for path in _photo_files(folder):
+    for path in photo_files(folder):
         if path.name.startswith("."):
             skipped.append(Skipped(str(path.relative_to(root)), "a hidden file"))
         elif path.suffix.lower() not in ImageFolder.EXTENSIONS:
@@ -438,7 +438,7 @@ class Outsiders(TorchDataset):
         self.transform = transform
         self.paths: list[Path] = []
         self.skipped: list[Skipped] = []
-        for path in _photo_files(root):
+        for path in photo_files(root):
             try:
                 open_photo(path)
                 self.paths.append(path)
