@@ -20,6 +20,7 @@ import torch
 
 import train
 from landmark_model import data, networks
+from landmark_model.card import wilson
 from landmark_model.config import ModelConfig
 from landmark_model.evaluation import compute_logits
 from landmark_model.files import write_text
@@ -79,7 +80,11 @@ def fit_row(arguments: list[str]) -> dict:
     train.fit(network, start, sets, None, config, options, accelerator)
     seconds = time.monotonic() - began
     loader = accelerator.prepare(train.batches(sets["validation"], options))
-    found = {"seconds": round(seconds), "parameters": train.parameter_count(network)}
+    found = {
+        "seconds": round(seconds),
+        "parameters": train.parameter_count(network),
+        "photos": {name: len(table) for name, table in splits.items()},
+    }
     network.eval()
     for name, flip in (("plain", False), ("flip", True)):
         features, labels = compute_outputs(
@@ -138,7 +143,14 @@ def render(done: dict, command: str) -> str:
         base = done.get(f"{key}: {rows[0].name}")
         if base is None:
             continue
-        parts += [text.format(epochs=EPOCHS[key]), COLUMNS]
+        count, top1 = base["photos"]["validation"], base["plain"]["top1"]
+        low, high = wilson(top1, count)
+        parts += [
+            text.format(epochs=EPOCHS[key], train=base["photos"]["train"], validation=count),
+            f"One photo is {100 / count:.1f} points; the 95 % range of the first row is {low:.0%} "
+            f"to {high:.0%}.\n",
+            COLUMNS,
+        ]
         parts += [
             table_row(row.name, done[f"{key}: {row.name}"], base)
             for row in rows
@@ -175,21 +187,20 @@ lower is better, not yet calibrated) is steadier.
 ABOUT_TRANSFER = """
 ## Transfer: ResNet18 on `world50`
 
-{epochs} epochs, crops growing from 64 to 96 px, evaluated at 128 px on 234 photos (one photo is 0.4
-points; the 95 % range of a top-1 is about 5 points to either side).
+{epochs} epochs on {train:,} photos, crops growing from 64 to 96 px, evaluated at 128 px on
+{validation:,} validation photos.
 """
 ABOUT_SCRATCH = """
 ## From scratch: LandmarkCNN on `landmarks10`
 
-{epochs} epochs at 64 px on 2,420 photos, evaluated on 1,340 (95 % range about 2.5 points to either
-side).
+{epochs} epochs at 64 px on {train:,} photos, evaluated on {validation:,} validation photos.
 """
 ABOUT_BACKBONES = """
 ## Why ResNet18 for transfer
 
 It is the network of the original course project, so that both can be compared; every framework has
-it; its last maps are averaged, so class-activation maps are exact; and it is the fastest of the
-well-known ones of its accuracy on a CPU: float32, one photo of 224 px, median of nine:
+it; its last maps are averaged, so class-activation maps are exact. What it costs on a CPU beside
+others that are well known: float32, one photo of 224 px, median of nine:
 
 | network | parameters with 50 classes | a photo |
 |---|---|---|"""

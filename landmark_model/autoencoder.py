@@ -24,10 +24,9 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
-from landmark_model.data import Skipped, photo_files
+from landmark_model.data import Skipped, readable_photos
 from landmark_model.files import staged
 from landmark_model.networks import LandmarkCNN, read_weights
-from landmark_model.photos import open_photo
 from landmark_model.training import Accelerator, learning_rate_factor
 from landmark_model.transforms import shrink
 
@@ -107,17 +106,13 @@ class UnlabelledPhotos(TorchDataset):
         self.vary = vary
         self.pixels: list[np.ndarray] = []  # each (H, W, 3), uint8
         self.skipped: list[Skipped] = []
-        files = photo_files(folder)
-        for path in tqdm(files, "Reading unlabelled photos", disable=not show_progress):
-            try:
-                self.pixels.append(np.asarray(shrink(open_photo(path), side_px)))
-            except LandmarkError as error:
-                self.skipped.append(Skipped(str(path.relative_to(folder)), str(error)))
+        for _, photo in readable_photos(folder, self.skipped, show_progress):
+            self.pixels.append(np.asarray(shrink(photo, side_px)))
         if not self.pixels:
             first = f" The first: {self.skipped[0].reason}" if self.skipped else ""
             raise LandmarkError(
-                f"{folder} holds no photo that can be read, of {len(files)} files named like one; "
-                f"an autoencoder learns from photos. Put some there.{first}"
+                f"{folder} holds no photo that can be read, of {len(self.skipped)} files named "
+                f"like one; an autoencoder learns from photos. Put some there.{first}"
             )
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
 from torch.utils.data import Dataset as TorchDataset
+from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
 from landmark_model.photos import open_photo
@@ -122,6 +123,19 @@ def photo_files(folder: Path) -> list[Path]:
         for name in names
         if Path(name).suffix.lower() in PHOTO_ENDINGS
     )
+
+
+def readable_photos(
+    root: Path, skipped: list[Skipped], show_progress: bool = False
+) -> Iterator[tuple[Path, Image.Image]]:
+    """Path and photo of every file under `root`; those that cannot be read go to `skipped`."""
+    for path in tqdm(photo_files(root), f"Reading {root.name}", disable=not show_progress):
+        try:
+            photo = open_photo(path)
+        except LandmarkError as error:
+            skipped.append(Skipped(str(path.relative_to(root)), str(error)))
+            continue
+        yield path, photo
 
 
 def _outside(root: Path, folders: dict[str, Path]) -> list[Skipped]:
@@ -436,14 +450,8 @@ class Outsiders(TorchDataset):
 
     def __init__(self, root: Path, transform: Callable[[Image.Image], torch.Tensor]) -> None:
         self.transform = transform
-        self.paths: list[Path] = []
         self.skipped: list[Skipped] = []
-        for path in photo_files(root):
-            try:
-                open_photo(path)
-                self.paths.append(path)
-            except LandmarkError as error:
-                self.skipped.append(Skipped(str(path.relative_to(root)), str(error)))
+        self.paths = [path for path, _ in readable_photos(root, self.skipped)]
         if not self.paths:
             raise LandmarkError(f"{root} holds no photos. Put some there that show no class.")
 

@@ -73,6 +73,7 @@ def test_rows_of_the_recipe_are_trained_once(photos, tmp_path, monkeypatch):
 ROW = {
     "seconds": 7,
     "parameters": 10,
+    "photos": {"train": 24, "validation": 9, "test": 9},
     "plain": {"top1": 0.5, "loss": 1.0},
     "flip": {"top1": 0.75, "loss": 0.5},
 }
@@ -84,4 +85,5 @@ def test_a_row_is_a_real_training(photos, tmp_path):
          "--train-size", "32", "--batch-size", "8", "--workers", "0", "--out", str(tmp_path)]
     )  # fmt: skip
     assert found["parameters"] > 1e6
+    assert found["photos"] == {"train": 24, "validation": 9, "test": 9}
     assert 0 <= found["plain"]["top1"] <= 1 and found["flip"]["loss"] > 0

@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.glob("*.py")) + PROGRAMS
 ALLOWED = {
     "__init__": {"classifier", "config", "explain", "photos"},
     "__main__": {":load", "card", "config", "export", "hub", "networks"},
-    "autoencoder": {"config", "data", "files", "networks", "photos", "training", "transforms"},
+    "autoencoder": {"config", "data", "files", "networks", "training", "transforms"},
     "calibration": set(),
     "card": {"config", "files", "hub", "metrics", "places"},
     "classifier": {
