@@ -31,13 +31,22 @@ from landmark_model import (
     training,
 )
 from landmark_model.card import write_card
-from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
+from landmark_model.config import (
+    KNOWN_METHODS,
+    ONNX_NAME,
+    TORCHSCRIPT_NAME,
+    ModelConfig,
+    read_config,
+)
 from landmark_model.evaluation import Evaluation, evaluate
-from landmark_model.export import TORCHSCRIPT_NAME, export_torchscript
+from landmark_model.export import export_onnx, export_torchscript
 from landmark_model.files import staged
+from landmark_model.hubclient import require_login
 from landmark_model.places import find_place
+from landmark_model.publish import publish
 from landmark_model.smoke import make_photos
 from landmark_model.transforms import (
+    PLAIN,
     Augmentation,
     eval_crop,
     eval_transform,
@@ -49,8 +58,10 @@ from landmark_model.transforms import (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The pipeline: photos -> report -> network -> fit -> measure -> files."""
+    """The pipeline: photos -> report -> network -> fit -> measure -> files -> hub."""
     options = parse(arguments)
+    if options.push_to:
+        require_login(options.push_to)  # now, not after hours
     accelerator = training.make_accelerator(options.precision, options.seed)
     with accelerator.main_process_first():
         splits, skipped = data.load_splits(options.data, options.seed, options.share,
@@ -77,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
         }
         write_outputs(network.cpu(), measured, facts, progress, options.out)
         print(summary(measured, options.out))
+        push(options)
     accelerator.end_training()
 
 
@@ -367,19 +379,34 @@ def earlier_run(init: str | None) -> dict:
 
 
 def write_outputs(network, measured: Evaluation, facts, progress, out: Path) -> None:
-    """Writes weights, config, TorchScript, metrics, pictures and card: all, or nothing."""
+    """Writes weights, config, exports, metrics, pictures, card and checksums: all, or nothing."""
     config, scores = measured.config, measured.scores
     with staged(out) as folder:
         hub.save(network, config, folder, bank=measured.bank)
         facts["torchscript_difference"] = export_torchscript(
             network, config, folder / TORCHSCRIPT_NAME
         )
+        facts["onnx_difference"] = export_onnx(network, config, folder / ONNX_NAME)
         figures = {**scores, "unknown": measured.unknown, "training": facts}
         (folder / hub.METRICS_NAME).write_text(hub.to_json(figures), encoding="utf-8")
         pictures.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
         pictures.reliability_diagram(scores["test"], folder / "reliability.png")
         pictures.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
-        write_card(folder, folder / "README.md")
+        write_card(folder, folder / hub.CARD_NAME)
+        hub.write_checksums(folder)
+
+
+def push(options: argparse.Namespace) -> None:
+    """Publishes the run where the options say so. A run whose push fails stays whole."""
+    if options.push_to is None:
+        return
+    try:
+        print(f"\n{publish([options.out], options.push_to, private=options.private)}")
+    except LandmarkError as error:
+        raise LandmarkError(
+            f"{error}\nThe run is whole. To publish it later: "
+            f"python -m landmark_model push {options.out} {options.push_to}"
+        ) from error
 
 
 def summary(measured: Evaluation, out: Path) -> str:
@@ -418,10 +445,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         options.out = options.out or Path("runs/smoke")
         options.data = options.data or make_photos(options.out / "photos")
     options.network = options.network or (QUICK_NETWORK if options.quick else "resnet18")
-    recipe = training.QUICK if options.quick else training.RECIPES[options.network]
-    for name in RECIPE:  # what was not asked for is as the network likes it
-        if getattr(options, name) is None:
-            setattr(options, name, getattr(recipe, name))
+    complete(options)
     if options.image_size is None:
         options.image_size = 224 if options.quick else 160
     if options.quick and options.train_size is None:
@@ -434,6 +458,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     require_pretraining_fits(options)
     options.train_size = options.train_size or round(0.8 * options.image_size / 32) * 32
     return options
+
+
+def complete(options: argparse.Namespace) -> None:
+    """Sets what was not asked for as the network and the length of the run like it."""
+    from_scratch = options.init in (None, "none")
+    short = training.is_short(options.network, options.epochs, from_scratch)
+    recipe = training.SHORT if short else training.RECIPES[options.network]
+    for names, values in (
+        (RECIPE, training.QUICK if options.quick else recipe),
+        (("low_resolution", "erasing", "policy"), PLAIN if short else Augmentation()),
+    ):
+        for name in names:
+            if getattr(options, name) is None:
+                setattr(options, name, getattr(values, name))
 
 
 def require_pretraining_fits(options: argparse.Namespace) -> None:
@@ -513,6 +551,8 @@ def make_parser() -> argparse.ArgumentParser:
         shown = ", ".join(f"{value:g} for {network}" for network, value in values.items())
         if len(set(values.values())) == 1:
             shown = f"{values['resnet18']:g}"
+        if getattr(training.SHORT, name) != values["landmark_cnn"]:
+            shown += f"; {FEW} {getattr(training.SHORT, name):g}"
         kind = type(values["resnet18"])
         group.add_argument(
             f"--{name.replace('_', '-')}", type=kind, metavar="N", help=f"{text}; default: {shown}"
@@ -571,6 +611,11 @@ WHAT = {
         "metavar": "N",
         "help": "passes over these photos; default: %(default)s",
     },
+    "--push-to": {
+        "metavar": "ORG/NAME",
+        "help": "publish the run in this hub repo when it is done; log in with `hf auth login`",
+    },
+    "--private": {"action": "store_true", "help": "with --push-to: a new repo is for you alone"},
     "--resume": {"action": "store_true", "help": "go on from the checkpoint in --out"},
     "--smoke": {"action": "store_true", "help": "a run of seconds on made-up photos"},
 }
@@ -620,6 +665,7 @@ DATA = {
         "help": "processes that prepare photos; default: %(default)s",
     },
 }
+FEW = f"landmark_cnn from scratch in less than {training.FEW_EPOCHS} epochs:"
 VARYING = {
     "--train-size": {
         "type": int,
@@ -640,20 +686,19 @@ VARYING = {
     },
     "--low-resolution": {
         "type": float,
-        "default": Augmentation.low_resolution,
         "metavar": "P",
-        "help": "share of photos shrunk and enlarged again; default: %(default)s",
+        "help": f"share of photos shrunk and enlarged again; default: {Augmentation.low_resolution}"
+        f"; {FEW} 0",
     },
     "--erasing": {
         "type": float,
-        "default": Augmentation.erasing,
         "metavar": "P",
-        "help": "share of photos with a patch erased; default: %(default)s",
+        "help": f"share of photos with a patch erased; default: {Augmentation.erasing}; {FEW} 0",
     },
     "--policy": {
         "choices": ("trivial", "rand", "none"),
-        "default": Augmentation.policy,
-        "help": "TrivialAugment, RandAugment or neither; default: %(default)s",
+        "help": "TrivialAugment, RandAugment or neither; default: "
+        f"{Augmentation.policy}; {FEW} none",
     },
 }
 FITTING = {

@@ -12,25 +12,64 @@ from typing import TYPE_CHECKING
 from landmark_model.config import LandmarkError
 
 if TYPE_CHECKING:
-    from landmark_model.classifier import LandmarkClassifier, Prediction, list_networks, load
+    from landmark_model.card import wilson
+    from landmark_model.classifier import (
+        Answer,
+        LandmarkClassifier,
+        Prediction,
+        list_networks,
+        load,
+    )
     from landmark_model.explain import Explanation
-    from landmark_model.photos import open_photo
+    from landmark_model.hub import read_metrics
+    from landmark_model.photos import camera_position, open_photo
+    from landmark_model.places import Place, distance_km, find_place
+    from landmark_model.tagging import (
+        Tagged,
+        tag_photos,
+        to_csv,
+        to_json,
+        to_xmp,
+        write_sidecars_zip,
+    )
 
 __all__ = [
+    "Answer",
     "Explanation",
     "LandmarkClassifier",
     "LandmarkError",
+    "Place",
     "Prediction",
+    "Tagged",
+    "camera_position",
+    "distance_km",
+    "find_place",
     "list_networks",
     "load",
     "open_photo",
+    "read_metrics",
+    "tag_photos",
+    "to_csv",
+    "to_json",
+    "to_xmp",
+    "wilson",
+    "write_sidecars_zip",
 ]
+_OWNERS = {
+    "card": ("wilson",),
+    "classifier": ("Answer", "LandmarkClassifier", "Prediction", "list_networks", "load"),
+    "explain": ("Explanation",),
+    "hub": ("read_metrics",),
+    "photos": ("camera_position", "open_photo"),
+    "places": ("Place", "distance_km", "find_place"),
+    "tagging": ("Tagged", "tag_photos", "to_csv", "to_json", "to_xmp", "write_sidecars_zip"),
+}
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     # torch and timm take seconds to import; someone who only wants LandmarkError should not wait.
-    if name in __all__:
-        owner = {"Explanation": "explain", "open_photo": "photos"}.get(name, "classifier")
-        return getattr(import_module(f"landmark_model.{owner}"), name)
+    for module, names in _OWNERS.items():
+        if name in names:
+            return getattr(import_module(f"landmark_model.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

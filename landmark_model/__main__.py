@@ -1,4 +1,4 @@
-"""The command line: name the landmark in photos, export TorchScript, rewrite a model card."""
+"""The command line: name landmarks, tag a library, export, publish networks and the demo."""
 
 from __future__ import annotations
 
@@ -39,31 +39,88 @@ def predict(options: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
+def tag(options: argparse.Namespace) -> int:
+    """Writes tags and sidecars of all photos in a folder; a broken one is reported."""
+    from tqdm import tqdm
+
+    from landmark_model import load
+    from landmark_model.photos import photo_files
+    from landmark_model.tagging import require_room, tag_photos, write_tags
+
+    folder, out = options.folder, options.out
+    photos = [(path.relative_to(folder).as_posix(), path) for path in photo_files(folder)]
+    if not photos:
+        raise LandmarkError(f"There are no photos in {folder}. Check the path.")
+    require_room([file for file, _ in photos], out)
+    tagger = load(options.source, revision=options.revision, network=options.network)
+    tagged = tag_photos(tagger, photos, options.top_k)
+    rows = list(tqdm(tagged, "Tagging", len(photos), unit="photo"))
+    count = write_tags(rows, out)
+    broken = [row for row in rows if row.answer is None]
+    for row in broken:
+        print(f"{row.file}: {row.reason}", file=sys.stderr)
+    unknown = len(rows) - count - len(broken)
+    print(
+        f"{out}: tags of {count} photos; {unknown} show no known landmark, {len(broken)} are broken"
+    )
+    return 1 if broken else 0
+
+
 def export(options: argparse.Namespace) -> int:
-    """Writes the TorchScript file of the network in a folder."""
-    from landmark_model.config import read_config
-    from landmark_model.export import TORCHSCRIPT_NAME, export_torchscript
-    from landmark_model.hub import choose, locate
+    """Writes the TorchScript or ONNX file of the network in a folder."""
+    from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, read_config
+    from landmark_model.export import export_onnx, export_torchscript
+    from landmark_model.hub import find
     from landmark_model.networks import restore
 
-    folder = choose(locate(options.source, options.revision), options.network)
+    folder = find(options.source, options.network, revision=options.revision)
     config = read_config(folder)
-    path = options.out or Path(TORCHSCRIPT_NAME)
+    path = options.out or Path(ONNX_NAME if options.onnx else TORCHSCRIPT_NAME)
     if path.is_dir() or not path.parent.is_dir():
         raise LandmarkError(f"{path} is no file that can be written. Give --out FILE.")
-    difference = export_torchscript(restore(config, folder), config, path)
+    write = export_onnx if options.onnx else export_torchscript
+    difference = write(restore(config, folder), config, path)
     print(f"{path}: differs from the network by at most {difference:.0e} in probability")
+    return 0
+
+
+def push(options: argparse.Namespace) -> int:
+    """Publishes run folders as one hub repo."""
+    from landmark_model.publish import publish
+
+    done = publish(
+        options.folders,
+        options.repo,
+        tag=options.revision,
+        private=options.private,
+        create_pr=options.create_pr,
+    )
+    print(done)
+    return 0
+
+
+def space(options: argparse.Namespace) -> int:
+    """Writes the folder of a hosted Space with the demo, or uploads it."""
+    from landmark_model.space import build_space, push_space
+
+    if options.action == "push":
+        print(push_space(options.where, options.model, options.private))
+    else:
+        build_space(Path(options.where), options.model)
+        print(f"{options.where} is the folder of a Space. Publish it: space push ORG/NAME")
     return 0
 
 
 def card(options: argparse.Namespace) -> int:
     """Rewrites the model card, and a table of results, from config.json and metrics.json."""
     from landmark_model.card import write_card, write_results
-    from landmark_model.hub import SHIPPED
+    from landmark_model.hub import CARD_NAME, CHECKSUMS_NAME, SHIPPED, write_checksums
 
     folder = Path(options.source) if options.source else SHIPPED
-    path = (options.out or folder / "README.md").resolve()
+    path = (options.out or folder / CARD_NAME).resolve()
     write_card(folder.resolve(), path)
+    if path.parent == folder.resolve() and (folder / CHECKSUMS_NAME).is_file():
+        write_checksums(folder)
     print(f"{path.name} written")
     if options.results_in:
         write_results(folder, options.results_in)
@@ -71,30 +128,86 @@ def card(options: argparse.Namespace) -> int:
     return 0
 
 
+SOURCE = {
+    "--source": {"metavar": "WHERE", "help": "a folder or org/name on the hub"},
+    "--revision": {"help": "tag, branch or commit of the hub repo"},
+    "--network": {"help": "which, where there are several"},
+}
+COMMANDS = {
+    predict: (
+        "name the landmark in photos",
+        {
+            "photos": {"nargs": "+", "metavar": "PHOTO"},
+            "--top-k": {"type": int, "default": 5, "metavar": "K"},
+            **SOURCE,
+        },
+    ),
+    tag: (
+        "write tags and XMP sidecars of all photos in a folder",
+        {
+            "folder": {"type": Path, "metavar": "FOLDER"},
+            "--out": {
+                "type": Path,
+                "required": True,
+                "metavar": "FOLDER",
+                "help": "a new folder, or that of the photos",
+            },
+            "--top-k": {"type": int, "default": 5, "metavar": "K"},
+            **SOURCE,
+        },
+    ),
+    export: (
+        "write the TorchScript or ONNX file of a network",
+        {
+            "--onnx": {"action": "store_true", "help": "ONNX, not TorchScript"},
+            "--out": {"type": Path, "metavar": "FILE"},
+            **SOURCE,
+        },
+    ),
+    push: (
+        "publish run folders as one hub repo; log in first with `hf auth login`",
+        {
+            "folders": {
+                "nargs": "+",
+                "type": Path,
+                "metavar": "FOLDER",
+                "help": "as train.py wrote them; the first one lies at the root of the repo",
+            },
+            "repo": {"metavar": "ORG/NAME", "help": "made if it is not there"},
+            "--revision": {"metavar": "TAG", "help": "name of this version; default: the next vN"},
+            "--private": {"action": "store_true", "help": "a new repo is for you alone"},
+            "--create-pr": {"action": "store_true", "help": "propose it as a pull request"},
+        },
+    ),
+    space: (
+        "write the folder of a hosted Gradio Space with the demo, or upload it",
+        {
+            "action": {"choices": ("build", "push")},
+            "where": {"metavar": "WHERE", "help": "a new folder to build, ORG/NAME to push to"},
+            "--model": {"metavar": "ORG/NAME[@TAG]", "help": "hub repo to take the networks from"},
+            "--private": {"action": "store_true", "help": "a new Space is for you alone"},
+        },
+    ),
+    card: (
+        "write the model card of a folder again",
+        {
+            "--source": {"metavar": "FOLDER", "help": "default: the networks that ship"},
+            "--out": {"type": Path, "metavar": "FILE"},
+            "--results-in": {"type": Path, "metavar": "FILE", "help": "text with result marks"},
+        },
+    ),
+}
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m landmark_model", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for function, text in (
-        (predict, "name the landmark in photos"),
-        (export, "write the TorchScript file of a network"),
-        (card, "write the model card of a folder again"),
-    ):
+    for function, (text, arguments) in COMMANDS.items():
         command = commands.add_parser(function.__name__, help=text, description=text)
         command.set_defaults(run=function)
-        if function is predict:
-            command.add_argument("photos", nargs="+", metavar="PHOTO")
-            command.add_argument("--top-k", type=int, default=5, metavar="K")
-        else:
-            command.add_argument("--out", type=Path, metavar="FILE")
-        command.add_argument("--source", metavar="WHERE", help="a folder or org/name on the hub")
-        if function is card:
-            command.add_argument(
-                "--results-in", type=Path, metavar="FILE", help="a document with result marks"
-            )
-        else:
-            command.add_argument("--revision", help="tag, branch or commit of the hub repo")
-            command.add_argument("--network", help="which, where there are several")
+        for name, settings in arguments.items():
+            command.add_argument(name, **settings)
     return parser
 
 

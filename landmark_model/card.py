@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from landmark_model import hub
+from landmark_model import hub, hubclient
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig, read_config
 from landmark_model.files import write_text
 
@@ -62,10 +62,13 @@ def read_reports(folder: Path) -> list[Report]:
     return reports
 
 
-def write_card(folder: Path, path: Path) -> None:
-    """Writes the card of the networks in `folder` to `path`; pictures are linked from there."""
+def write_card(folder: Path, path: Path, repo: str | None = None) -> None:
+    """Writes the card of the networks in `folder` to `path`; pictures are linked from there.
+
+    `repo` is the hub repo ("org/name") that it will be the front page of.
+    """
     reports = read_reports(folder)
-    write_text(path, render(reports, Path(os.path.relpath(folder, path.parent))))
+    write_text(path, render(reports, Path(os.path.relpath(folder, path.parent)), repo))
 
 
 def write_results(folder: Path, path: Path) -> None:
@@ -86,12 +89,13 @@ def results_table(reports: list[Report]) -> str:
     return "\n".join([RESULTS_HEAD, *map(_result_row, reports)])
 
 
-def render(reports: list[Report], base: Path) -> str:
+def render(reports: list[Report], base: Path, repo: str | None = None) -> str:
     """The text of the card; `base` leads from the card to the folder of the first network."""
     first, *others = reports
     names = [report.title for report in reports]
+    library = "landmark-model" if first.config.architecture == "landmark_cnn" else "timm"
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        metadata=hub.card_metadata([(r.title, r.metrics) for r in reports]),
+        metadata=hubclient.card_metadata([(r.title, r.metrics) for r in reports], library),
         class_count=len(first.config.class_names),
         network_count="One network" if len(names) == 1 else f"{len(names)} networks",
         network_list=", ".join(names),
@@ -112,7 +116,8 @@ def render(reports: list[Report], base: Path) -> str:
         subfolders="".join(
             f"| `{report.folder.name}/` | the same for {report.title} |\n" for report in others
         ),
-        torchscript="model.torchscript.pt",
+        source=f'"{repo}"' if repo else "",
+        timm_name=f"hf-hub:{repo}" if repo else "local-dir:FOLDER",
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from PIL.Image import Image
@@ -13,10 +15,11 @@ from torch import Tensor, nn
 from landmark_model.calibration import known_score
 from landmark_model.config import LandmarkError, ModelConfig, read_config
 from landmark_model.explain import Explanation, class_activation, locate_heat, surest_class
-from landmark_model.hub import best_first, choose, locate, read_bank
+from landmark_model.export import read_torchscript
+from landmark_model.hub import best_first, find, locate, read_bank
 from landmark_model.networks import compute_features, restore
 from landmark_model.photos import Photo, open_photo
-from landmark_model.places import Place, find_place, flag
+from landmark_model.places import Place, country_in, find_place, flag, main_language, place_in
 from landmark_model.transforms import eval_transform, to_tensor, whole_photo
 
 SURE = 0.7
@@ -28,6 +31,7 @@ class Prediction:
 
     `latitude` and `longitude` are degrees (WGS84). Place, country, coordinates and names in the
     local language are None, and tags empty, where the gazetteer does not know the landmark.
+    `names` are those in other languages by code ("es", "fr", "de", "zh").
     """
 
     label: str
@@ -40,6 +44,26 @@ class Prediction:
     longitude: float | None = None
     local_name: str | None = None
     tags: tuple[str, ...] = ()
+    names: dict[str, str] = field(default_factory=dict, hash=False)
+
+    def name_in(self, language: str | None) -> str:
+        """The name in a language ("de", "zh-CN"); where there is none, the label."""
+        return self.names.get(main_language(language), self.label)
+
+    def country_in(self, language: str | None) -> str | None:
+        """The country's name in a language; the English one where not known."""
+        return country_in(language, self.country_code) or self.country
+
+    def place_in(self, language: str | None) -> str | None:
+        """The place's name in a language; the English one where not known."""
+        return place_in(language, self.place)
+
+    def where_in(self, language: str | None) -> str:
+        """Place and country as one would write them in a language; "" where unknown."""
+        place, country = self.place_in(language), self.country_in(language)
+        if main_language(language) == "zh" and place != self.place and country:
+            return f"{country}{place}"
+        return ", ".join(part for part in (place, country) if part)
 
     @property
     def where(self) -> str:
@@ -89,6 +113,10 @@ class LandmarkClassifier:
         )
 
     @property
+    def _is_script(self) -> bool:
+        return isinstance(self._network, torch.jit.ScriptModule)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the landmarks it knows, as people read them."""
         return self.config.labels
@@ -122,6 +150,15 @@ class LandmarkClassifier:
             for answer in self._answers(photos[start : start + batch_size], top_k)
         ]
 
+    def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
+        """What `predict` would say of a landmark: where it is, its names and tags.
+
+        Raises LandmarkError where `class_name` is none of `config.class_names`.
+        """
+        if class_name not in self.config.class_names:
+            raise self._no_such(class_name)
+        return self._prediction(self.config.class_names.index(class_name), probability)
+
     @torch.inference_mode()
     def explain(self, photo: Photo, class_name: str | None = None) -> Explanation:
         """Where in `photo` the landmark is: a heatmap and a mask (H, W) of it, and a box in px.
@@ -136,12 +173,11 @@ class LandmarkClassifier:
         the mean of all landmarks' logits. Raises LandmarkError where the photo cannot be read or
         `class_name` is none of `config.class_names`.
         """
+        if self._is_script:
+            raise LandmarkError("explain needs the network itself: load it as backend='eager'.")
         names, head = self.config.class_names, self._network.get_classifier()
         if class_name is not None and class_name not in names:
-            raise LandmarkError(
-                f"There is no landmark {class_name!r} here. Give one of config.class_names: "
-                f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-            )
+            raise self._no_such(class_name)
         upright = open_photo(photo)
         images = to_tensor(self.config)(whole_photo(upright, self.config))[None].to(self.device)
         activations = class_activation(self._maps(images), head.weight).cpu()  # (C, h, w)
@@ -152,6 +188,13 @@ class LandmarkClassifier:
         # A softmax cannot tell what all landmarks have in common; sky, for one, excites them all.
         heat = activations[index] - activations.mean(0)
         return Explanation(*locate_heat(heat, upright.size), self.labels[index], class_name)
+
+    def _no_such(self, class_name: str) -> LandmarkError:
+        names = self.config.class_names
+        return LandmarkError(
+            f"There is no landmark {class_name!r} here. Give one of config.class_names: "
+            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        )
 
     def _maps(self, images: Tensor) -> Tensor:
         """The last maps (D, h, w), not yet averaged, of one photo (1, 3, H, W)."""
@@ -173,13 +216,20 @@ class LandmarkClassifier:
     def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:
         images = torch.stack([self._transform(open_photo(photo)) for photo in photos])
         config = self.config
-        features = compute_features(self._network, images.to(self.device), config.flip)  # (N, D)
-        logits = self._network.get_classifier()(features).cpu().double()  # (N, D) -> (N, C)
-        scaled = logits / config.temperature
+        logits, features = self._describe(images.to(self.device))
+        scaled = logits.cpu().double() / config.temperature
         scores = known_score(config.known_method, scaled, features.cpu(), self._bank)
         for probabilities, score in zip(scaled.softmax(1), scores.tolist(), strict=True):
             known = None if config.known_threshold is None else score >= config.known_threshold
             yield Answer(self._best(probabilities, top_k), score, known)
+
+    def _describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, C) and features (N, D) of images (N, 3, S, S) that are normalised."""
+        if self._is_script:
+            _, logits, features = self._network.square.answer(images)
+            return logits, features
+        features = compute_features(self._network, images, self.config.flip)
+        return self._network.get_classifier()(features), features
 
     def _best(self, probabilities: Tensor, top_k: int) -> list[Prediction]:
         values, indices = probabilities.topk(min(top_k, len(probabilities)))
@@ -201,6 +251,7 @@ class LandmarkClassifier:
             longitude=place.longitude,
             local_name=place.local_name,
             tags=place.tags,
+            names=dict(place.names),
         )
 
 
@@ -210,6 +261,9 @@ def load(
     revision: str | None = None,
     network: str | None = None,
     device: str | None = None,
+    backend: str = "eager",
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
 ) -> LandmarkClassifier:
     """A classifier that is ready to use: the one that ships, or that of a folder or hub repo.
 
@@ -218,16 +272,22 @@ def load(
     the one that did best on its validation photos. `device` is torch's name of one; without, a GPU
     if there is one.
 
-    Weights are read from safetensors only. Raises LandmarkError where there is no such folder,
-    repo, network or device, or weights and config do not fit.
+    Of a hub repo only what this network needs is downloaded, to `cache_dir` (else the hub's usual
+    one), and checked against its SHA256SUMS. What was downloaded before also works without a
+    network, with a warning; with `local_files_only` nothing is asked of the hub.
+
+    Weights are read from safetensors only. `backend` "torchscript" runs the TorchScript file
+    instead, which is a program: of a hub repo it must be named by its commit, and its checksum must
+    be there. Raises LandmarkError where there is no such folder, repo, network or device, a file
+    is damaged, or weights and config do not fit.
     """
-    folder = choose(locate(source, revision), network)
-    config = read_config(folder)
-    device = device or _best_device()
+    script = _wants_script(backend, source, revision)
+    folder = find(source, network, revision=revision, cache_dir=cache_dir,
+                  local_files_only=local_files_only, script=script)  # fmt: skip
+    config, device = read_config(folder), device or _best_device()
+    net = read_torchscript(folder, device) if script else restore(config, folder)
     try:
-        return LandmarkClassifier(
-            restore(config, folder), config, device, read_bank(config, folder)
-        )
+        return LandmarkClassifier(net, config, device, read_bank(config, folder))
     except LandmarkError:
         raise
     except (RuntimeError, AssertionError) as error:  # unknown to torch, or not here
@@ -236,14 +296,33 @@ def load(
         ) from error
 
 
+def _wants_script(
+    backend: str, source: str | os.PathLike[str] | None, revision: str | None
+) -> bool:
+    """Whether TorchScript is asked for; refused where it is not certain which program that is."""
+    if backend not in ("eager", "torchscript"):
+        raise LandmarkError(f"There is no backend {backend!r}. Give 'eager' or 'torchscript'.")
+    remote = source is not None and not Path(source).is_dir()
+    if backend == "torchscript" and remote and not re.fullmatch("[0-9a-f]{40}", revision or ""):
+        raise LandmarkError(
+            "A TorchScript file is a program, and tags and branches can be moved: name the commit, "
+            f"revision='<40 hex digits>', not {revision!r}. The push said which it is."
+        )
+    return backend == "torchscript"
+
+
 def list_networks(
-    source: str | os.PathLike[str] | None = None, *, revision: str | None = None
+    source: str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
 ) -> list[str]:
     """The networks that `load` finds in `source`, the one it takes unless told otherwise first.
 
     Raises LandmarkError where there is no such folder or repo, or no network in it.
     """
-    return list(best_first(locate(source, revision)))
+    return list(best_first(locate(source, revision, cache_dir, local_files_only)))
 
 
 def _best_device() -> str:

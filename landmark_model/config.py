@@ -13,6 +13,8 @@ from pathlib import Path
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+TORCHSCRIPT_NAME = "model.torchscript.pt"
+ONNX_NAME = "model.onnx"
 # No others: among timm's arguments are some that read files, even pickled ones.
 MODEL_ARGS = ("widths", "depths", "drop_rate", "kernel", "gated", "max_pool")
 KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn")

@@ -28,7 +28,7 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
-from landmark_model.photos import open_photo
+from landmark_model.photos import open_photo, photo_files
 
 SPLITS = ("train", "validation", "test")
 FOLDER_NAMES = {
@@ -36,8 +36,6 @@ FOLDER_NAMES = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
-PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic"}
-PHOTO_ENDINGS |= {".heif", ".avif"}
 MIN_BATCHES = 8
 NEAR_BITS = 24  # of 256: difference hashes this close are one photo, saved twice
 
@@ -113,16 +111,6 @@ def _split_folders(root: Path) -> dict[str, Path]:
             "folder. Add train/<class>/<photo>."
         )
     return found
-
-
-def photo_files(folder: Path) -> list[Path]:
-    """Every file under `folder` that is named like a photo; links are followed."""
-    return sorted(
-        Path(place, name)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in PHOTO_ENDINGS
-    )
 
 
 def readable_photos(

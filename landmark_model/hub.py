@@ -1,12 +1,14 @@
-"""The on-disk format of a trained network, which is also that of a hub repo: save, load, fetch.
+"""The on-disk format of a trained network, which is also that of a hub repo: save, find, verify.
 
 One network lies at the root of a folder; others of the same repo in subfolders of their names.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -18,14 +20,33 @@ from torch import Tensor, nn
 
 from landmark_model.config import (
     CONFIG_NAME,
+    ONNX_NAME,
+    TORCHSCRIPT_NAME,
     WEIGHTS_NAME,
     LandmarkError,
     ModelConfig,
     read_config,
 )
+from landmark_model.hubclient import fetch
 
 METRICS_NAME = "metrics.json"
 BANK_NAME = "features.safetensors"
+CARD_NAME = "README.md"
+CHECKSUMS_NAME = "SHA256SUMS"
+# What a hub repo holds of each network. The rest of a run folder shows or names training photos,
+# or is there to go on with training.
+PUBLISHED = (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    BANK_NAME,
+    TORCHSCRIPT_NAME,
+    ONNX_NAME,
+    METRICS_NAME,
+    "reliability.png",
+    "training_curve.png",
+    "confusion_matrix.png",
+    CARD_NAME,
+)
 SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -78,14 +99,91 @@ def to_json(thing: object) -> str:
     return json.dumps(thing, indent=2, ensure_ascii=False, default=plain) + "\n"
 
 
-def locate(source: str | os.PathLike[str] | None, revision: str | None) -> Path:
+def locate(
+    source: str | os.PathLike[str] | None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Path:
     """The local folder of `source`: the networks that ship (None), a folder, or a hub repo.
 
-    Raises LandmarkError where `source` is neither a folder nor a hub repo that can be reached.
+    Of a repo only configs, metrics and checksums are there for now; `find` fetches weights. Raises
+    LandmarkError where `source` is neither a folder nor a hub repo that can be reached.
     """
     if source is None:
         return SHIPPED
-    return Path(source) if Path(source).is_dir() else fetch(str(source), revision)
+    if Path(source).is_dir():
+        return Path(source)
+    about = ["*.json", f"*{CHECKSUMS_NAME}"]
+    root = fetch(str(source), about, revision, cache_dir, local_files_only)
+    for sums in root.rglob(CHECKSUMS_NAME):
+        verify(sums.parent, [CONFIG_NAME, METRICS_NAME], str(source))
+    return root
+
+
+def find(
+    source: str | os.PathLike[str] | None,
+    network: str | None = None,
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    script: bool = False,
+) -> Path:
+    """The local folder of one network of `source`, with its weights, checked.
+
+    Without `network` it is the one that measured best. Of a hub repo, what is needed of this
+    network is downloaded, its TorchScript file only with `script`. Raises LandmarkError where
+    there is no such network, or a file is not what its checksum says.
+    """
+    root = locate(source, revision, cache_dir, local_files_only)
+    folder = choose(root, network)
+    needed = [WEIGHTS_NAME, BANK_NAME, *[TORCHSCRIPT_NAME] * script]
+    if source is not None and not Path(source).is_dir():
+        place = folder.relative_to(root)
+        wanted = [(place / name).as_posix() for name in needed]
+        fetch(str(source), wanted, root.name, cache_dir, local_files_only)
+        verify(folder, needed, str(source))
+    elif script:
+        verify(folder, [CONFIG_NAME, *needed], folder.name)
+    if script and not (folder / CHECKSUMS_NAME).is_file():
+        raise LandmarkError(
+            f"A TorchScript file is a program, and {source} has no {CHECKSUMS_NAME} to check it "
+            "against. Load it without backend='torchscript'."
+        )
+    return folder
+
+
+def write_checksums(folder: Path) -> None:
+    """Writes SHA256SUMS, which `sha256sum --check` reads, of what is published of `folder`."""
+    lines = [
+        f"{_sha256(folder / name)}  {name}\n" for name in PUBLISHED if (folder / name).is_file()
+    ]
+    (folder / CHECKSUMS_NAME).write_text("".join(lines), encoding="utf-8")
+
+
+def verify(folder: Path, names: Iterable[str], source: str) -> None:
+    """Raises LandmarkError where a file of `names` in `folder` is not what SHA256SUMS there says.
+
+    Where there is no SHA256SUMS (another's timm repo), nothing is checked.
+    """
+    path = folder / CHECKSUMS_NAME
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    sums = {name: found for found, _, name in (line.partition("  ") for line in lines)}
+    for name in names:
+        if (folder / name).is_file() and _sha256(folder / name) != sums.get(name):
+            raise LandmarkError(
+                f"{name} of {source} is not what {CHECKSUMS_NAME} says: it is damaged, or was "
+                "changed. Copy the folder again, or for a hub repo remove the local copy "
+                f"(hf cache rm model/{source}) and load it again."
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def networks_in(folder: Path) -> dict[str, Path]:
@@ -122,6 +220,29 @@ def _validation_top1(folder: Path) -> float:
         return 0.0
 
 
+def read_metrics(
+    source: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    network: str | None = None,
+) -> dict:
+    """What was measured of the network that `load` takes, as metrics.json has it; {} if nothing.
+
+    Raises LandmarkError where there is no such folder, repo or network, or the file is damaged.
+    """
+    path = choose(locate(source, revision), network) / METRICS_NAME
+    if not path.is_file():
+        return {}
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LandmarkError(
+            f"{path.name} is not whole JSON. Copy the whole folder again."
+        ) from error
+    if not isinstance(metrics, dict):
+        raise LandmarkError(f"{path.name} holds no measurements. Copy the whole folder again.")
+    return metrics
+
+
 def choose(folder: Path, network: str | None) -> Path:
     """The folder of one network in `folder`; None takes the one that measured best.
 
@@ -135,72 +256,3 @@ def choose(folder: Path, network: str | None) -> Path:
             f"{folder.name} has no network {network!r}. It holds {', '.join(found)}."
         )
     return found[network]
-
-
-def fetch(repo: str, revision: str | None = None) -> Path:
-    """The local copy of hub repo `repo` ("org/name") at `revision` (a tag, branch or commit).
-
-    Only configs, metrics and safetensors are downloaded. Raises LandmarkError where it cannot be.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    where = f"{repo} at {revision}" if revision else repo
-    try:
-        wanted = ["*.json", "*.safetensors"]
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
-    except HFValidationError as error:
-        raise LandmarkError(
-            f"{repo} is neither a folder nor the name of a hub repo (org/name). Check the spelling."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise LandmarkError(
-            f"There is no folder and no public hub repo {repo}. Check the spelling, or log in "
-            "with `hf auth login` if it is private."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise LandmarkError(f"{repo} has no revision {revision}. Look at its tags.") from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        raise LandmarkError(
-            f"{where} is no folder here, and the hub could not be reached. "
-            "Check the path, or try again online."
-        ) from error
-
-
-def card_metadata(networks: list[tuple[str, dict]]) -> str:
-    """The YAML head of a model card, with the test scores of each (title, metrics)."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    results = [
-        EvalResult(
-            task_type="image-classification",
-            dataset_type="imagefolder",
-            dataset_name=f"{metrics['training']['data']['name']} ({title})",
-            dataset_config=title,  # the hub's client merges results that differ in less than this
-            dataset_split="test",
-            metric_type=kind,
-            metric_name=name,
-            metric_value=round(metrics["test"][key], 4),
-        )
-        for title, metrics in networks
-        for kind, name, key in (
-            ("accuracy", "top-1", "top1"),
-            ("top_5_accuracy", "top-5", "top5"),
-        )
-    ]
-    data = ModelCardData(
-        license="apache-2.0",
-        library_name="timm",
-        pipeline_tag="image-classification",
-        base_model=next((m["training"]["base_model"] for _, m in networks), "") or None,
-        tags=["landmark-recognition", "image-classification", "timm"],
-        metrics=["accuracy"],
-        model_name="landmark-tagger",
-        eval_results=results,
-    )
-    return f"---\n{data.to_yaml()}\n---"

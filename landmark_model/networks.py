@@ -63,7 +63,7 @@ class ResidualBlock(nn.Module):
 class LandmarkCNN(nn.Module):
     """A small residual network to be trained from scratch: images (N, 3, H, W) -> logits (N, C).
 
-    The defaults were chosen by measurement: benchmarks/training.md. `max_pool` takes the maximum of
+    What each choice is worth: benchmarks/training.md. `max_pool` takes the maximum of
     the last maps instead of their average, without which class-activation maps are not exact.
     """
 

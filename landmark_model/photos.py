@@ -8,6 +8,7 @@ before a single pixel is decoded.
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from functools import cache
@@ -21,6 +22,9 @@ from landmark_model.config import LandmarkError
 
 Photo = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
+# What photo files are called; what they are shows only when they are opened.
+PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic"}
+PHOTO_ENDINGS |= {".heif", ".avif"}
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "HEIF", "AVIF")
 MAX_MEGAPIXELS = 80
 MAX_FILE_BYTES = 100 * 2**20
@@ -39,6 +43,7 @@ TURNS = {
 def open_photo(photo: Photo) -> Image.Image:
     """An upright RGB copy of `photo`: of an animation the first frame, transparency on white.
 
+    It carries no metadata: nothing that would turn it once more, nor where it was taken.
     `photo` is a path, the bytes of a file, a binary file object (read from its start), a PIL image,
     or a uint8 array (H, W, 3) of RGB values. Raises LandmarkError where it is missing, empty,
     damaged, no photo, over 80 megapixels or under 8 px on a side.
@@ -55,9 +60,60 @@ def open_photo(photo: Photo) -> Image.Image:
             image = _decode(_read(photo, name), name)
         _check_size(image, name)
         try:
-            return _to_rgb(_upright(image))
+            upright = _to_rgb(_upright(image))
         except Exception as error:  # on damaged files the decoders raise whatever comes
             raise _damaged(name) from error
+    upright.info.clear()
+    return upright
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """Every file under `folder` that is named like a photo; links are followed."""
+    return sorted(
+        Path(place, name)
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in PHOTO_ENDINGS
+    )
+
+
+def camera_position(photo: Photo) -> tuple[float, float] | None:
+    """Latitude and longitude in degrees that the camera wrote into `photo`'s EXIF.
+
+    None where it wrote none, or what cannot be a place. `photo` is anything that `open_photo`
+    takes; no pixel is decoded. Raises LandmarkError where it is missing, empty or no photo.
+    """
+    if isinstance(photo, np.ndarray):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        name = _name(photo)
+        image = photo if isinstance(photo, Image.Image) else _decode(_read(photo, name), name)
+        try:
+            gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
+            latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, {"N": 1, "S": -1}, 90)
+            longitude = _degrees(gps, ExifTags.GPS.GPSLongitude, {"E": 1, "W": -1}, 180)
+        except Exception:  # whatever a camera or an attacker wrote there, it is no position
+            return None
+    # Cameras without a fix write zeros.
+    return None if latitude == longitude == 0 else (latitude, longitude)
+
+
+def _degrees(gps: dict[int, object], tag: int, signs: dict[str, int], limit: int) -> float:
+    """One coordinate of an EXIF GPS directory; its hemisphere stands in the tag before.
+
+    Raises ValueError, KeyError or the like where it is missing or nonsense.
+    """
+    hemisphere = gps[tag - 1]
+    if isinstance(hemisphere, bytes):
+        hemisphere = hemisphere.decode("ascii")
+    sign = signs[hemisphere.strip("\0 ").upper()]
+    parts = [float(part) for part in gps[tag]]
+    degrees, minutes, seconds = parts
+    value = degrees + minutes / 60 + seconds / 3600
+    if not all(0 <= part < math.inf for part in parts) or value > limit:
+        raise ValueError(f"{parts} are no degrees, minutes and seconds")
+    return sign * value
 
 
 def _name(photo: Photo) -> str:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
@@ -32,7 +32,8 @@ class Place:
     """A landmark: its names, where it is, and words for it; None and () where unknown.
 
     Latitude and longitude are degrees (WGS84, north and east positive); extent_km is the rough
-    radius of the landmark around that point, in km.
+    radius of the landmark around that point, in km. `names` are those in other languages by code
+    ("es", "fr", "de", "zh"), as far as there is an established one.
     """
 
     name: str
@@ -44,11 +45,31 @@ class Place:
     longitude: float | None = None
     extent_km: float | None = None
     tags: tuple[str, ...] = ()
+    names: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def where(self) -> str:
         """The place and its country as one would write them: "Paris, France"; "" if unknown."""
         return ", ".join(part for part in (self.place, self.country) if part)
+
+    def name_in(self, language: str | None) -> str:
+        """The name in a language ("de", "zh-CN"); where there is none, the English one."""
+        return self.names.get(main_language(language), self.name)
+
+
+def main_language(tag: str | None) -> str:
+    """The language of a tag without region or script: "zh" of "zh-CN", "" of none."""
+    return re.split("[-_]", tag or "")[0].strip().lower()
+
+
+def country_in(language: str | None, country_code: str | None) -> str | None:
+    """A country's name in one of the languages of `Place.names`; None where not known."""
+    return _translations()["countries"].get(country_code, {}).get(main_language(language))
+
+
+def place_in(language: str | None, place: str | None) -> str | None:
+    """A place's name ("Rome") in one of those languages; the English one where not known."""
+    return _translations()["places"].get(place, {}).get(main_language(language), place)
 
 
 def find_place(class_name: str) -> Place:
@@ -99,6 +120,13 @@ def flag(country_code: str | None) -> str:
 def _entries() -> dict[str, dict]:
     """The gazetteer file as it stands, read once."""
     text = files(__package__).joinpath("gazetteer.json").read_text(encoding="utf-8")
+    return json.loads(text)
+
+
+@cache
+def _translations() -> dict[str, dict[str, dict[str, str]]]:
+    """The names of countries (Unicode CLDR) and places in other languages, read once."""
+    text = files(__package__).joinpath("translations.json").read_text(encoding="utf-8")
     return json.loads(text)
 
 

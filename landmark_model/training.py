@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -60,8 +60,17 @@ RECIPES = {
         epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers=3
     ),
 }
+# From scratch in few epochs, photos that are made hard on purpose cost more than they teach.
+FEW_EPOCHS = 60
+SHORT = replace(RECIPES["landmark_cnn"], mixup=0.0, cutmix=0.0, ema_decay=0.9)
 # For a last layer alone, on the features of a frozen network: the quick mode.
 QUICK = Recipe(epochs=60, lr=3e-3, layer_decay=1.0, balance=0.5)
+
+
+def is_short(network: str, epochs: int | None, from_scratch: bool) -> bool:
+    """Whether a run is one of few epochs from scratch, which SHORT is for."""
+    few = epochs is not None and epochs < FEW_EPOCHS
+    return network == "landmark_cnn" and from_scratch and few
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,10 @@ class Augmentation:
         return replace(self, size=min(self.size, round(grown / 32) * 32), first_size=0)
 
 
+# For few epochs from scratch: crops and mirror images, no more.
+PLAIN = Augmentation(low_resolution=0.0, erasing=0.0, policy="none")
+
+
 class RandomLowResolution(torch.nn.Module):
     """Shrinks a photo and enlarges it again, with probability `p`.
 

@@ -1,0 +1,70 @@
+"""Run folders -> the folder of a hub repo -> the hub, in one commit.
+
+The first network lies at the root of the repo, where timm and transformers look; the others in
+subfolders of their names.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from landmark_model import hub
+from landmark_model.card import write_card
+from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, LandmarkError, read_config
+from landmark_model.export import export_onnx, export_torchscript
+from landmark_model.hubclient import Pushed, push
+from landmark_model.networks import restore
+
+
+def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
+    """Pushes the networks in `folders` to hub repo `repo` ("org/name"); `settings` as for `push`.
+
+    Raises LandmarkError where a folder holds no whole network, or the hub refuses.
+    """
+    with tempfile.TemporaryDirectory(prefix="landmark-repo-") as scratch:
+        assemble(folders, Path(scratch), repo)
+        return push(Path(scratch), repo, message="Publish landmark tagger", **settings)
+
+
+def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> list[str]:
+    """Writes to `out` what a hub repo of the networks in `folders` holds; gives their names.
+
+    TorchScript and ONNX files that are missing are made. Raises LandmarkError where a network
+    comes twice, or the networks know different classes.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for name, path in hub.networks_in(folder).items():
+            if name in found:
+                raise LandmarkError(
+                    f"{found[name]} and {path} both hold a {name}. A repo has one of each: leave "
+                    "one out."
+                )
+            found[name] = path
+    first = read_config(next(iter(found.values())))
+    for index, (name, folder) in enumerate(found.items()):
+        if read_config(folder).class_names != first.class_names:
+            raise LandmarkError(
+                f"{folder} knows other classes than the first network. Give it a repo of its own."
+            )
+        _copy(folder, out / name if index else out)
+    for index, name in enumerate(found):
+        place = out / name if index else out
+        write_card(place, place / hub.CARD_NAME, None if index else repo)
+        hub.write_checksums(place)
+    return list(found)
+
+
+def _copy(folder: Path, place: Path) -> None:
+    """One network's published files, with all that can be made of its weights."""
+    place.mkdir(exist_ok=True)
+    for name in hub.PUBLISHED:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, place / name)
+    config = read_config(folder)
+    for name, export in ((TORCHSCRIPT_NAME, export_torchscript), (ONNX_NAME, export_onnx)):
+        if not (place / name).is_file():
+            export(restore(config, folder), config, place / name)
