@@ -1,280 +1,256 @@
-"""The demo: a photo in, the landmark and its place out.
+"""Serves the landmark tagger: a photo in, the landmark and its place out.
 
-    python app.py --port 7860
+    python app.py                                     the networks that ship
+    python app.py --repo runs/mine                    a folder that train.py wrote
+    python app.py --repo org/name --revision v1       a repo on the Hugging Face hub
 
-LANDMARK_REPO (a hub repo or a folder) and LANDMARK_REVISION choose other weights than those that
-ship.
+Each setting is a flag or, where it is given in brackets, an environment variable.
+LANDMARK_LINK_SECRET, if set, signs links to results, so that nobody else can make them up.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import html
 import os
+import re
 import sys
-from functools import cache
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 # Read by gradio when it is imported: no visitor statistics, no version check, nothing leaves.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from PIL import Image
+from starlette.middleware import Middleware
 
-from landmark_model import (
-    LandmarkClassifier,
-    LandmarkError,
-    Prediction,
-    list_networks,
-    load,
-    open_photo,
-)
+import landmark_model
+from landmark_model import LandmarkError
+from webapp.cleaning import keep_clean
+from webapp.head import HeadMiddleware, routes
+from webapp.models import Models, open_models
+from webapp.page import CLEAN_EVERY_S, KEPT_S, build, previews, translations
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE / "examples"
-NETWORK_TITLES = {
-    "resnet18": "ResNet18",
-    "landmark_cnn": "CNN from scratch",
-    "tf_efficientnet_lite2": "EfficientNet-Lite2",
-}
-MAX_UPLOAD = "30mb"
-UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
-STYLE = (HERE / "app.css").read_text(encoding="utf-8")
+YES = {"1", "true", "yes", "on"}
 
 
-@cache
-def taggers() -> dict[str, LandmarkClassifier]:
-    """The classifiers on offer by what visitors call them, the default first; loaded once."""
-    source = os.environ.get("LANDMARK_REPO") or None
-    revision = os.environ.get("LANDMARK_REVISION") or None
-    return {
-        NETWORK_TITLES.get(network, network): load(source, revision=revision, network=network)
-        for network in list_networks(source, revision=revision)
-    }
+@dataclass(frozen=True)
+class Settings:
+    """Where to listen, which networks to serve, and how much to take on."""
 
-
-def known_landmarks() -> list[str]:
-    """The names of the landmarks that the default network knows, in order."""
-    return sorted(next(iter(taggers().values())).labels)
-
-
-def identify(photo: str | None, network: str) -> tuple[str, dict[str, float] | None]:
-    """The result card (HTML), and the probability of each of the five best landmarks.
-
-    `photo` is a file, `network` a key of `taggers()`. A photo that cannot be read gives a card
-    that says why and what to do.
-    """
-    if photo is None:
-        return welcome(), None
-    try:
-        guesses = taggers()[network].predict(photo, top_k=5)
-    except LandmarkError as error:
-        return sorry(str(error)), None
-    shown = stranger(guesses[0]) if guesses.is_known is False else card(guesses[0])
-    return shown, {guess.label: guess.probability for guess in guesses}
-
-
-def receive(upload: dict | None, network: str) -> tuple[str, dict[str, float] | None]:
-    """`identify` for a file as gradio hands it over when it does not decode it."""
-    return identify(upload and upload.get("path"), network)
-
-
-def preview(upload: dict | None) -> object:
-    """A copy that a browser can show, for the formats that browsers cannot (HEIC, TIFF)."""
-    path = Path((upload or {}).get("path") or "")
-    if path.suffix.lower() not in UNSEEN:
-        return gr.skip()
-    try:
-        return open_photo(path)
-    except LandmarkError:
-        return gr.skip()
-
-
-def card(best: Prediction) -> str:
-    """The best guess as HTML: name, place, how sure, links and tags."""
-    label = html.escape(best.label)
-    local = ""
-    if best.local_name and best.local_name != best.label:
-        local = f'<div class="local">{html.escape(best.local_name)}</div>'
-    where = html.escape(best.where)
-    percent = f"{best.probability:.0%}" if best.probability < 0.995 else "over 99%"
-    tags = "".join(f"<li>{html.escape(tag)}</li>" for tag in best.tags)
-    return (
-        f'<section class="result" aria-live="polite"><div class="sure">{how_sure(best)} '
-        f'<span class="percent">{percent}</span></div><h2>{label}</h2>{local}'
-        + (f'<div class="where">{best.flag} {where}</div>' if where else "")
-        + map_links(best)
-        + (f'<ul class="tags" aria-label="Tags">{tags}</ul>' if tags else "")
-        + "</section>"
-    )
-
-
-def stranger(nearest: Prediction) -> str:
-    """What is said of a photo that shows none of the known landmarks, as HTML."""
-    return (
-        '<section class="result empty" aria-live="polite">'
-        "<h2>This does not look like one of the landmarks I know</h2>"
-        f"<p>The nearest is {html.escape(nearest.label)}, but I do not think it is that. I know "
-        f"{len(known_landmarks())} landmarks; they are listed below.</p></section>"
-    )
-
-
-def how_sure(best: Prediction) -> str:
-    """How sure the network is, in words."""
-    for limit, words in ((0.9, "Almost certainly"), (0.7, "Very likely"), (0.45, "Probably")):
-        if best.probability >= limit:
-            return words
-    return "Not sure, my best guess"
-
-
-def map_links(best: Prediction) -> str:
-    """Coordinates, with links to maps; "" where the place is not known."""
-    if best.latitude is None or best.longitude is None:
-        return ""
-    latitude, longitude = best.latitude, best.longitude
-    north = "N" if latitude >= 0 else "S"
-    east = "E" if longitude >= 0 else "W"
-    links = {
-        "OpenStreetMap": "https://www.openstreetmap.org/"
-        f"?mlat={latitude}&amp;mlon={longitude}#map=15/{latitude}/{longitude}",
-        "Google Maps": "https://www.google.com/maps/search/"
-        f"?api=1&amp;query={latitude}%2C{longitude}",
-    }
-    anchors = " · ".join(
-        f'<a href="{url}" target="_blank" rel="noopener noreferrer">{name}</a>'
-        for name, url in links.items()
-    )
-    degrees = f"{abs(latitude):.4f}° {north}, {abs(longitude):.4f}° {east}"
-    return f'<div class="map"><span>{degrees}</span> {anchors}</div>'
-
-
-def sorry(reason: str) -> str:
-    """A card that says why a photo could not be used."""
-    return (
-        '<section class="result empty" role="alert"><h2>This photo cannot be used</h2>'
-        f"<p>{html.escape(reason)}</p></section>"
-    )
-
-
-def welcome() -> str:
-    """What stands where the result will be."""
-    return (
-        '<section class="result empty"><h2>Which landmark is it?</h2>'
-        "<p>Drop a holiday photo on the left, take one, or choose an example. "
-        f"I know {len(known_landmarks())} landmarks.</p></section>"
-    )
-
-
-def landmarks() -> str:
-    """The names of all landmarks the network knows, as HTML."""
-    names = "".join(f"<li>{html.escape(name)}</li>" for name in known_landmarks())
-    return f'<ul class="landmarks">{names}</ul>'
-
-
-def read_credits() -> list[dict[str, str]]:
-    """Author, licence and source of each example photo."""
-    with (EXAMPLES / "CREDITS.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def credit_list(photos: list[dict[str, str]]) -> str:
-    """The credits of the examples, as Markdown."""
-    return "\n".join(
-        f"- [{row['title']}](<{row['source']}>) by {row['author']}, "
-        f"[{row['licence']}](<{row['licence_url']}>); {row['changes']}"
-        for row in photos
-    )
-
-
-def build() -> gr.Blocks:
-    """The page."""
-    photos = read_credits()
-    page = gr.Blocks(title="Landmark tagger", analytics_enabled=False, delete_cache=(600, 3600))
-    with page:
-        gr.HTML(
-            "<h1>Landmark tagger</h1><p>Which landmark is in your photo, and where is it?</p>",
-            padding=False,
-        )
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=5):
-                photo, network = photo_input(), network_choice()
-            with gr.Column(scale=5):
-                result = gr.HTML(welcome(), elem_id="result", padding=False)
-                label = gr.Label(
-                    num_top_classes=5, label="Top 5", show_heading=False, elem_id="top5"
-                )
-        files = [[str(EXAMPLES / row["file"])] for row in photos]
-        gr.Examples(files, photo, label="Examples", examples_per_page=20)
-        with gr.Accordion("Landmarks it knows", open=False):
-            gr.HTML(landmarks())
-        with gr.Accordion("Credits of the example photos", open=False):
-            gr.Markdown(credit_list(photos))
-        gr.Markdown(
-            "Photos are deleted from the server within two hours and used for nothing else."
-        )
-        inputs, outputs = [photo, network], [result, label]
-        # preprocess=False: gradio would decode the photo before our code runs, and its errors show
-        # the server's folders to visitors.
-        photo.upload(preview, photo, photo, preprocess=False, api_visibility="private")
-        photo.change(receive, inputs, outputs, preprocess=False, api_name="predict")
-        network.change(receive, inputs, outputs, preprocess=False, api_visibility="private")
-    return page
-
-
-def photo_input() -> gr.Image:
-    """Where a photo is dropped, pasted or taken, with the rear camera of a phone."""
-    camera = gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}})
-    return gr.Image(
-        type="filepath",
-        label="Photo",
-        height=380,
-        sources=["upload", "webcam", "clipboard"],
-        placeholder="Drop a photo here, or click to choose one",
-        webcam_options=camera,
-        buttons=["fullscreen"],
-        alt_text="Your photo",
-    )
-
-
-def network_choice() -> gr.Radio:
-    """The choice of network; hidden where there is only one."""
-    names = list(taggers())
-    return gr.Radio(names, value=names[0], label="Network", visible=len(names) > 1)
+    host: str
+    port: int
+    repo: str | None
+    revision: str | None
+    network: str | None
+    concurrency: int
+    max_upload: str
+    share: bool
+    mcp: bool
+    link_secret: str = ""
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line; what is not given there comes from the environment."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    parser.add_argument("--host", default=host, help="address to listen on; default: %(default)s")
-    parser.add_argument("--port", type=int, default=port, help="default: %(default)s")
+
+    def option(flag: str, variable: str, default: object, text: str, **more: object) -> None:
+        value = os.environ.get(variable) or default
+        parser.add_argument(flag, default=value, help=f"{text} [{variable}]", **more)
+
+    def switch(flag: str, variable: str, text: str) -> None:
+        value = os.environ.get(variable, "").lower() in YES
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=value, help=f"{text} [{variable}]"
+        )
+
+    host = "address to listen on; 0.0.0.0 for all; default: 127.0.0.1"
+    option("--host", "GRADIO_SERVER_NAME", "127.0.0.1", host)
+    option("--port", "GRADIO_SERVER_PORT", 7860, "default: 7860", type=_port)
+    repo = "folder or hub repo to take the networks from; default: those that ship"
+    option("--repo", "LANDMARK_REPO", None, repo, metavar="FOLDER|ORG/NAME")
+    option("--revision", "LANDMARK_REVISION", None, "its tag, branch or commit")
+    option("--network", "LANDMARK_NETWORK", None, "the one chosen at first; default: the best")
+    many = "photos answered at the same time; default: 1"
+    option("--concurrency", "LANDMARK_CONCURRENCY", 1, many, type=_count, metavar="N")
+    size = "largest photo to take; default: 30mb"
+    option("--max-upload", "LANDMARK_MAX_UPLOAD", "30mb", size, type=_size, metavar="SIZE")
+    switch("--share", "GRADIO_SHARE", "open a public link for a while; needs the internet")
+    switch("--mcp", "GRADIO_MCP_SERVER", 'serve the API to MCP clients, too; pip install ".[mcp]"')
     return parser
 
 
-def main() -> None:
-    """Loads the networks, then serves the page until stopped."""
-    options = make_parser().parse_args()
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port. Use 1 to 65535.")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count. Use 1 or more.")
+    return int(text)
+
+
+def _size(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*\s*(b|kb|mb|gb)", text.lower()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size. Write it like 30mb.")
+    return text.lower()
+
+
+def read_settings(arguments: list[str] | None = None) -> Settings:
+    """The settings of a command line and the environment; exits where they make no sense."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.mcp and find_spec("mcp") is None:
+        parser.error('--mcp needs one more package: pip install ".[mcp]"')
+    secret = os.environ.get("LANDMARK_LINK_SECRET", "")
+    return Settings(**vars(options), link_secret=secret)
+
+
+def launch(settings: Settings, models: Models) -> gr.Blocks:
+    """Starts to serve the page; gives it, running. Raises LandmarkError where it cannot listen."""
+    words = translations(len(models.known))
+    page = build(models, words, settings.link_secret)
+    page.queue(max_size=64, default_concurrency_limit=settings.concurrency)
     try:
-        page = build()
+        # What gradio prints of a public link that fails is about virus scanners; see `greeting`.
+        with redirect_stdout(StringIO()):
+            page.launch(**where(settings), **looks(words), app_kwargs=around(settings, models))
+    except OSError as error:
+        raise LandmarkError(
+            f"Nothing can listen on {settings.host}, port {settings.port}: it may be taken. "
+            "Use another --port or --host."
+        ) from error
+    # With it set, gradio would serve a page whose script comes from a third party.
+    page.share = False
+    return page
+
+
+def where(settings: Settings) -> dict[str, object]:
+    """How gradio is to serve the page."""
+    return {
+        "server_name": settings.host,
+        "server_port": settings.port,
+        "max_file_size": settings.max_upload,
+        "share": settings.share,
+        "mcp_server": settings.mcp,
+        "prevent_thread_lock": True,
+        "enable_monitoring": False,
+        "ssr_mode": False,  # a server of its own would answer for "/", past our middleware
+        "quiet": True,
+    }
+
+
+def looks(words: gr.I18n) -> dict[str, object]:
+    """What the page looks like, and what it says."""
+    return {
+        "i18n": words,
+        "css": style(),
+        "js": (HERE / "webapp" / "page.js").read_text(encoding="utf-8"),
+        "theme": theme(),
+        "footer_links": ["api"],
+        "run_history": False,
+    }
+
+
+def around(settings: Settings, models: Models) -> dict[str, object]:
+    """What is served besides gradio's page: link previews and a health check; and what cleans."""
+    health = {
+        "status": "ok",
+        "version": landmark_model.__version__,
+        "networks": [models.stamp(network) for network in models.taggers],
+        "landmarks": len(models.known),
+    }
+    describe = previews(models, settings.link_secret)
+    links = Path(gr.utils.get_upload_folder()) / "deep_links"
+    return {
+        "middleware": [Middleware(HeadMiddleware, describe)],
+        "routes": routes(health),
+        "lifespan": keep_clean(links, CLEAN_EVERY_S, KEPT_S),
+    }
+
+
+def style() -> str:
+    """The style sheets, as one."""
+    sheets = [HERE / "app.css", *sorted((HERE / "webapp").glob("*.css"))]
+    return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
+
+
+def theme() -> gr.themes.Base:
+    """Calm colours, one accent, and fonts that are on the visitor's machine already."""
+    fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
+    hues = {"primary_hue": "blue", "secondary_hue": "slate", "neutral_hue": "slate"}
+    plain = {"block_label_background_fill": "*background_fill_primary",
+             "block_title_background_fill": "none",
+             "block_title_padding": "0"}  # fmt: skip
+    quiet = {"block_label_text_color": "*neutral_600", "block_title_text_color": "*neutral_600",
+             "body_text_color_subdued": "*neutral_600"}  # fmt: skip
+    dark = {f"{name}_dark": "*neutral_300" for name in quiet}
+    return gr.themes.Soft(**hues, font=fonts, font_mono=fonts).set(
+        **plain,
+        **quiet,
+        **dark,
+        block_label_background_fill_dark="*background_fill_primary",
+        block_title_background_fill_dark="none",
+        block_border_width="1px",
+        block_border_width_dark="1px",
+        block_radius="14px",
+        block_shadow="none",
+        block_label_text_weight="500",
+        block_title_text_weight="500",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        checkbox_label_border_width="1px",
+        checkbox_label_border_color="*neutral_300",
+        checkbox_label_border_color_dark="*neutral_600",
+        checkbox_label_shadow="none",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        checkbox_border_width="1px",
+        checkbox_label_background_fill_selected="*primary_600",
+        checkbox_label_background_fill_selected_dark="*primary_600",
+    )
+
+
+def greeting(settings: Settings, page: gr.Blocks) -> str:
+    """Where the page is now, and what became of the public link, if one was asked for."""
+    lines = [f"The landmark tagger is at {page.local_url}"]
+    if settings.mcp:
+        lines.append(f"MCP clients find it at {page.local_url}gradio_api/mcp/")
+    if settings.share and page.share_url:
+        lines.append(f"Anyone can open {page.share_url} until you stop this program (Ctrl-C).")
+    elif settings.share:
+        lines.append(
+            "There is no public link: it needs the internet, and gradio's server did not answer."
+        )
+    return "\n".join(lines)
+
+
+def warm_up(models: Models) -> None:
+    """Lets each network answer once: the first answer of a process takes longest."""
+    for tagger in models.taggers.values():
+        tagger.predict(Image.new("RGB", (256, 256)))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Loads the networks, then serves the page until stopped."""
+    settings = read_settings(arguments)
+    try:
+        models = open_models(settings.repo, settings.revision, settings.network)
+        warm_up(models)
+        page = launch(settings, models)
     except LandmarkError as error:
         sys.exit(f"app.py: {error}")
-    page.queue(max_size=64).launch(
-        server_name=options.host,
-        server_port=options.port,
-        max_file_size=MAX_UPLOAD,
-        enable_monitoring=False,
-        footer_links=["api"],
-        run_history=False,
-        css=STYLE,
-        theme=gr.themes.Soft(
-            primary_hue="blue",
-            neutral_hue="slate",
-            font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
-        ),
-    )
+    print(greeting(settings, page), flush=True)
+    page.block_thread()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""What the API answers: typed JSON, made of what `landmark_model` gives."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+from PIL import Image
+
+from landmark_model import Answer, Explanation, Prediction
+
+GRID_CELLS = 32
+
+
+class Guess(TypedDict):
+    """One guess. `name` is in the language asked for; place and what follows may be null."""
+
+    name: str
+    class_name: str
+    probability: float
+    place: str | None
+    country: str | None
+    country_code: str | None
+    latitude: float | None
+    longitude: float | None
+    local_name: str | None
+    tags: list[str]
+
+
+class PhotoAnswer(TypedDict):
+    """The guesses for one photo, best first.
+
+    `is_known` is false where it shows none of the landmarks, null where nobody measured; `score`
+    is what that was told by, higher looks more like a known landmark. `model` says what answered.
+    """
+
+    guesses: list[Guess]
+    is_known: bool | None
+    score: float
+    model: str
+
+
+class BatchRow(TypedDict):
+    """One photo of several: its answer, or null and the reason why it could not be used."""
+
+    file: str
+    answer: PhotoAnswer | None
+    reason: str
+
+
+class Where(TypedDict):
+    """Where a landmark is in a photo of `width` x `height` px, turned upright.
+
+    `box` is [left, top, right, bottom] in px. `heatmap` are rows of a grid over all of the photo,
+    0 where least and 1 where most speaks for the landmark; `mask_share` is the share marked by it.
+    """
+
+    name: str
+    class_name: str
+    width: int
+    height: int
+    box: list[int]
+    mask_share: float
+    heatmap: list[list[float]]
+
+
+def guess_json(guess: Prediction, language: str) -> Guess:
+    """A guess as JSON, its names in a language."""
+    return Guess(
+        name=guess.name_in(language),
+        class_name=guess.class_name,
+        probability=round(guess.probability, 6),
+        place=guess.place_in(language),
+        country=guess.country_in(language),
+        country_code=guess.country_code,
+        latitude=guess.latitude,
+        longitude=guess.longitude,
+        local_name=guess.local_name,
+        tags=list(guess.tags),
+    )
+
+
+def answer_json(answer: Answer, model: str, language: str) -> PhotoAnswer:
+    """An answer as JSON; `model` is the stamp of what gave it."""
+    return PhotoAnswer(
+        guesses=[guess_json(guess, language) for guess in answer],
+        is_known=answer.is_known,
+        score=round(answer.score, 6),
+        model=model,
+    )
+
+
+def where_json(found: Explanation, name: str) -> Where:
+    """An explanation as JSON, its heatmap (H, W) on a grid of at most 32 cells a side."""
+    height, width = found.heatmap.shape
+    scale = min(1.0, GRID_CELLS / max(width, height))
+    cells = (max(1, round(width * scale)), max(1, round(height * scale)))
+    grid = Image.fromarray(found.heatmap).resize(cells, Image.Resampling.BOX)
+    return Where(
+        name=name,
+        class_name=found.class_name,
+        width=width,
+        height=height,
+        box=list(found.box),
+        mask_share=round(float(found.mask.mean()), 4),
+        heatmap=np.asarray(grid).round(3).clip(0, 1).astype(float).tolist(),
+    )

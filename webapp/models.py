@@ -1,0 +1,112 @@
+"""The networks on offer: loaded once at the start, named as visitors read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import landmark_model
+from landmark_model import (
+    LandmarkClassifier,
+    LandmarkError,
+    Prediction,
+    list_networks,
+    load,
+    read_metrics,
+)
+
+TITLES = {
+    "resnet18": "ResNet18",
+    "landmark_cnn": "CNN from scratch",
+    "tf_efficientnet_lite2": "EfficientNet-Lite2",
+}
+
+
+@dataclass(frozen=True)
+class Models:
+    """The classifiers by network ("resnet18"), the one to answer unless told otherwise first.
+
+    `measured` is what was measured of each; `version` is the revision they are of, "" if unknown.
+    """
+
+    taggers: dict[str, LandmarkClassifier]
+    measured: dict[str, dict] = field(default_factory=dict)
+    version: str = ""
+
+    @property
+    def default(self) -> str:
+        """The network that answers unless told otherwise."""
+        return next(iter(self.taggers))
+
+    @property
+    def known(self) -> list[str]:
+        """The names of the landmarks that the default network knows, in order."""
+        return sorted(self.taggers[self.default].labels)
+
+    def landmarks(self, network: str) -> list[Prediction]:
+        """All that a network knows, each as a guess of probability 1."""
+        tagger = self.pick(network)
+        return [tagger.describe(name) for name in tagger.config.class_names]
+
+    def metrics(self, network: str) -> dict:
+        """What was measured of a network, as metrics.json has it; {} if nothing."""
+        return self.measured.get(network, {})
+
+    @property
+    def class_names(self) -> frozenset[str]:
+        """The class names of all networks."""
+        return frozenset(
+            name for tagger in self.taggers.values() for name in tagger.config.class_names
+        )
+
+    def titles(self) -> list[tuple[str, str]]:
+        """(what visitors read, network) of each."""
+        return [(TITLES.get(network, network), network) for network in self.taggers]
+
+    def pick(self, network: str | None) -> LandmarkClassifier:
+        """The classifier of a network; the default one for None and "".
+
+        Raises LandmarkError where there is no such network.
+        """
+        name = network or self.default
+        if name not in self.taggers:
+            raise LandmarkError(
+                f"There is no network {name!r} here. Use one of {', '.join(self.taggers)}."
+            )
+        return self.taggers[name]
+
+    def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
+        """A landmark that one of the networks knows, as a guess of that probability."""
+        for tagger in self.taggers.values():
+            if class_name in tagger.config.class_names:
+                return tagger.describe(class_name, probability)
+        raise LandmarkError(f"No network here knows {class_name!r}.")
+
+    def stamp(self, network: str) -> str:
+        """Which model answered: network, revision, and a fingerprint of its config.
+
+        The config holds names, preprocessing, temperature and threshold, so that two trainings
+        all but never share it.
+        """
+        text = self.pick(network).config.to_json()
+        fingerprint = blake2b(text.encode(), digest_size=4).hexdigest()
+        revision = "-".join(filter(None, (self.version, fingerprint)))
+        return f"{network}@{revision}"
+
+
+def open_models(
+    source: str | None = None, revision: str | None = None, network: str | None = None
+) -> Models:
+    """Loads every network of a folder or hub repo, those that ship without `source`.
+
+    `network` is the one to come first. Raises LandmarkError where something is not to be had.
+    """
+    names = list_networks(source, revision=revision)
+    if network is not None and network not in names:
+        raise LandmarkError(f"There is no network {network!r}. Use one of {', '.join(names)}.")
+    names.sort(key=lambda name: name != network)
+    taggers = {name: load(source, revision=revision, network=name) for name in names}
+    # Read now: a hub is not to be asked again for each visitor.
+    measured = {name: read_metrics(source, revision, name) for name in names}
+    shipped = landmark_model.__version__ if source is None else ""
+    return Models(taggers, measured, revision or shipped)

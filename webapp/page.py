@@ -1,0 +1,110 @@
+"""The page: its tabs, laid out; and what its links say of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import gradio as gr
+
+from landmark_model import LandmarkError
+from webapp import cards
+from webapp.head import Preview
+from webapp.models import Models
+from webapp.page_api import api
+from webapp.page_compare import compare_tab
+from webapp.page_explore import explore_tab, quality_tab
+from webapp.page_many import MOST_PHOTOS, ManyTab, many_tab
+from webapp.page_photo import PhotoTab, photo_tab
+from webapp.share import is_link, read_link
+from webapp.words import LANGUAGES, all_words, say
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+CLEAN_EVERY_S, KEPT_S = 300, 3600
+
+
+def translations(known_count: int) -> gr.I18n:
+    """The words that stand on the page before anything is asked, for the browser to choose from."""
+    table = all_words(count=known_count)
+    for language in LANGUAGES:
+        table[language] |= {
+            "hero": hero(language),
+            "welcome": cards.welcome(language, known_count),
+            "many_intro": say("many_intro", language, count=MOST_PHOTOS),
+        }
+    return gr.I18n(**table)
+
+
+def hero(language: str) -> str:
+    """The head of the page, as HTML."""
+    return (
+        f'<header class="hero"><h1>{say("title", language)}</h1>'
+        f"<p>{say('tagline', language)}</p></header>"
+    )
+
+
+def build(models: Models, words: gr.I18n, secret: str = "") -> gr.Blocks:
+    """The page; `secret` is that of links to results, "" for none."""
+    credits = read_credits()
+    page = gr.Blocks(
+        title="Landmark tagger", analytics_enabled=False, delete_cache=(CLEAN_EVERY_S, KEPT_S)
+    )
+    with page:
+        gr.HTML(words("hero"), padding=False)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(words("tab_photo"), id="photo"):
+                files = [str(EXAMPLES / row["file"]) for row in credits]
+                photo = photo_tab(page, PhotoTab(models, secret), words, files)
+            with gr.Tab(words("tab_compare"), id="compare") as tab:
+                compare_tab(tab, models, words, photo)
+            with gr.Tab(words("tab_many"), id="many"):
+                many_tab(ManyTab(models), words)
+            with gr.Tab(words("tab_explore"), id="explore"):
+                explore_tab(page, models, words)
+            with gr.Tab(words("tab_quality"), id="quality"):
+                quality_tab(page, models, words)
+        gr.HTML(words("privacy"), elem_classes="fine")
+        with gr.Accordion(words("credits"), open=False):
+            gr.Markdown(credit_list(credits))
+        api(models)
+    return page
+
+
+def describe(models: Models, secret: str, query: Mapping[str, str], language: str) -> Preview:
+    """What a preview of a link says: of a result, what it is; else what the page does."""
+    title, text = say("title", language), say("tagline", language)
+    if not is_link(query):
+        return Preview(title, text)
+    try:
+        shared = read_link(query, models.class_names, secret)
+    except LandmarkError:
+        return Preview(title, text)
+    if shared.is_known is False:
+        return Preview(f"{say('unknown_head', language)} · {title}", text)
+    best = models.describe(*shared.guesses[0])
+    sure = cards.percent(best.probability, language)
+    where = f"{best.flag} {best.where_in(language)}".strip()
+    return Preview(f"{best.name_in(language)} ({sure}) · {title}", where or text)
+
+
+def previews(models: Models, secret: str) -> partial:
+    """`describe` for these models."""
+    return partial(describe, models, secret)
+
+
+def read_credits() -> list[dict[str, str]]:
+    """Author, licence and source of each example photo."""
+    with (EXAMPLES / "CREDITS.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def credit_list(photos: list[dict[str, str]]) -> str:
+    """The credits of the examples, as Markdown."""
+    return "\n".join(
+        f"- [{row['title']}](<{row['source']}>) by {row['author']}, "
+        f"[{row['licence']}](<{row['licence_url']}>); {row['changes']}"
+        for row in photos
+    )

@@ -1,0 +1,50 @@
+"""The tab that shows what each network says of the same photo, and how long it takes."""
+
+from __future__ import annotations
+
+import time
+
+import gradio as gr
+
+from landmark_model import LandmarkError
+from webapp import cards
+from webapp.models import Models
+from webapp.page_photo import language_of, photo_input
+
+
+def compare_tab(tab: gr.Tab, models: Models, words: gr.I18n, photo: gr.Image) -> None:
+    """Lays the tab out; without a photo of its own it takes that of the first tab, `photo`."""
+
+    def compare(upload: dict | None, request: gr.Request) -> str:
+        return verdicts(models, upload, language_of(request))
+
+    gr.HTML(words("compare_intro"), elem_classes="intro")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=280):
+            own = photo_input(words, "compare-photo", height_px=260)
+        with gr.Column(scale=7, min_width=320):
+            result = gr.HTML("", elem_id="verdicts")
+    raw = {"preprocess": False, "api_visibility": "private"}
+    own.change(compare, own, result, concurrency_id="model", show_progress="minimal", **raw)
+    tab.select(take_over, [photo, own], own, **raw)
+
+
+def take_over(first: dict | None, own: dict | None) -> object:
+    """The photo of the first tab, where the tab has none of its own."""
+    return first["path"] if first and not own else gr.skip()
+
+
+def verdicts(models: Models, upload: dict | None, language: str) -> str:
+    """What each network says of a photo, as HTML; "" without a photo."""
+    if not upload:
+        return ""
+    columns = []
+    for title, network in models.titles():
+        start = time.perf_counter()
+        try:
+            answer = models.pick(network).predict(upload["path"], top_k=5)
+        except LandmarkError as error:
+            return cards.sorry(str(error), language)
+        seconds = time.perf_counter() - start
+        columns.append(cards.verdict(title, seconds, answer, language))
+    return f'<div class="verdicts" aria-live="polite">{"".join(columns)}</div>'

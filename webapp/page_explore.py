@@ -1,0 +1,71 @@
+"""The tabs about what the networks know: the landmarks as table and map, and how good they are."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from landmark_model import Prediction
+from webapp.explore import landmark_rows, quality
+from webapp.models import Models
+from webapp.page_photo import language_of, network_choice
+from webapp.tables import SCRIPT, Cell, table
+from webapp.words import say
+from webapp.worldmap import Dot, world_map
+
+COLUMNS = ("landmark", "place", "country", "photos", "recall", "precision")
+DOT_WEIGHT = 0.05
+
+
+def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
+    """Lays out the table and the map of the landmarks."""
+
+    def fill(network: str, request: gr.Request) -> tuple[str, str]:
+        language = language_of(request)
+        headers = [say(f"col_{name}", language) for name in COLUMNS]
+        rows = table_rows(models, network, language)
+        sheet = table(headers, rows, say("landmarks", language), language)
+        return sheet, map_of_all(models.landmarks(network), language)
+
+    gr.HTML(words("explore_intro"), elem_classes="intro")
+    network = network_choice(models, words, "explore-network")
+    world = gr.HTML("", elem_id="explore-map")
+    sheet = gr.HTML("", js_on_load=SCRIPT, elem_id="explore-table")
+    fresh = {"api_visibility": "private", "show_progress": "hidden"}
+    gr.on([page.load, network.change], fill, network, [sheet, world], **fresh)
+
+
+def quality_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
+    """Lays out how good each network is."""
+
+    def fill(network: str, request: gr.Request) -> str:
+        return quality(models.metrics(network), models.landmarks(network), language_of(request))
+
+    network = network_choice(models, words, "quality-network")
+    shown = gr.HTML("", elem_id="quality")
+    fresh = {"api_visibility": "private", "show_progress": "hidden"}
+    gr.on([page.load, network.change], fill, network, shown, **fresh)
+
+
+def table_rows(models: Models, network: str, language: str) -> list[list[Cell]]:
+    """Each landmark that a network knows with its scores in per cent; None where not measured."""
+    rows = landmark_rows(models.landmarks(network), models.metrics(network), language)
+    return [
+        [
+            row.name,
+            row.place,
+            f"{row.country} {row.flag}".strip(),
+            row.photos,
+            None if row.recall is None else round(100 * row.recall),
+            None if row.precision is None else round(100 * row.precision),
+        ]
+        for row in rows
+    ]
+
+
+def map_of_all(landmarks: list[Prediction], language: str) -> str:
+    """The map of all landmarks, as HTML."""
+    dots = [
+        Dot(place.latitude, place.longitude, DOT_WEIGHT, place.name_in(language))
+        for place in landmarks
+    ]
+    return world_map(dots, say("map_all", language), zoom=False)

@@ -1,0 +1,249 @@
+"""The tab for one photo: photo in, the landmark, its place and a way to share it out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from landmark_model import (
+    Answer,
+    LandmarkError,
+    Prediction,
+    camera_position,
+    open_photo,
+)
+from webapp import cards
+from webapp.models import Models
+from webapp.pictures import SIDE_PX, overlay, shrink
+from webapp.share import SharedResult, is_link, make_link, read_link
+from webapp.words import pick_language, say
+from webapp.worldmap import Dot, world_map
+
+Position = tuple[float, float]  # latitude, longitude in degrees
+
+UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
+PHOTO_HEIGHT_PX = 420
+COPY_SCRIPT = Path(__file__).with_name("copy.js").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of an upload. It lacks what the camera wrote into the photo, so that comes with it.
+
+    `made_at` tells copies of the same photo apart, so that each is shown.
+    """
+
+    path: Path
+    camera: Position | None
+    made_at: float
+
+
+@dataclass(frozen=True)
+class PhotoTab:
+    """What happens in the tab; `secret` is that of links to results, "" for none."""
+
+    models: Models
+    secret: str
+
+    def answer(
+        self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request
+    ) -> str:
+        """The result card. `upload` is a file as gradio hands it over when it does not decode it;
+        `copy` is what `see` made of it, if it did.
+        """
+        language = language_of(request)
+        if not upload:
+            return cards.welcome(language, len(self.models.known))
+        try:
+            shown = self._ask(Path(upload["path"]), network, copy, language)
+        except LandmarkError as error:
+            return cards.sorry(str(error), language)
+        return cards.card(shown, language, len(self.models.known))
+
+    def _ask(self, photo: Path, network: str, copy: Copy | None, language: str) -> cards.Shown:
+        answer = self.models.pick(network).predict(photo, top_k=5)
+        is_copy = copy is not None and copy.path == photo
+        return cards.Shown(
+            answer,
+            answer.is_known,
+            link=self.link(answer, network),
+            camera=copy.camera if is_copy else camera_position(photo),
+            map_svg=guess_map(answer, answer.is_known, language),
+        )
+
+    def link(self, answer: Answer, network: str) -> str:
+        """The query string of a link to an answer."""
+        guesses = tuple((guess.class_name, guess.probability) for guess in answer)
+        return make_link(
+            SharedResult(guesses, answer.is_known, self.models.stamp(network)), self.secret
+        )
+
+    def open_link(self, request: gr.Request) -> str | dict:
+        """The result card of the link that the page was opened with; a welcome without one.
+
+        gradio's own links bring the card along.
+        """
+        query, language = dict(request.query_params), language_of(request)
+        if "deep_link" in query:
+            return gr.skip()
+        if not is_link(query):
+            return cards.welcome(language, len(self.models.known))
+        try:
+            shared = read_link(query, self.models.class_names, self.secret)
+        except LandmarkError as error:
+            return cards.message(say("link_refused", language), str(error), "alert")
+        return self.shared_card(shared, language)
+
+    def shared_card(self, shared: SharedResult, language: str) -> str:
+        """The result card of a link."""
+        guesses = [self.models.describe(name, share) for name, share in shared.guesses]
+        note = f"{say('shared', language)} {say('shared_by', language, model=shared.model)}"
+        shown = cards.Shown(
+            guesses,
+            shared.is_known,
+            note=note,
+            map_svg=guess_map(guesses, shared.is_known, language),
+        )
+        return cards.card(shown, language, len(self.models.known))
+
+    def look(self, upload: dict | None, network: str, looks: list[str]) -> dict:
+        """A picture with the heat and box of `looks` on the photo, to be shown in its place."""
+        if not upload or not looks:
+            return gr.update(visible=False)
+        tagger = self.models.pick(network)
+        try:
+            best = tagger.predict(upload["path"], top_k=1)[0]
+            photo = shrink(open_photo(upload["path"]), SIDE_PX)
+        except LandmarkError:  # `answer` says so
+            return gr.update(visible=False)
+        found = tagger.explain(photo, best.class_name)
+        picture = overlay(photo, found, "heat" in looks, "box" in looks)
+        return gr.update(value=picture, visible=True)
+
+
+def see(upload: dict | None) -> Copy | None:
+    """A copy that a browser can show, for the formats that browsers cannot (HEIC, TIFF)."""
+    path = Path((upload or {}).get("path") or "")
+    if path.suffix.lower() not in UNSEEN:
+        return None
+    try:
+        photo = open_photo(path)
+    except LandmarkError:  # `answer` says so
+        return None
+    folder = gr.utils.get_upload_folder()
+    copy = gr.processing_utils.save_pil_to_cache(photo, folder, path.stem)
+    return Copy(Path(copy), camera_position(path), time.time())
+
+
+def show_copy(copy: Copy | None) -> object:
+    """The file of a copy, to be shown as the photo."""
+    return gr.skip() if copy is None else str(copy.path)
+
+
+def guess_map(guesses: list[Prediction], is_known: bool | None, language: str) -> str:
+    """The map of an answer's guesses; without a best one where the photo shows none of them."""
+    dots = [
+        Dot(
+            guess.latitude,
+            guess.longitude,
+            guess.probability,
+            f"{guess.name_in(language)}, {cards.percent(guess.probability, language)}",
+            best=is_known is not False and guess is guesses[0],
+        )
+        for guess in guesses
+    ]
+    return world_map(dots, say("map", language), zoom=is_known is not False)
+
+
+def language_of(request: gr.Request) -> str:
+    """The language that a visitor's browser asks for."""
+    return pick_language(request.headers.get("accept-language"))
+
+
+def photo_input(words: gr.I18n, elem_id: str, height_px: int = PHOTO_HEIGHT_PX) -> gr.Image:
+    """Where a photo is dropped, pasted or taken, with the rear camera of a phone."""
+    camera = gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}})
+    return gr.Image(
+        type="filepath",
+        label=words("photo"),
+        height=height_px,
+        sources=["upload", "webcam", "clipboard"],
+        placeholder=words("photo_drop"),
+        webcam_options=camera,
+        buttons=["fullscreen"],
+        alt_text=words("photo_alt"),
+        elem_id=elem_id,
+    )
+
+
+def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str]) -> gr.Image:
+    """Lays the tab out on the page and wires it; gives the photo."""
+    with gr.Row(equal_height=False, elem_id="one-photo"):
+        with gr.Column(elem_classes="photo-side"):
+            photo, figure = photo_input(words, "photo"), _figure(words)
+            looks = gr.CheckboxGroup(
+                [(words("look_heat"), "heat"), (words("look_box"), "box")],
+                label=words("look"),
+                elem_id="looks",
+            )
+        with gr.Column(elem_classes="result-side"):
+            result = gr.HTML(words("welcome"), elem_id="result", js_on_load=COPY_SCRIPT)
+            with gr.Column(elem_id="share-photo"):
+                gr.DeepLinkButton(words("share_photo"), "✓", size="sm", icon=None)
+                gr.HTML(words("share_photo_note"), elem_classes="fine")
+        with gr.Column(elem_classes="choice-side"):
+            network = network_choice(tab.models, words, "network")
+            title = words("examples")
+            gr.Examples(examples, photo, label=title, examples_per_page=20, elem_id="examples")
+    page.load(tab.open_link, None, result, api_visibility="private", show_progress="hidden")
+    _wire(tab, photo, figure, looks, network, result)
+    return photo
+
+
+def _wire(
+    tab: PhotoTab,
+    photo: gr.Image,
+    figure: gr.Image,
+    looks: gr.CheckboxGroup,
+    network: gr.Radio,
+    result: gr.HTML,
+) -> None:
+    # preprocess=False: gradio would decode the photo before our code runs, and its errors show
+    # the server's folders to visitors.
+    raw = {"preprocess": False, "api_visibility": "private"}
+    asked = {**raw, "concurrency_id": "model", "show_progress": "minimal"}
+    copy = gr.State(None)
+    # gradio's link with the photo loses what an update was sent to; so the photo is sent a value,
+    # and only where there is a copy, and the style sheet shows and hides what depends on it.
+    photo.upload(see, photo, copy, **raw)
+    copy.change(show_copy, copy, photo, **raw)
+    gr.on([photo.change, network.change], tab.answer, [photo, network, copy], result, **asked)
+    photo.change(list, None, looks, **raw)  # a new photo is first shown as it is
+    gr.on([looks.change, network.change], tab.look, [photo, network, looks], figure, **asked)
+
+
+def _figure(words: gr.I18n) -> gr.Image:
+    return gr.Image(
+        label=words("photo"),
+        height=PHOTO_HEIGHT_PX,
+        visible=False,
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        alt_text=words("look_alt"),
+        elem_id="figure",
+    )
+
+
+def network_choice(models: Models, words: gr.I18n, elem_id: str) -> gr.Radio:
+    """The choice of network; hidden where there is only one."""
+    titles = models.titles()
+    return gr.Radio(
+        titles,
+        value=models.default,
+        label=words("network"),
+        visible=len(titles) > 1,
+        elem_id=elem_id,
+    )

@@ -1,0 +1,102 @@
+"""A link to a result that carries no photo: guesses, probabilities and model in the query string.
+
+    ?result=Taj_Mahal:0.9731,Petra:0.0112&known=1&model=resnet18@0.1.0-1a2b3c4d&check=...
+
+The check is a keyed BLAKE2b hash. Without a secret it catches links that were cut or mistyped; with
+LANDMARK_LINK_SECRET set, nobody without the secret can make up a result that this app would show.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from urllib.parse import quote, unquote, urlencode
+
+from landmark_model import LandmarkError
+
+MOST_GUESSES = 10
+MOST_CHARACTERS = 2000
+PARTS = ("result", "known", "model", "check")
+KNOWN = {"1": True, "0": False, "": None}
+_MODEL = re.compile(r"[\w.@/+-]{1,120}")
+_NUMBER = re.compile(r"[01]\.\d{4}")
+
+
+@dataclass(frozen=True)
+class SharedResult:
+    """What a link says: (class name, probability) best first, whether it is known, which model."""
+
+    guesses: tuple[tuple[str, float], ...]
+    is_known: bool | None
+    model: str
+
+
+def make_link(shared: SharedResult, secret: str = "") -> str:
+    """The query string, "?result=...", of a link to a result."""
+    known = {value: sign for sign, value in KNOWN.items()}[shared.is_known]
+    result = ",".join(f"{quote(name, safe='')}:{share:.4f}" for name, share in shared.guesses)
+    fields = {"result": result, "known": known, "model": shared.model}
+    return "?" + urlencode(fields | {"check": _check(fields, secret)}, safe=":,@")
+
+
+def is_link(query: Mapping[str, str]) -> bool:
+    """Whether a query string means to be such a link."""
+    return "result" in query
+
+
+def read_link(
+    query: Mapping[str, str], class_names: Collection[str], secret: str = ""
+) -> SharedResult:
+    """What the query string of a link says.
+
+    Raises LandmarkError where it was changed, cut off, or says what no answer of the app could:
+    landmarks other than `class_names`, the same one twice, probabilities out of order or above 1.
+    """
+    fields = {part: str(query.get(part, "")) for part in PARTS}
+    check = fields.pop("check")
+    whole = sum(map(len, fields.values())) <= MOST_CHARACTERS
+    if not whole or not hmac.compare_digest(check.encode(), _check(fields, secret).encode()):
+        raise LandmarkError(
+            "The link was changed or cut off on its way. Ask for it again, or drop the photo here."
+        )
+    guesses = tuple(_read_guess(text) for text in fields["result"].split(","))
+    _refuse_nonsense(guesses, class_names)
+    if fields["known"] not in KNOWN or not _MODEL.fullmatch(fields["model"]):
+        raise _nonsense("the model or the verdict is missing")
+    return SharedResult(guesses, KNOWN[fields["known"]], fields["model"])
+
+
+def _check(fields: Mapping[str, str], secret: str) -> str:
+    payload = urlencode([(part, fields[part]) for part in PARTS if part in fields])
+    key = blake2b(secret.encode(), digest_size=32).digest()
+    return blake2b(payload.encode(), key=key, digest_size=9).hexdigest()
+
+
+def _read_guess(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition(":")
+    if not name or not _NUMBER.fullmatch(number):
+        raise _nonsense(f"{text[:40]!r} is not a landmark and its probability")
+    return unquote(name), float(number)
+
+
+def _refuse_nonsense(guesses: Sequence[tuple[str, float]], class_names: Collection[str]) -> None:
+    names = [name for name, _ in guesses]
+    shares = [share for _, share in guesses]
+    strangers = [name for name in names if name not in class_names]
+    if strangers:
+        raise LandmarkError(
+            f"The link names {strangers[0][:60]!r}, which is not among the {len(class_names)} "
+            "landmarks here. It may be from another model; drop the photo here instead."
+        )
+    if len(names) > MOST_GUESSES or len(set(names)) < len(names):
+        raise _nonsense("it has too many guesses, or one twice")
+    # Each of up to ten figures was rounded by at most half of the last digit.
+    if shares != sorted(shares, reverse=True) or shares[0] > 1 or sum(shares) > 1 + 5e-4:
+        raise _nonsense("its probabilities cannot be those of one answer")
+
+
+def _nonsense(why: str) -> LandmarkError:
+    return LandmarkError(f"The link makes no sense: {why}. Ask for it again, or drop the photo.")

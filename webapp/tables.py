@@ -1,0 +1,32 @@
+"""Tables as HTML: sorted by a click on a column's head, filtered by a word; see tables.js."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+from webapp.words import say
+
+SCRIPT = Path(__file__).with_name("tables.js").read_text(encoding="utf-8")
+Cell = str | int | float | None
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, language: str) -> str:
+    """A table of `rows`, each as long as `headers`; None is left empty. `title` says what it is."""
+    heads = "".join(
+        f'<th scope="col"><button>{html.escape(name)}</button></th>' for name in headers
+    )
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return (
+        f'<div class="sheet"><label>{say("filter", language)} <input type="search"></label>'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(title)}">'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></div>"
+    )
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return '<td class="number"></td>'
+    kind = "" if isinstance(value, str) else ' class="number"'
+    return f"<td{kind}>{html.escape(str(value))}</td>"

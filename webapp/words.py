@@ -1,0 +1,49 @@
+"""The words of the page in each language it speaks, and which language a visitor reads."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+LANGUAGES = ("en", "es", "fr", "de", "zh")
+
+
+@cache
+def _table() -> dict[str, dict[str, str]]:
+    return json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
+
+
+def say(key: str, language: str, **values: object) -> str:
+    """The words of `key` in `language`, with `values` filled in; English where it is not spoken."""
+    versions = _table()[key]
+    return versions.get(language, versions["en"]).format(**values)
+
+
+def all_words(**values: object) -> dict[str, dict[str, str]]:
+    """Every key's words by language, with those of `values` that it names filled in."""
+    filled = _Filled(values)
+    return {
+        language: {key: words[language].format_map(filled) for key, words in _table().items()}
+        for language in LANGUAGES
+    }
+
+
+class _Filled(dict):
+    """Leaves placeholders without a value as they are."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
+def pick_language(accepted: str | None) -> str:
+    """The best of `LANGUAGES` for an Accept-Language header ("fr-CH, fr;q=0.9, en;q=0.8")."""
+    wishes = []
+    for part in (accepted or "").split(","):
+        tag, _, weight = part.strip().partition(";q=")
+        try:
+            wishes.append((float(weight or 1), tag.split("-")[0].lower()))
+        except ValueError:  # a header that some program made up
+            continue
+    for weight, tag in sorted(wishes, key=lambda wish: -wish[0]):
+        if tag in LANGUAGES and weight > 0:
+            return tag
+    return "en"

@@ -1,0 +1,387 @@
+"""A map of the world or of one place's surroundings with dots on it, as SVG that needs no network.
+
+The coast is Natural Earth's, 1:50 million, public domain, as npm's world-atlas 2.0.2 packs it.
+land.json was made of it with npm's mapshaper, each arc one whole ring:
+
+    mapshaper land-50m.json -o all.geojson format=geojson
+    mapshaper -i all.geojson no-topology name=land -explode -simplify weighted keep-shapes 25% \
+        -filter-islands min-area=40km2 -o land.json format=topojson quantization=36000
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from itertools import accumulate
+from pathlib import Path
+
+from landmark_model import LandmarkError
+
+Point = tuple[float, float]  # (longitude, latitude) in degrees, or (x, y) in px
+Projection = Callable[[Point], Point]
+
+LAND = Path(__file__).with_name("land.json")
+WIDTH = 480
+ZOOM_HEIGHT = 300
+INSET_WIDTH = 132
+WORLD_DOTS = 0.7  # their size on a map of the world, where many are near each other
+TURNS = (-360, 0, 360)  # the same place again on the other side of the antimeridian
+# How much of the earth a zoomed map shows across, in degrees of a great circle: the first of these
+# that has both land and sea in it, because what one recognises is the coast.
+GROUND_DEGREES = (26, 39, 58, 87, 120)
+LAND_SHARES = (0.06, 0.92)
+MERCATOR_LIMIT = 83.0
+ROOT_3 = math.sqrt(3)
+EQUAL_EARTH = (1.340264, -0.081106, 0.000893, 0.003796)
+EQUAL_EARTH_X, EQUAL_EARTH_Y = 2.70663, 1.31737  # where its east edge and north pole lie
+WORLD_HEIGHT = round(WIDTH * EQUAL_EARTH_Y / EQUAL_EARTH_X)
+LABEL_LENGTH = 40
+
+
+@dataclass(frozen=True)
+class Dot:
+    """Something on the map: degrees (WGS84), its weight 0..1 that sets the size, and its name.
+
+    The best dot stands out and is named on the map; the others say their names when pointed at.
+    Raises LandmarkError where a coordinate or weight cannot be.
+    """
+
+    latitude: float | None
+    longitude: float | None
+    weight: float
+    title: str
+    best: bool = False
+
+    def __post_init__(self) -> None:
+        limits = ((self.latitude, 90), (self.longitude, 180))
+        if not all(degrees is None or abs(degrees) <= limit for degrees, limit in limits):
+            raise LandmarkError(
+                f"{self.latitude}, {self.longitude} is no place on earth. Give a latitude of -90 "
+                "to 90 and a longitude of -180 to 180 degrees."
+            )
+        if not 0 <= self.weight <= 1:
+            raise LandmarkError(f"{self.weight} is no weight of a dot. Give 0 to 1.")
+
+    @property
+    def radius(self) -> float:
+        """In px; the area of a dot grows with its weight."""
+        return 4 + 7 * math.sqrt(self.weight)
+
+    @property
+    def point(self) -> Point:
+        """Longitude and latitude, as projections take them."""
+        return self.longitude, self.latitude
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of the Mercator map around a point; `degrees` is its width at that latitude."""
+
+    longitude: float
+    latitude: float
+    degrees: float
+
+    @property
+    def scale(self) -> float:
+        """Px per degree of longitude."""
+        return WIDTH * math.cos(math.radians(self.latitude)) / self.degrees
+
+    def project(self, point: Point) -> Point:
+        """Where a (longitude, latitude) lies, in px from the upper left corner."""
+        longitude, latitude = point
+        x = WIDTH / 2 + (longitude - self.longitude) * self.scale
+        y = ZOOM_HEIGHT / 2 - (_mercator(latitude) - _mercator(self.latitude)) * self.scale
+        return x, y
+
+    def edges(self) -> tuple[float, float, float, float]:
+        """West, south, east and north in degrees; west and east may lie beyond 180."""
+        half = WIDTH / 2 / self.scale
+        middle, rise = _mercator(self.latitude), ZOOM_HEIGHT / 2 / self.scale
+        south, north = _mercator_latitude(middle - rise), _mercator_latitude(middle + rise)
+        return self.longitude - half, south, self.longitude + half, north
+
+
+def world_map(dots: Iterable[Dot], label: str, zoom: bool = True) -> str:
+    """The map as HTML with inline SVG, to be styled by worldmap.css; `label` says what it shows.
+
+    With `zoom` it shows the surroundings of the best dot, else of the heaviest, and the world in a
+    corner; without, or where no dot has coordinates, the world. Dots without are left out. On a
+    zoomed map, dots that would hide each other are set side by side.
+    """
+    placed = [dot for dot in dots if dot.latitude is not None and dot.longitude is not None]
+    # The best keeps its place and large ones do not cover small ones.
+    placed.sort(key=lambda dot: (not dot.best, -dot.weight))
+    if zoom and placed:
+        best = next((dot for dot in placed if dot.best), placed[0])
+        height, drawing = ZOOM_HEIGHT, _surroundings(placed, _window_around(best))
+    else:
+        height, drawing = WORLD_HEIGHT, _world(placed, WIDTH)
+    text = escape(label)
+    return (
+        f'<div class="worldmap"><svg viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{text}" xmlns="http://www.w3.org/2000/svg"><title>{text}</title>'
+        f"{drawing}</svg></div>"
+    )
+
+
+def _surroundings(dots: Sequence[Dot], window: Window) -> str:
+    west, south, east, north = window.edges()
+    lines = [
+        [(degrees, south), (degrees, north)] for degrees in _tens(west, east)
+    ] + [[(west, degrees), (east, degrees)] for degrees in _tens(south, north)]  # fmt: skip
+    around = [
+        (dot, (x, y))
+        for dot in dots
+        for x, y in (window.project((dot.longitude + turn, dot.latitude)) for turn in TURNS)
+        if -dot.radius < x < WIDTH + dot.radius and -dot.radius < y < ZOOM_HEIGHT + dot.radius
+    ]
+    return (
+        f'<rect class="sea" width="{WIDTH}" height="{ZOOM_HEIGHT}"/>'
+        f'<path class="grid" d="{_lines(lines, window.project)}"/>'
+        f'<path class="land" d="{_path(_land_in(window), 0.5)}"/>'
+        + _markers(_spread(around))
+        + _inset(dots, window)
+    )
+
+
+def _inset(dots: Sequence[Dot], window: Window) -> str:
+    """The world in the lower left corner, with what the window shows of it framed."""
+    height = round(INSET_WIDTH * EQUAL_EARTH_Y / EQUAL_EARTH_X)
+    west, south, east, north = window.edges()
+    to_px = _equal_earth(INSET_WIDTH)
+    frames = []
+    for turn in TURNS:
+        left, right = max(west + turn, -180), min(east + turn, 180)
+        if left < right:
+            corners = [(left, south), (right, south), (right, north), (left, north)]
+            frames.append([*corners, corners[0]])
+    places = [(dot, to_px(dot.point)) for dot in sorted(dots, key=lambda dot: dot.best)]
+    points = "".join(
+        f'<circle class="{_kind(dot)}" cx="{x:.1f}" cy="{y:.1f}" r="{2.6 if dot.best else 2}"/>'
+        for dot, (x, y) in places
+    )
+    return (
+        f'<g class="inset" transform="translate(8 {ZOOM_HEIGHT - height - 8})">'
+        f'<rect class="panel" x="-4" y="-4" width="{INSET_WIDTH + 8}" height="{height + 8}" '
+        f'rx="6"/>{_globe(INSET_WIDTH)}'
+        f'<path class="frame" d="{_lines(frames, to_px)}"/>{points}</g>'
+    )
+
+
+def _world(dots: Sequence[Dot], width: int) -> str:
+    to_px = _equal_earth(width)
+    return _globe(width) + _markers([(dot, to_px(dot.point)) for dot in dots], WORLD_DOTS)
+
+
+@cache
+def _globe(width: int) -> str:
+    """Sea, grid and land of the whole earth, `width` px wide."""
+    to_px = _equal_earth(width)
+    rim = [(180, degrees) for degrees in range(-90, 91, 5)]
+    rim += [(-x, -y) for x, y in rim]
+    lines = [
+        [(longitude, latitude) for latitude in range(-90, 91, 5)]
+        for longitude in range(-150, 151, 30)
+    ] + [[(-180, latitude), (180, latitude)] for latitude in range(-60, 61, 30)]  # fmt: skip
+    earth = (-180, -90, 180, 90)
+    rings = [list(map(to_px, _cut(ring, *earth))) for ring in _rings_in(*earth)]
+    return (
+        f'<path class="sea" d="{_path([list(map(to_px, rim))], 0)}"/>'
+        f'<path class="grid" d="{_lines(lines, to_px)}"/>'
+        f'<path class="land" d="{_path(rings, 0.9)}"/>'
+    )
+
+
+def _spread(places: list[tuple[Dot, Point]]) -> list[tuple[Dot, Point]]:
+    """The places with dots that would hide each other, as two of one city, set side by side."""
+    apart: list[tuple[Dot, Point]] = []
+    for dot, (x, y) in places:
+        rings = [(x, y)] + [
+            (x + reach * math.cos(angle), y - reach * math.sin(angle))
+            for reach in (dot.radius + 9, dot.radius + 18)
+            for angle in (math.radians(degrees) for degrees in range(0, 360, 30))
+        ]
+        free = (
+            place
+            for place in rings
+            if all(math.dist(place, at) > 0.9 * (dot.radius + big.radius) for big, at in apart)
+        )
+        apart.append((dot, next(free, (x, y))))
+    return apart
+
+
+def _markers(places: Sequence[tuple[Dot, Point]], size: float = 1) -> str:
+    """The dots at their places (x, y) in px, each with a halo, the best with its name."""
+    circles = "".join(
+        f'<circle class="{_kind(dot)}" cx="{x:.1f}" cy="{y:.1f}" r="{dot.radius * size:.1f}">'
+        f"<title>{escape(dot.title)}</title></circle>"
+        for dot, (x, y) in places
+    )
+    others = [place for dot, place in places if not dot.best]
+    return circles + "".join(_name(dot, place, others) for dot, place in places if dot.best)
+
+
+def _name(dot: Dot, place: Point, others: Sequence[Point]) -> str:
+    """The title above or below its dot, wherever it covers fewer of the others."""
+    (x, y), title = place, dot.title
+    if len(title) > LABEL_LENGTH:
+        title = f"{title[: LABEL_LENGTH - 1]}…"
+    near = [other_y - y for other_x, other_y in others if abs(other_x - x) < WIDTH / 5]
+    above = sum(-40 < rise < 0 for rise in near) <= sum(0 <= rise < 40 for rise in near)
+    baseline = y - dot.radius - 7 if above else y + dot.radius + 18
+    anchor = "start" if x < WIDTH / 3 else "end" if x > WIDTH * 2 / 3 else "middle"
+    return (
+        f'<text class="name" text-anchor="{anchor}" x="{x:.1f}" y="{baseline:.1f}">'
+        f"{escape(title)}</text>"
+    )
+
+
+def _kind(dot: Dot) -> str:
+    return "dot best" if dot.best else "dot"
+
+
+def _window_around(best: Dot) -> Window:
+    """The narrowest window around a dot in which there is a coast to recognise."""
+    latitude = max(-75.0, min(75.0, best.latitude))
+    for degrees in GROUND_DEGREES:
+        window = Window(best.longitude, latitude, degrees)
+        share = abs(sum(map(_area, _land_in(window)))) / (WIDTH * ZOOM_HEIGHT)
+        if LAND_SHARES[0] <= share <= LAND_SHARES[1]:
+            break
+    return window
+
+
+def _land_in(window: Window) -> list[list[Point]]:
+    """The rings of land in the window, in px, cut off a little outside of it."""
+    frame = (-9, -9, WIDTH + 9, ZOOM_HEIGHT + 9)
+    return [_cut(list(map(window.project, r)), *frame) for r in _rings_in(*window.edges())]
+
+
+def _rings_in(west: float, south: float, east: float, north: float) -> Iterator[list[Point]]:
+    """The rings of land that may reach into a part of the earth, moved to its longitudes."""
+    for ring, (left, bottom, right, top) in zip(_land(), _boxes(), strict=True):
+        if bottom > north or top < south:
+            continue
+        for turn in TURNS:
+            if left + turn <= east and right + turn >= west:
+                yield [(longitude + turn, latitude) for longitude, latitude in ring]
+
+
+@cache
+def _land() -> list[list[Point]]:
+    """The rings of the coast, (longitude, latitude) in degrees; seas inside land run the other way.
+
+    A ring over the antimeridian goes on beyond 180.
+    """
+    topology = json.loads(LAND.read_text(encoding="utf-8"))
+    (step_x, step_y), (west, south) = (topology["transform"][key] for key in ("scale", "translate"))
+    rings = []
+    for arc in topology["arcs"]:  # whole numbers, each the step from the one before
+        xs, ys = (list(accumulate(axis)) for axis in zip(*arc, strict=True))
+        points = zip(xs, ys, strict=True)
+        rings.append(_unrolled([(west + x * step_x, south + y * step_y) for x, y in points]))
+    return rings
+
+
+def _unrolled(ring: list[Point]) -> list[Point]:
+    """A ring that does not jump from 180 to -180; one around a pole is closed at the pole."""
+    points = ring[:1]
+    for longitude, latitude in ring[1:]:
+        turns = round((longitude - points[-1][0]) / 360)
+        points.append((longitude - 360 * turns, latitude))
+    (first, latitude), (last, _) = points[0], points[-1]
+    if abs(last - first) > 180:
+        pole = math.copysign(90, latitude)
+        points += [(last, pole), (first, pole)]
+    return points
+
+
+@cache
+def _boxes() -> list[tuple[float, float, float, float]]:
+    """West, south, east and north of each ring."""
+    spans = [list(zip(*ring, strict=True)) for ring in _land()]
+    return [(min(xs), min(ys), max(xs), max(ys)) for xs, ys in spans]
+
+
+def _cut(ring: list[Point], left: float, top: float, right: float, bottom: float) -> list[Point]:
+    """What of a ring lies in a rectangle (Sutherland and Hodgman 1974); may be empty."""
+    for axis, limit, sign in ((0, left, 1), (0, right, -1), (1, top, 1), (1, bottom, -1)):
+        kept = []
+        for start, end in zip(ring[-1:] + ring[:-1], ring, strict=True):
+            inside = [(point[axis] - limit) * sign >= 0 for point in (start, end)]
+            if inside[0] != inside[1]:
+                share = (limit - start[axis]) / (end[axis] - start[axis])
+                kept.append(tuple(a + share * (b - a) for a, b in zip(start, end, strict=True)))
+            if inside[1]:
+                kept.append(end)
+        ring = kept
+    return ring
+
+
+def _area(ring: list[Point]) -> float:
+    """The signed area of a ring."""
+    ends = zip(ring[-1:] + ring[:-1], ring, strict=True)
+    return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in ends) / 2
+
+
+def _path(rings: Iterable[list[Point]], step_px: float) -> str:
+    """SVG path data of closed rings; points nearer than `step_px` to the one before are left out.
+
+    Rings that are hardly larger than that vanish.
+    """
+    parts = []
+    for ring in rings:
+        kept: list[Point] = []
+        for x, y in ring:
+            if not kept or abs(x - kept[-1][0]) + abs(y - kept[-1][1]) >= step_px:
+                kept.append((x, y))
+        if len(kept) > 2:
+            parts.append("M" + " ".join(f"{_short(x)} {_short(y)}" for x, y in kept) + "Z")
+    return "".join(parts)
+
+
+def _lines(lines: Iterable[list[Point]], to_px: Projection) -> str:
+    """SVG path data of open lines in degrees."""
+    return "".join(
+        "M" + " ".join(f"{_short(x)} {_short(y)}" for x, y in map(to_px, line)) for line in lines
+    )
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def _tens(low: float, high: float) -> range:
+    """The multiples of ten between two numbers."""
+    return range(math.ceil(low / 10) * 10, math.floor(high / 10) * 10 + 1, 10)
+
+
+def _mercator(latitude: float) -> float:
+    """Latitude on a Mercator map whose unit is one degree of longitude."""
+    radians = math.radians(max(-MERCATOR_LIMIT, min(MERCATOR_LIMIT, latitude)))
+    return math.degrees(math.log(math.tan(math.pi / 4 + radians / 2)))
+
+
+def _mercator_latitude(y: float) -> float:
+    """The latitude at which `_mercator` gives `y`."""
+    return math.degrees(2 * math.atan(math.exp(math.radians(y))) - math.pi / 2)
+
+
+def _equal_earth(width: float) -> Projection:
+    """The projection of that name (Šavrič, Patterson and Jenny 2018), the earth `width` px wide."""
+    scale = width / 2 / EQUAL_EARTH_X
+    a1, a2, a3, a4 = EQUAL_EARTH
+
+    def project(point: Point) -> Point:
+        longitude, latitude = map(math.radians, point)
+        t = math.asin(ROOT_3 / 2 * math.sin(latitude))
+        slope = 9 * a4 * t**8 + 7 * a3 * t**6 + 3 * a2 * t**2 + a1
+        x = 2 * ROOT_3 * longitude * math.cos(t) / (3 * slope)
+        y = a4 * t**9 + a3 * t**7 + a2 * t**3 + a1 * t
+        return (EQUAL_EARTH_X + x) * scale, (EQUAL_EARTH_Y - y) * scale
+
+    return project
