@@ -19,13 +19,14 @@ from pathlib import Path
 import torch
 
 import train
-from landmark_model import data, networks
+from landmark_model import data, networks, training
 from landmark_model.card import wilson
 from landmark_model.config import ModelConfig
 from landmark_model.evaluation import compute_logits
 from landmark_model.files import write_text
 from landmark_model.metrics import measure
 from landmark_model.training import compute_outputs, make_accelerator
+from landmark_model.transforms import Augmentation
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,23 @@ TRANSFER = (
 )
 SCRATCH = (
     Row("LandmarkCNN"),
+    Row(
+        "plain photos, as in few epochs, and EMA 0.9",
+        (
+            "--mixup",
+            "0",
+            "--cutmix",
+            "0",
+            "--policy",
+            "none",
+            "--erasing",
+            "0",
+            "--low-resolution",
+            "0",
+            "--ema-decay",
+            "0.9",
+        ),
+    ),
     Row("shallower: 1 block a stage, not 2", ("--model-args", '{"depths": [1, 1, 1, 1]}')),
     Row("deeper: 3 blocks in stages 3 and 4", ("--model-args", '{"depths": [2, 2, 3, 3]}')),
     Row("narrower: 24 to 240 channels", ("--model-args", '{"widths": [24, 48, 120, 240]}')),
@@ -230,6 +248,12 @@ def main(arguments: list[str] | None = None) -> None:
     if options.data10:
         base = ["--epochs", str(EPOCHS["scratch"]), "--network", "landmark_cnn"]
         base += ["--image-size", "64", "--train-size", "64", "--data", str(options.data10)]
+        # As in a long run, which this stands for.
+        long = training.RECIPES["landmark_cnn"]
+        base += ["--mixup", str(long.mixup), "--cutmix", str(long.cutmix)]
+        base += ["--ema-decay", str(long.ema_decay), "--policy", Augmentation.policy]
+        base += ["--erasing", str(Augmentation.erasing)]
+        base += ["--low-resolution", str(Augmentation.low_resolution)]
         run_table(SCRATCH, base, options, "scratch", done)
     words = [train.portable(word) for word in arguments or sys.argv[1:]]
     text = render(done, " ".join(["python -m benchmarks.training", *words]))

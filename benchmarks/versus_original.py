@@ -115,7 +115,9 @@ def settings(job: Job, options: argparse.Namespace) -> dict:
     if job.half == "transfer":
         found["init"] = options.init.name if options.init else None
     if ours:
-        found["recipe"] = asdict(training.RECIPES[NETWORKS[job.half]])
+        short = training.is_short(NETWORKS[job.half], found["epochs"], job.half == "scratch")
+        recipe = training.SHORT if short else training.RECIPES[NETWORKS[job.half]]
+        found["recipe"] = asdict(recipe)
     return found
 
 
