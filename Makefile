@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(nam
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: install demo test check fix smoke train ship card screenshot
+.PHONY: install demo test test-space check javascript fix smoke train ship card screenshot
 install: $(READY)
 
 $(READY): requirements.txt pyproject.toml
@@ -14,8 +14,20 @@ $(READY): requirements.txt pyproject.toml
 demo: $(READY)
 	$(BIN)/python app.py
 
-test: $(READY) check
+# What some tests need of npm; where it is not to be had they are skipped, and say so.
+PACKAGES := tests/javascript/node_modules
+javascript: $(if $(shell command -v npm),$(PACKAGES))
+
+$(PACKAGES): tests/javascript/package-lock.json
+	cd tests/javascript && npm ci --no-audit --no-fund \
+		&& touch node_modules || echo "npm gave nothing: tests of JavaScript and axe are skipped"
+
+test: $(READY) check javascript
 	$(BIN)/python -m pytest
+
+# What a hosted Space does with the folder we build: needs a package index.
+test-space: $(READY)
+	$(BIN)/python -m pytest -m fresh
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -65,4 +77,4 @@ card: $(READY)
 	$(BIN)/python -m landmark_model card --out model_card.md --results-in README.md
 
 screenshot: $(READY)
-	$(BIN)/python docs/screenshot.py docs/app.png
+	$(BIN)/python docs/screenshot.py docs/app.png webapp/preview.png

@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,3 +124,54 @@ def lay_out(tmp_path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory) -> Iterator[Callable[..., str]]:
+    """Starts app.py with arguments on a free port, in a process of its own; gives its address."""
+    started: list[subprocess.Popen] = []
+
+    def start(*arguments: str) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        folder = tmp_path_factory.mktemp("server")
+        log = folder / "log.txt"
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [sys.executable, "app.py", "--port", str(port), *arguments],
+                cwd=ROOT,
+                env=os.environ | {"GRADIO_TEMP_DIR": str(folder / "uploads")},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        started.append(server)
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline and server.poll() is None:
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=5).close()
+                return address
+            except OSError:
+                time.sleep(0.3)
+        pytest.fail(f"app.py does not answer:\n{log.read_text()}")
+
+    yield start
+    for server in started:
+        server.terminate()
+    for server in started:
+        server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def address(serve) -> str:
+    """Where the app is, as people get it."""
+    return serve()
+
+
+@pytest.fixture(scope="session")
+def models():
+    """The networks that ship, as the app has them."""
+    from webapp.models import open_models
+
+    return open_models()

@@ -394,3 +394,33 @@ def test_network_can_be_used_after_a_change_of_folder(tagger, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert os.listdir() == []
     assert load(device="cpu").predict(EIFFEL) == expected
+
+
+# --- in other languages ---
+
+
+def test_a_guess_tells_its_name_and_place_in_other_languages():
+    names = {"de": "Kolosseum", "zh": "罗马斗兽场"}
+    guess = Prediction("Colosseum", "x", 0.9, "Rome", "Italy", "IT", names=names)
+    assert (guess.name_in("de-AT"), guess.where_in("de-AT")) == ("Kolosseum", "Rom, Italien")
+    assert (guess.name_in("zh-CN"), guess.where_in("zh-CN")) == ("罗马斗兽场", "意大利罗马")
+    assert (guess.name_in("fr"), guess.where_in("fr")) == ("Colosseum", "Rome, Italie")
+    assert (guess.name_in("en"), guess.where_in("en")) == ("Colosseum", guess.where)
+    assert guess.country_in("ja") == "Italy" and guess.place_in(None) == "Rome"
+    assert hash(guess)
+
+
+def test_a_guess_that_the_gazetteer_lacks_keeps_its_label():
+    guess = Prediction("My Old Mill", "my_old_mill", 0.9)
+    assert (guess.name_in("de"), guess.where_in("zh"), guess.country_in("de")) == (
+        "My Old Mill",
+        "",
+        None,
+    )
+
+
+def test_a_landmark_is_described_as_predict_would(tagger):
+    best = tagger.predict(EIFFEL)[0]
+    assert tagger.describe(best.class_name, best.probability) == best
+    with pytest.raises(LandmarkError, match="Atlantis"):
+        tagger.describe("Atlantis")

@@ -1,5 +1,6 @@
 """`python -m landmark_model`: what it prints, and with which exit status it ends."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -87,6 +88,51 @@ def test_fewer_than_one_guess_is_refused(run, top_k):
     assert "top_k" in err and out == ""
 
 
+# --- tag ---
+
+
+@pytest.fixture
+def library(tmp_path) -> Path:
+    """Two landmarks, one of them in a subfolder, something else, a broken photo, and a text."""
+    folder = tmp_path / "library"
+    (folder / "india").mkdir(parents=True)
+    shutil.copy(EIFFEL, folder / "paris.jpg")
+    shutil.copy(TAJ, folder / "india" / "agra.jpg")
+    shutil.copy(EXAMPLES / "none-of-these.jpg", folder)
+    (folder / "broken.jpg").write_bytes(b"")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def test_library_is_tagged_beside_and_not_in_it(run, library, tmp_path):
+    before, out = files_in(library), tmp_path / "new" / "tags"
+    status, text, err = run("tag", library, "--out", out)
+    assert status == 1, "one photo is broken"
+    assert "broken.jpg: broken.jpg is empty" in err
+    assert "tags of 2 photos; 1 show no known landmark, 1 are broken" in text
+    assert files_in(out) == ["india/agra.jpg.xmp", "paris.jpg.xmp", "tags.csv", "tags.json"]
+    assert "Eiffel Tower" in (out / "paris.jpg.xmp").read_text(encoding="utf-8")
+    assert (out / "tags.csv").read_bytes().startswith(b"\xef\xbb\xbffile,status")
+    assert len(json.loads((out / "tags.json").read_text(encoding="utf-8"))) == 4
+    assert files_in(library) == before
+
+
+def test_sidecars_that_are_there_are_never_replaced(run, library):
+    (library / "broken.jpg").unlink()
+    assert run("tag", library, "--out", library)[0] == 0
+    sidecar = library / "paris.jpg.xmp"
+    sidecar.write_text("changed by hand")
+    status, _, err = run("tag", library, "--out", library)
+    assert status == 1 and ".xmp is there already" in err
+    assert sidecar.read_text() == "changed by hand"
+
+
 # --- export ---
 
 
@@ -136,6 +182,11 @@ def test_card_of_a_subfolder_links_into_it(run, shipped, tmp_path_factory):
         ["predict", EIFFEL, "--source", str(EXAMPLES)],
         ["predict", EIFFEL, "--source", EIFFEL],
         ["predict", EIFFEL, "--network", "vgg16"],
+        ["tag", "no such folder", "--out", "tags"],
+        ["tag", ".", "--out", "tags"],
+        ["tag", str(EXAMPLES), "--out", EIFFEL],
+        ["tag", str(EXAMPLES), "--out", f"{EIFFEL}/tags"],
+        ["tag", str(EXAMPLES), "--out", "tags", "--top-k", "0"],
         ["export", "--source", "no such folder"],
         ["export", "--source", str(EXAMPLES)],
         ["export", "--network", "vgg16"],
@@ -167,7 +218,7 @@ def test_wrong_use_is_explained(run, arguments):
     assert "usage: python -m landmark_model" in err
 
 
-@pytest.mark.parametrize("command", [[], ["predict"], ["export"], ["card"]])
+@pytest.mark.parametrize("command", [[], ["predict"], ["tag"], ["export"], ["card"]])
 def test_help_says_what_each_word_does(run, command):
     status, out, err = run(*command, "--help")
     assert (status, err) == (0, "")

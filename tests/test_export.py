@@ -1,16 +1,18 @@
-"""The TorchScript file says what the network says, with nothing but torch."""
+"""TorchScript and ONNX files say what the network says, without any code of ours."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 from landmark_model import LandmarkError, export, load
-from landmark_model.config import ModelConfig, read_config
-from landmark_model.export import LABELS_NAME, TORCHSCRIPT_NAME, Portable, export_torchscript
+from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, ModelConfig, read_config
+from landmark_model.export import LABELS_NAME, Portable, export_onnx, export_torchscript
 from landmark_model.hub import SHIPPED
 from landmark_model.networks import NETWORKS, build, restore
 from landmark_model.photos import open_photo
@@ -77,6 +79,40 @@ def test_photos_of_a_batch_do_not_meet(smoke_run):
     assert torch.allclose(network(photos), alone, atol=1e-5)
 
 
+def test_onnx_runtime_gives_the_same_on_any_batch(smoke_run):
+    config = read_config(smoke_run.folder)
+    network = restore(config, smoke_run.folder)
+    session = onnxruntime.InferenceSession(str(smoke_run.folder / ONNX_NAME))
+    known = session.get_modelmeta().custom_metadata_map
+    assert json.loads(known["labels"]) == list(config.labels)
+    side = int(known["image_size"])
+    for count in (1, 2, 5):
+        random = torch.Generator().manual_seed(count)
+        images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=random)
+        found = session.run(["probabilities", "logits"], {"images": images.numpy()})
+        mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (config.mean, config.std))
+        with torch.inference_mode():
+            logits = network((images / 255 - mean) / std)
+        assert np.abs(found[1] - logits.numpy()).max() < 1e-4
+        assert np.abs(found[0] - (logits / config.temperature).softmax(1).numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@torch.inference_mode()
+def test_flip_is_in_both_exports(flip, tmp_path):
+    config = replace(CONFIG, flip=flip, image_size=32)
+    network = build(config).eval()
+    export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME)
+    export_onnx(network, config, tmp_path / ONNX_NAME)
+    photo = make_batches()[0][:, :, :32, :32]
+    script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
+    session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
+    answers = [script(photo).numpy(), session.run(["probabilities"], {"images": photo.numpy()})[0]]
+    mirrored = session.run(["probabilities"], {"images": photo.flip(3).numpy()})[0]
+    assert np.allclose(*answers, atol=1e-5)
+    assert np.allclose(answers[1], mirrored, atol=1e-6) == flip
+
+
 @pytest.fixture(scope="module", params=NETWORKS)
 def shipped(request, tmp_path_factory):
     """A network that ships, as classifier and as TorchScript."""
@@ -126,19 +162,37 @@ def test_middle_of_the_photo_is_what_counts(crop_pct, tmp_path):
     assert not torch.equal(network(photo), network(changed))
 
 
-class Fickle(nn.Module):
+class Plain(nn.Module):
+    """The mean of each channel, as timm's networks are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sign = 1.0
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        return images
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        return self.sign * maps.mean((2, 3))
+
+    def get_classifier(self) -> nn.Module:
+        return nn.Identity()
+
+
+class Fickle(Plain):
     """Its scripted form gives other logits than its eager one."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits = images.mean((2, 3))
-        return -logits if torch.jit.is_scripting() else logits
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        pooled = maps.mean((2, 3))
+        return -pooled if torch.jit.is_scripting() else pooled
 
 
-class NotANumber(nn.Module):
+class NotANumber(Plain):
     """Gives no numbers at all, in both forms."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        return images.mean((2, 3)) * float("nan")
+    def __init__(self) -> None:
+        super().__init__()
+        self.sign = float("nan")
 
 
 @pytest.mark.parametrize("network", [Fickle, NotANumber])

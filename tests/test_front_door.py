@@ -33,6 +33,14 @@ def test_the_error_can_be_had_without_torch():
     assert found.stdout.strip() == "False", found.stderr
 
 
+def test_photos_and_places_can_be_had_without_torch():
+    found = run_python(
+        "import sys; from landmark_model import camera_position, find_place, to_csv; "
+        "print('torch' in sys.modules)"
+    )
+    assert found.stdout.strip() == "False", found.stderr
+
+
 def test_exported_names_are_sorted_and_complete():
     source = ast.parse((ROOT / "landmark_model" / "__init__.py").read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(source) if isinstance(node, ast.ImportFrom)]

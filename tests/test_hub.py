@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -17,20 +18,28 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from landmark_model import LandmarkError, list_networks, load
-from landmark_model.config import CONFIG_NAME, WEIGHTS_NAME, ModelConfig, read_config
+from landmark_model.__main__ import main as command_line
+from landmark_model.config import (
+    CONFIG_NAME,
+    TORCHSCRIPT_NAME,
+    WEIGHTS_NAME,
+    ModelConfig,
+    read_config,
+)
 from landmark_model.hub import (
     BANK_NAME,
+    CHECKSUMS_NAME,
     METRICS_NAME,
+    PUBLISHED,
     best_first,
-    card_metadata,
     choose,
-    fetch,
     locate,
     networks_in,
     read_bank,
     save,
     to_json,
 )
+from landmark_model.hubclient import card_metadata, fetch
 from landmark_model.networks import NETWORKS, build, restore, round_to_half
 
 LABELS = ("Eiffel Tower", "Hạ Long Bay", "Statue of Liberty")
@@ -304,7 +313,7 @@ def test_other_revision_of_a_fetched_repo_is_refused_offline(cached):
 def test_repo_that_is_neither_here_nor_there_is_refused_at_once(revision):
     started = time.monotonic()
     with pytest.raises(LandmarkError) as caught:
-        fetch("someone/no-such-landmarks", revision)
+        fetch("someone/no-such-landmarks", ["*"], revision)
     assert time.monotonic() - started < 5
     message = str(caught.value)
     for part in ("someone/no-such-landmarks", "folder", "hub", revision or ""):
@@ -337,6 +346,7 @@ def test_head_of_the_card_is_yaml_with_the_figures():
     assert facts["license"] == "apache-2.0"
     assert facts["library_name"] == "timm"
     assert facts["pipeline_tag"] == "image-classification"
+    assert facts["datasets"] == ["imagefolder"]
     assert facts["base_model"] == "timm/resnet18.a1_in1k"
     results = [result for entry in facts["model-index"] for result in entry["results"]]
     shown = {
@@ -398,3 +408,43 @@ def test_features_of_training_photos_come_back(tmp_path):
     (tmp_path / BANK_NAME).unlink()
     with pytest.raises(LandmarkError, match=f"has no whole {BANK_NAME}"):
         load(tmp_path)
+
+
+# --- checksums ---
+
+
+def test_run_folder_passes_the_usual_tool(smoke_run):
+    subprocess.run(["sha256sum", "--check", CHECKSUMS_NAME], cwd=smoke_run.folder, check=True)
+    lines = (smoke_run.folder / CHECKSUMS_NAME).read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == list(PUBLISHED)
+
+
+def test_card_that_is_written_again_keeps_its_checksum_right(small_run, tmp_path):
+    folder = Path(shutil.copytree(small_run.folder, tmp_path / "run"))
+    (folder / "README.md").write_text("of an older version")
+    assert command_line(["card", "--source", str(folder)]) == 0
+    subprocess.run(["sha256sum", "--check", CHECKSUMS_NAME], cwd=folder, check=True)
+
+
+def test_torchscript_of_a_folder_must_be_what_its_checksum_says(small_run, tmp_path):
+    folder = Path(shutil.copytree(small_run.folder, tmp_path / "run"))
+    photo = Path("examples/taj-mahal.jpg")
+    eager, script = (load(folder, device="cpu", backend=b) for b in ("eager", "torchscript"))
+    expected, found = (tagger.predict(photo) for tagger in (eager, script))
+    assert [guess.label for guess in found] == [guess.label for guess in expected]
+    assert found.score == pytest.approx(expected.score, abs=1e-4)
+    with pytest.raises(LandmarkError, match="backend='eager'"):
+        script.explain(photo)
+    with (folder / TORCHSCRIPT_NAME).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(LandmarkError, match=f"{TORCHSCRIPT_NAME} of run is not what"):
+        load(folder, backend="torchscript")
+    assert load(folder, device="cpu").labels  # the rest is as good as before
+    (folder / CHECKSUMS_NAME).unlink()
+    with pytest.raises(LandmarkError, match=f"no {CHECKSUMS_NAME}"):
+        load(folder, backend="torchscript")
+
+
+def test_networks_that_ship_are_not_run_as_programs():
+    with pytest.raises(LandmarkError, match="no SHA256SUMS"):
+        load(backend="torchscript")

@@ -13,9 +13,10 @@ import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
 
 from landmark_model.config import LandmarkError
-from landmark_model.photos import open_photo
+from landmark_model.photos import camera_position, open_photo
 from landmark_model.smoke import make_photo
 
 pillow_heif.register_heif_opener()
@@ -33,7 +34,7 @@ STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-ORIENTATION = 0x0112
+ORIENTATION, GPS = 0x0112, 0x8825
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -297,6 +298,17 @@ def test_exif_rotated_pil_image_gives_the_same_pixels(orientation):
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_exif_rotated_lossy_copy_is_upright(orientation, kind):
     assert abs(pixels(turned(orientation, kind)) - PIXELS).mean() < 12
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+def test_what_comes_out_is_not_turned_again_and_tells_nothing_of_the_camera(kind):
+    exif = gps_exif()
+    exif[ORIENTATION], exif[0x010F] = 6, "Maker"
+    stored = PHOTO.transpose(STORED[6])
+    photo = open_photo(encode(stored, kind, exif=exif.tobytes()))
+    assert difference(photo, photo.copy()) == 0
+    assert open_photo(photo).size == photo.size
+    assert dict(photo.getexif()) == {} and photo.info == {}
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])
@@ -568,3 +580,73 @@ def test_no_damage_raises_anything_else(kind):
         except Exception as error:
             surprises[number] = repr(error)
     assert not surprises
+
+
+# --- where the camera was ---
+
+
+def gps_exif(
+    latitude=(48.0, 51.0, 30.24),
+    longitude=(2.0, 17.0, 40.2),
+    north: object = "N",
+    east: object = "E",
+) -> Image.Exif:
+    """EXIF that says where; entries that are None are left out."""
+    exif = Image.Exif()
+    entries = {1: north, 2: latitude, 3: east, 4: longitude}
+    exif.get_ifd(GPS).update({tag: value for tag, value in entries.items() if value is not None})
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+def test_position_is_read_from_every_kind_of_file(kind, tmp_path):
+    content = encode(PHOTO, kind, exif=gps_exif().tobytes())
+    path = tmp_path / "photo"
+    path.write_bytes(content)
+    with Image.open(path) as image:
+        for photo in (content, path, str(path), io.BytesIO(content), image):
+            assert camera_position(photo) == pytest.approx((48.8584, 2.2945), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("north", "east", "signs"),
+    [("N", "W", (1, -1)), ("S", "E", (-1, 1)), ("S\0", "w", (-1, -1)), ("n", "e", (1, 1))],
+)
+def test_hemisphere_gives_the_sign(north, east, signs):
+    content = encode(PHOTO, "JPEG", exif=gps_exif(north=north, east=east).tobytes())
+    expected = (48.8584 * signs[0], 2.2945 * signs[1])
+    assert camera_position(content) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"north": None},
+        {"north": ""},
+        {"north": "NS"},
+        {"latitude": None},
+        {"latitude": (91.0, 0.0, 0.0)},
+        {"latitude": (48.0,)},
+        {"longitude": (180.0, 0.0, 0.1)},
+        {"longitude": (2.0, 17.0, IFDRational(0, 0))},
+        {"longitude": (2.0, 17.0, IFDRational(1, 0))},
+        {"latitude": (0.0, 0.0, 0.0), "longitude": (0.0, 0.0, 0.0)},
+    ],
+    ids=str,
+)
+def test_position_that_is_missing_or_nonsense_is_none(entries):
+    content = encode(PHOTO, "JPEG", exif=gps_exif(**entries).tobytes())
+    assert camera_position(content) is None
+
+
+def test_no_metadata_is_no_position():
+    assert camera_position(PHOTO) is None
+    assert camera_position(np.zeros((20, 20, 3), np.uint8)) is None
+    for exif in (b"Exif\0\0junk" * 9, exif_of((0x8825, 4, 1, b"\xff\xff\xff\xff"))):
+        assert camera_position(encode(PHOTO, "JPEG", exif=exif)) is None
+
+
+def test_position_of_what_is_no_photo_is_refused(tmp_path):
+    for photo in (b"", b"text", tmp_path / "missing.jpg", tmp_path, 3):
+        with pytest.raises(LandmarkError):
+            camera_position(photo)

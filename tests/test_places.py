@@ -9,12 +9,15 @@ import pytest
 from landmark_model.places import (
     Place,
     all_places,
+    country_in,
     distance_km,
     find_place,
     flag,
     nearest_place,
+    place_in,
 )
 
+LANGUAGES = ("es", "fr", "de", "zh")
 WORLD50 = """
 Acropolis Angkor_Wat Atomium Badlands_National_Park Banff_National_Park Berlin_Cathedral Big_Ben
 Brooklyn_Bridge Burj_Khalifa Casa_Batllo Central_Park Changdeokgung Chichen_Itza
@@ -258,3 +261,75 @@ def test_flag_of_a_country_code(code, emoji):
 def test_where_reads_as_an_address_and_is_empty_when_unknown():
     assert PLACES["Eiffel_Tower"].where == "Paris, France"
     assert find_place("my mill").where == ""
+
+
+# --- in other languages ---
+
+
+@pytest.mark.parametrize(
+    ("key", "language", "name"),
+    [
+        ("Eiffel_Tower", "de", "Eiffelturm"),
+        ("Eiffel_Tower", "fr-CA", "Tour Eiffel"),
+        ("Statue_of_Liberty", "es_MX", "Estatua de la Libertad"),
+        ("Great_Wall_of_China", "zh-Hans-CN", "长城"),
+        ("Great_Wall_of_China", "ZH", "长城"),
+        ("Colosseum", "en-GB", "Colosseum"),
+        ("Colosseum", "ja", "Colosseum"),
+        ("Colosseum", "", "Colosseum"),
+        ("Colosseum", None, "Colosseum"),
+        ("Soreq_Cave", "de", "Soreq Cave"),
+    ],
+)
+def test_name_is_that_of_the_language_else_the_english_one(key, language, name):
+    assert PLACES[key].name_in(language) == name
+
+
+def test_every_landmark_that_ships_is_named_in_every_language():
+    missing = {
+        (key, language)
+        for key in WORLD50
+        for language in LANGUAGES
+        if language not in PLACES[key].names
+    }
+    assert missing == {("Gateway_of_India", "fr")}, "there is no French name that all agree on"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_of_one_language_differ_and_are_tidy(language):
+    names = [place.names[language] for place in PLACES.values() if language in place.names]
+    assert len({name.casefold() for name in names}) == len(names)
+    assert all(name == name.strip() and "  " not in name for name in names)
+    chinese = [bool(re.search("[\u4e00-\u9fff]", name)) for name in names]
+    assert all(chinese) if language == "zh" else not any(chinese)
+
+
+@each_place
+def test_every_country_has_a_name_in_every_language(place):
+    assert set(place.names) <= set(LANGUAGES)
+    assert all(country_in(language, place.country_code) for language in LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "name"),
+    [
+        ("de", "GB", "Vereinigtes Königreich"),
+        ("es-419", "US", "Estados Unidos"),
+        ("zh", "FR", "法国"),
+        ("en", "FR", None),
+        ("de", "XX", None),
+        ("de", None, None),
+        (None, "FR", None),
+    ],
+)
+def test_country_in_a_language(language, code, name):
+    assert country_in(language, code) == name
+
+
+def test_translated_places_are_those_of_the_gazetteer():
+    text = files("landmark_model").joinpath("translations.json").read_text(encoding="utf-8")
+    translations = json.loads(text)
+    assert set(translations["places"]) <= {place.place for place in PLACES.values()}
+    assert set(translations["countries"]) == {place.country_code for place in PLACES.values()}
+    assert place_in("de", "Rome") == "Rom" and place_in("fr", "Rome") == "Rome"
+    assert place_in("de", "Nowhere") == "Nowhere" and place_in("de", None) is None

@@ -31,7 +31,8 @@ SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--train-size", "32"
 WRITTEN = {
     "config.json", "model.safetensors", "model.torchscript.pt", "metrics.json", "README.md",
     "training_curve.png", "confusion_matrix.png", "class_histogram.png", "contact_sheet.png",
-    "data_report.json", "reliability.png", "features.safetensors", CHECKPOINT_NAME,
+    "data_report.json", "reliability.png", "features.safetensors", "model.onnx",
+    "SHA256SUMS", CHECKPOINT_NAME,
 }  # fmt: skip
 
 
@@ -407,6 +408,24 @@ def test_defaults_are_those_of_the_network(network):
     assert {name: getattr(options, name) for name in train.RECIPE} == vars(recipe)
     assert options.train_size % 32 == 0
     assert 0.7 * options.image_size <= options.train_size < options.image_size
+
+
+@pytest.mark.parametrize(
+    ("words", "plain"),
+    [
+        ("--network landmark_cnn --epochs 10", True),
+        ("--network landmark_cnn --epochs 10 --init none", True),
+        ("--network landmark_cnn", False),
+        ("--network landmark_cnn --epochs 60", False),
+        ("--network landmark_cnn --epochs 10 --init model.safetensors", False),
+        ("--network resnet18 --epochs 10", False),
+    ],
+)
+def test_few_epochs_from_scratch_are_spent_on_plain_photos(words, plain):
+    options = train.parse(["--data", "x", "--out", "y", *words.split()])
+    assert (options.mixup == options.cutmix == options.erasing == 0) == plain
+    assert (options.policy == "none") == plain
+    assert train.parse(["--data", "x", "--out", "y", *words.split(), "--mixup", "0.3"]).mixup == 0.3
 
 
 def test_options_win_over_the_networks_defaults():

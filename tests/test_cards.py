@@ -1,0 +1,100 @@
+"""What the result card says, and that nothing in it can be mistaken for HTML."""
+
+import pytest
+
+from landmark_model import Prediction
+from webapp import cards
+from webapp.cards import Shown
+
+BEST = Prediction(
+    "Petra",
+    "Petra",
+    0.82,
+    "Ma'an",
+    "Jordan",
+    "JO",
+    30.3222,
+    35.4517,
+    "البتراء",
+    ("ruins", "desert"),
+)
+OTHER = Prediction("My Old Mill", "my_old_mill", 0.001)
+
+
+def card(*guesses: Prediction, language: str = "en", **shown: object) -> str:
+    known = shown.pop("is_known", True)
+    return cards.card(Shown(guesses, known, **shown), language, 50)
+
+
+def test_the_card_shows_name_place_certainty_links_and_tags():
+    shown = card(BEST, OTHER)
+    for part in ("<h2>Petra</h2>", "البتراء", "🇯🇴", "Jordan", "82%", "Very likely", "desert"):
+        assert part in shown
+    assert "30.3222° N, 35.4517° E" in shown
+    assert "openstreetmap.org/?mlat=30.3222&amp;mlon=35.4517" in shown
+    assert 'data-text="ruins, desert"' in shown
+
+
+def test_the_local_name_is_not_said_twice():
+    assert "local" not in card(Prediction("Colosseum", "Colosseum", 0.9, local_name="Colosseum"))
+
+
+def test_south_and_west_are_named_not_negative():
+    assert cards.degrees(-13.1, -72.5) == "13.1000° S, 72.5000° W"
+
+
+def test_a_landmark_without_place_gets_a_card_without_links_or_tags():
+    shown = card(OTHER)
+    assert "My Old Mill" in shown
+    assert not [part for part in ("<a ", "tags", "flag", "bars") if part in shown]
+
+
+def test_names_cannot_inject_html():
+    evil = Prediction("<img src=x>", "x", 0.5, place="<b>", local_name="<i>", tags=('"><script>',))
+    shown = card(evil, evil, note="<u>", link='?"><script>')
+    assert not [part for part in ("<img", "<b>", "<i>", "<script", "<u>") if part in shown]
+    assert "<script" not in cards.sorry("<script>", "en")
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(0.95, "Almost certainly"), (0.7, "Very likely"), (0.5, "Probably"), (0.2, "Not sure")],
+)
+def test_certainty_is_put_in_words(probability, words):
+    assert words in card(Prediction("x", "x", probability))
+
+
+@pytest.mark.parametrize(
+    ("probability", "language", "text"),
+    [
+        (0.9999, "en", "over 99%"),
+        (0.99, "en", "99%"),
+        (0.001, "en", "<1%"),
+        (0.5, "fr", "50\u202f%"),
+        (0.5, "zh", "50%"),
+    ],
+)
+def test_nothing_is_ever_called_impossible_or_a_hundred_percent_sure(probability, language, text):
+    assert cards.percent(probability, language) == text
+
+
+def test_an_unknown_photo_names_no_winner():
+    shown = card(BEST, OTHER, is_known=False, camera=(30.0, 35.0))
+    assert "<h2>Petra" not in shown and "does not look like" in shown
+    assert shown.count("<li>") == 2 and "The camera says 30.0000° N, 35.0000° E.</p>" in shown
+
+
+@pytest.mark.parametrize(
+    ("camera", "away"),
+    [((30.3232, 35.4517), "110 m"), ((30.3322, 35.4517), "1.1 km"), ((0, 0), "5039 km")],
+)
+def test_the_camera_says_how_far_from_the_guess_it_was(camera, away):
+    assert f"{away} away" in card(BEST, camera=camera)
+
+
+def test_a_network_that_knows_none_of_it_says_so_in_the_comparison(models):
+    answer = models.pick("resnet18").predict("examples/taj-mahal.jpg")
+    assert "<h2>Taj Mahal</h2>" in cards.verdict("ResNet18", 0.123, answer, "en")
+    assert "0.12 s" in cards.verdict("ResNet18", 0.123, answer, "en")
+    answer.is_known = False
+    assert "<h2>None I know</h2>" in cards.verdict("ResNet18", 0.123, answer, "en")

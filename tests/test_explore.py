@@ -1,0 +1,270 @@
+"""The figures shown are those of metrics.json, in words; what was not measured is left out."""
+
+import json
+import re
+import string
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from landmark_model import LandmarkError, Prediction, find_place, read_metrics
+from webapp import explore
+from webapp.explore import find_mixups, landmark_rows, number, percent, quality
+
+LANGUAGES = ("en", "es", "fr", "de", "zh")
+
+
+def landmark(class_name: str) -> Prediction:
+    place = find_place(class_name)
+    return Prediction(
+        place.name, class_name, 1.0, place.place, place.country, place.country_code,
+        place.latitude, place.longitude, place.local_name, place.tags, place.names,
+    )  # fmt: skip
+
+
+NAMES = ("Sydney_Harbour_Bridge", "Golden_Gate_Bridge", "Brooklyn_Bridge", "Stonehenge")
+LANDMARKS = [landmark(name) for name in NAMES]
+CONFUSION = [[5, 3, 1, 0], [0, 9, 0, 0], [0, 0, 0, 2], [0, 0, 0, 0]]
+METRICS = {
+    "test": {
+        "photo_count": 20,
+        "top1": 0.7,
+        "top5": 1.0,
+        "calibration_error": 0.123,
+        "classes": [
+            {"class_name": n, "precision": p, "recall": r, "f1": 0.5, "support": s}
+            for n, p, r, s in (
+                (NAMES[0], 1, 5 / 9, 9),
+                (NAMES[1], 0.75, 1, 9),
+                (NAMES[2], 0, 0, 2),
+                (NAMES[3], 0, 0, 0),
+            )
+        ],
+        "confusion": CONFUSION,
+        "reliability": [
+            {"count": 0, "confidence": 0.0, "accuracy": 0.0},
+            {"count": 4, "confidence": 0.25, "accuracy": 0.5},
+            {"count": 16, "confidence": 0.95, "accuracy": 0.75},
+        ],
+    },
+    "unknown": {
+        "test": {"unknown_count": 1399, "refused": 0.66, "known_count": 20, "kept": 0.95}
+    },
+    "training": {
+        "data": {
+            "about": "Photos of <my> holidays.",
+            "classes": 4,
+            "photos": {"train": 1522, "validation": 5, "test": 20},
+            "fewest": 3,
+            "most": 101,
+            "leaks": 0,
+        }
+    },
+}  # fmt: skip
+
+
+def words_of(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page)).replace(" ,", ",").replace(" :", ":")
+
+
+def sections(page: str) -> list[str]:
+    return [node.get("class") for node in ElementTree.fromstring(page).iter("section")]
+
+
+def test_page_tells_what_the_metrics_hold():
+    text = words_of(quality(METRICS, LANDMARKS))
+    low, high = explore.wilson(0.7, 20)
+    assert "70.0% of its first guesses on 20 test photos are right" in text
+    assert f"expect {low:.0%} to {high:.0%}" in text
+    assert "6 of 20 first guesses were wrong" in text
+    assert "Sydney Harbour Bridge taken for Golden Gate Bridge: 3 of 9" in text
+    assert "12.3 percentage points" in text
+    assert "Shown 1,399 photos of other things, it said so for 66%" in text
+    assert "1,522 photos of 4 landmarks, 3 to 101 of each" in text
+    assert "2 of the 4 landmarks have fewer than 5 test photos" in text
+    assert "No copy or near-copy" in text
+    assert "first five" not in text, "of four landmarks, that says nothing"
+
+
+def test_copies_in_training_are_owned_up_to():
+    leaky = METRICS | {"training": {"data": METRICS["training"]["data"] | {"leaks": 7}}}
+    text = words_of(quality(leaky, LANDMARKS))
+    assert "7 photos or near-copies" in text and "No copy" not in text
+
+
+def test_mixups_are_counted_by_what_the_photo_shows():
+    found = [(m.truth.class_name, m.guess.class_name, m.wrong, m.count)
+             for m in find_mixups(LANDMARKS, METRICS)]  # fmt: skip
+    assert found == [
+        ("Sydney_Harbour_Bridge", "Golden_Gate_Bridge", 3, 9),
+        ("Brooklyn_Bridge", "Stonehenge", 2, 2),
+        ("Sydney_Harbour_Bridge", "Brooklyn_Bridge", 1, 9),
+    ]
+
+
+def test_lookalikes_are_of_one_kind_and_not_merely_neighbours():
+    kinds = {m.wrong: m.kind for m in find_mixups(LANDMARKS, METRICS)}
+    assert kinds == {3: "bridge", 2: "", 1: "bridge"}
+    opera = replace(landmark("Sydney_Opera_House"), tags=("Sydney", "Australia"))
+    assert explore.Mixup(LANDMARKS[0], opera, 1, 1).kind == ""
+
+
+def test_rare_mixups_between_lookalikes_are_shown_too(monkeypatch):
+    monkeypatch.setattr(explore, "MIXUP_COUNT", 2)
+    text = words_of(quality(METRICS, LANDMARKS))
+    assert "Between look-alikes: Sydney Harbour Bridge taken for Brooklyn Bridge: 1 of 9" in text
+
+
+def test_no_mistakes_are_said_so():
+    confusion = [[5, 0], [0, 4]]
+    metrics = {"test": {"confusion": confusion, "classes": METRICS["test"]["classes"][:2]}}
+    assert "Not one of the 9 test photos" in words_of(quality(metrics, LANDMARKS))
+
+
+def test_diagram_has_a_dot_for_each_group_of_answers():
+    page = ElementTree.fromstring(quality(METRICS, LANDMARKS))
+    (drawing,) = [node for node in page.iter() if node.get("class") == "diagram"]
+    assert drawing.get("role") == "img" and drawing.get("aria-label")
+    large, small = [node for node in drawing.iter() if node.get("class") == "dot"]
+    assert float(large.get("r")) > float(small.get("r"))
+    assert float(large.get("cx")) > float(small.get("cx"))
+    assert float(large.get("cy")) < float(small.get("cy"))
+    assert large[0].text == "95% sure, 75% right (16 photos)"
+
+
+@pytest.mark.parametrize(
+    ("path", "gone"),
+    [
+        (("test", "top1"), "accuracy"),
+        (("test", "photo_count"), "accuracy"),
+        (("test", "confusion"), "mixups"),
+        (("test", "reliability"), "reliability"),
+        (("test", "calibration_error"), "reliability"),
+        (("unknown",), "unknown"),
+        (("unknown", "test"), "unknown"),
+    ],
+)
+def test_what_was_not_measured_is_left_out(path, gone):
+    metrics = json.loads(json.dumps(METRICS))
+    *parents, last = path
+    place = metrics
+    for key in parents:
+        place = place[key]
+    del place[last]
+    everything = sections(quality(METRICS, LANDMARKS))
+    assert sections(quality(metrics, LANDMARKS)) == [name for name in everything if name != gone]
+
+
+@pytest.mark.parametrize("metrics", [{}, {"test": {}}, {"training": {}}, {"unknown": {}}])
+def test_nothing_measured_is_said_so(metrics):
+    page = quality(metrics, LANDMARKS)
+    assert sections(page) == [] and "Nobody measured" in page
+    assert [row.recall for row in landmark_rows(LANDMARKS, metrics)] == [None] * 4
+
+
+def test_run_folder_is_shown_in_full(small_run):
+    metrics = read_metrics(small_run.folder)
+    names = [score["class_name"] for score in metrics["test"]["classes"]]
+    page = quality(metrics, [landmark(name) for name in names])
+    assert {"accuracy", "mixups", "reliability", "limits"} <= set(sections(page))
+    assert f"on {metrics['test']['photo_count']} test photos" in words_of(page)
+
+
+@pytest.mark.parametrize("network", ["resnet18", "landmark_cnn", "tf_efficientnet_lite2"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_networks_that_ship_are_shown_in_every_language(network, language):
+    metrics = read_metrics(network=network)
+    known = [landmark(score["class_name"]) for score in metrics["test"]["classes"]]
+    page = quality(metrics, known, language)
+    assert len(sections(page)) == 5
+    assert percent(metrics["test"]["top1"], language, 1) in page
+
+
+# --- rows ---
+
+
+def test_rows_are_by_name_with_scores_where_there_are_photos():
+    rows = landmark_rows(LANDMARKS, METRICS)
+    assert [row.name for row in rows] == sorted(row.name for row in rows)
+    by_name = {row.name: row for row in rows}
+    sydney, stones = by_name["Sydney Harbour Bridge"], by_name["Stonehenge"]
+    assert (sydney.photos, sydney.precision, sydney.flag) == (9, 1, "🇦🇺")
+    assert sydney.recall == pytest.approx(5 / 9)
+    assert (stones.photos, stones.recall, stones.precision) == (0, None, 0)
+    assert (by_name["Brooklyn Bridge"].recall, by_name["Brooklyn Bridge"].precision) == (0, 0)
+
+
+def test_precision_of_a_name_never_given_is_left_out():
+    metrics = json.loads(json.dumps(METRICS))
+    metrics["test"]["confusion"][0] = [6, 3, 0, 0]
+    rows = {row.name: row for row in landmark_rows(LANDMARKS, metrics)}
+    assert (rows["Brooklyn Bridge"].recall, rows["Brooklyn Bridge"].precision) == (0, None)
+
+
+def test_rows_speak_the_language():
+    (row,) = landmark_rows([landmark("Colosseum")], {}, "de")
+    assert (row.name, row.place, row.country) == ("Kolosseum", "Rom", "Italien")
+
+
+def test_landmark_of_ones_own_has_a_row():
+    (row,) = landmark_rows([Prediction("My Old Mill", "my_old_mill", 1.0)], METRICS)
+    assert (row.name, row.place, row.country, row.flag) == ("My Old Mill", "", "", "")
+
+
+# --- words ---
+
+
+def test_every_word_is_said_in_every_language_with_the_same_blanks():
+    for key, versions in explore._words().items():
+        assert tuple(versions) == LANGUAGES, key
+        blanks = [sorted(field for _, field, *_ in string.Formatter().parse(text) if field)
+                  for text in versions.values()]  # fmt: skip
+        assert all(found == blanks[0] for found in blanks), key
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [("en", "1,522.5"), ("de", "1.522,5"), ("zh", "1,522.5"), ("xx", "1,522.5")],
+)
+def test_numbers_are_written_as_in_the_language(language, text):
+    assert number(1522.49, language, 1) == text
+
+
+def test_per_cent_is_written_as_in_the_language():
+    assert percent(0.846, "en", 1) == "84.6%"
+    assert percent(0.846, "de", 1) == "84,6\u202f%"
+
+
+def test_names_cannot_inject_html():
+    hostile = [replace(mark, label="<script>", names={}) for mark in LANDMARKS]
+    page = quality(METRICS, hostile)
+    assert "<script" not in page and "<my>" not in page
+
+
+def test_every_part_of_the_diagram_has_its_colour_in_light_and_dark():
+    style = Path(explore.__file__).with_suffix(".css").read_text(encoding="utf-8")
+    light, dark = (
+        set(re.findall(r"(--[\w-]+):", style.split(start, 1)[1].split("}", 1)[0]))
+        for start in (".quality {", ".dark .quality {")
+    )
+    assert light == dark == set(re.findall(r"var\((--chart-[\w-]+)\)", style))
+    for name in ("diagram", "frame", "ideal", "dot", "figure"):
+        assert f'class="{name}"' in quality(METRICS, LANDMARKS) and f".{name} " in style
+
+
+# --- metrics.json ---
+
+
+def test_folder_without_metrics_gives_nothing(tmp_path, small_run):
+    (tmp_path / "config.json").write_bytes((small_run.folder / "config.json").read_bytes())
+    assert read_metrics(tmp_path) == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "\udcff"])
+def test_damaged_metrics_are_refused(tmp_path, small_run, text):
+    (tmp_path / "config.json").write_bytes((small_run.folder / "config.json").read_bytes())
+    (tmp_path / "metrics.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(LandmarkError, match="metrics"):
+        read_metrics(tmp_path)

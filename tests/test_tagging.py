@@ -1,0 +1,279 @@
+"""A library of photos becomes rows, a table, JSON and sidecars; one bad photo spoils nothing."""
+
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from landmark_model import LandmarkError, load, tagging
+from landmark_model.classifier import Answer, Prediction
+from landmark_model.tagging import (
+    COLUMNS,
+    NAMESPACES,
+    Tagged,
+    sidecar_names,
+    tag_photos,
+    to_csv,
+    to_json,
+    to_xmp,
+    write_sidecars_zip,
+)
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+CHRIST = Prediction(
+    "Christ the Redeemer", "Christ_the_Redeemer", 0.91234567, "Rio de Janeiro", "Brazil", "BR",
+    -22.9519, -43.2105, "Cristo Redentor", ("statue", "Rio de Janeiro"),
+)  # fmt: skip
+MILL = Prediction("My Old Mill", "my_old_mill", 0.05)
+
+
+def row(file: str = "photo.jpg", known: bool | None = True, best: Prediction = CHRIST, **more):
+    return Tagged(file, Answer([best, MILL], 1.0, known), **more)
+
+
+UNKNOWN = Tagged("cat.jpg", Answer([CHRIST, MILL], -2.0, False), tagging.NOT_KNOWN)
+BROKEN = Tagged("notes.jpg", None, "notes.jpg is empty (0 bytes). Copy or download it again.")
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    return load(network="landmark_cnn", device="cpu")
+
+
+class Counter:
+    """Stands in for a classifier: answers with the colour of each photo, notes the batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def predict_batch(self, photos, top_k, batch_size):
+        assert len(photos) <= batch_size
+        self.batches.append(len(photos))
+        return [Answer([Prediction(str(p.getpixel((0, 0))[0]), "x", 0.5)], 0, True) for p in photos]
+
+
+def grey(path: Path, value: int, side_px: int = 9) -> Path:
+    Image.new("RGB", (side_px, side_px), (value,) * 3).save(path)
+    return path
+
+
+# --- rows ---
+
+
+def test_each_photo_gets_the_answer_it_would_get_alone(tagger, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 cut off")
+    names = ["taj-mahal.jpg", "colosseum.jpg", "none-of-these.jpg"]
+    photos = [(name, EXAMPLES / name) for name in names]
+    photos.insert(1, ("broken.jpg", broken))
+    rows = list(tag_photos(tagger, iter(photos), top_k=3, batch_size=2))
+    assert [row.file for row in rows] == [name for name, _ in photos]
+    assert rows[1].answer is None and rows[1].status == "unreadable"
+    assert "broken.jpg" in rows[1].reason and str(tmp_path) not in rows[1].reason
+    for name, got in zip(names, [rows[0], *rows[2:]], strict=True):
+        expected = tagger.predict(EXAMPLES / name, top_k=3)
+        assert [guess.label for guess in got.answer] == [guess.label for guess in expected]
+        assert got.answer[0].probability == pytest.approx(expected[0].probability, abs=1e-4)
+        assert got.answer.is_known == expected.is_known
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+@pytest.mark.parametrize("bad", [set(), {0}, {4}, {1, 2}, {0, 1, 2, 3, 4}])
+def test_bad_photos_are_rows_and_the_others_stay_in_order(tmp_path, batch_size, bad):
+    paths = [grey(tmp_path / f"{n}.png", n) for n in range(5)]
+    for n in bad:
+        paths[n].write_bytes(b"")
+    counter = Counter()
+    photos = [(f"name {n}", path) for n, path in enumerate(paths)]
+    rows = list(tag_photos(counter, photos, batch_size=batch_size))
+    assert [row.file for row in rows] == [name for name, _ in photos]
+    assert [n for n, row in enumerate(rows) if row.answer is None] == sorted(bad)
+    assert all(row.reason for row in rows if row.answer is None)
+    assert all(row.answer[0].label == str(n) for n, row in enumerate(rows) if n not in bad)
+    assert sum(counter.batches) == 5 - len(bad)
+
+
+def test_rows_come_as_soon_as_their_batch_is_done(tmp_path):
+    counter = Counter()
+    rows = tag_photos(
+        counter, ((str(n), grey(tmp_path / "x.png", n)) for n in range(9)), batch_size=2
+    )
+    next(rows)
+    assert counter.batches == [2]
+
+
+def test_large_photos_wait_in_smaller_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(tagging, "MAX_BATCH_PIXELS", 1000)
+    counter = Counter()
+    photos = [(str(n), grey(tmp_path / f"{n}.png", n, side_px=23)) for n in range(5)]
+    assert len(list(tag_photos(counter, photos))) == 5
+    assert counter.batches == [2, 2, 1]
+
+
+def test_no_photos_are_no_rows():
+    assert list(tag_photos(Counter(), [])) == []
+
+
+@pytest.mark.parametrize("wrong", [{"top_k": 0}, {"batch_size": 0}, {"batch_size": -3}])
+def test_fewer_than_one_is_refused_at_once(wrong):
+    with pytest.raises(LandmarkError, match=next(iter(wrong))):
+        tag_photos(Counter(), [], **wrong)
+
+
+def test_status_tells_tagged_from_unknown_and_unreadable():
+    assert [r.status for r in (row(), UNKNOWN, BROKEN)] == ["tagged", "unknown", "unreadable"]
+    assert row(known=None).status == "tagged", "nobody measured a threshold"
+    assert row().best is CHRIST and UNKNOWN.best is None and BROKEN.best is None
+
+
+# --- table and JSON ---
+
+
+def read_csv(rows) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(to_csv(rows))))
+
+
+def test_table_has_a_line_for_every_photo():
+    tagged, unknown, broken = read_csv([row(), UNKNOWN, BROKEN])
+    assert tuple(tagged) == COLUMNS
+    assert tagged["landmark"] == "Christ the Redeemer" and tagged["probability"] == "0.9123"
+    assert (tagged["latitude"], tagged["longitude"]) == ("-22.9519", "-43.2105")
+    assert tagged["tags"] == "statue; Rio de Janeiro"
+    assert tagged["other_guesses"] == "My Old Mill 5.0%"
+    assert unknown["landmark"] == "" and unknown["status"] == "unknown"
+    assert unknown["other_guesses"].startswith("Christ the Redeemer 91.2%")
+    assert broken["status"] == "unreadable" and broken["reason"] == BROKEN.reason
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝"])
+def test_no_text_is_a_formula_to_a_spreadsheet(start):
+    hostile = f'{start}HYPERLINK("http://x")'
+    (line,) = read_csv([row(hostile, best=Prediction(hostile, "x", 0.5, hostile))])
+    assert line["file"] == line["landmark"] == line["place"] == f"'{hostile}"
+
+
+def test_names_that_need_quotes_survive():
+    name = 'a "b", c;\nd\u00e9 \u5929.jpg'
+    assert read_csv([row(name)])[0]["file"] == name
+
+
+def test_names_that_are_no_text_can_still_be_written(tmp_path):
+    rows = [row("caf\udce9\x00.jpg")]
+    for text in (to_csv(rows), to_json(rows), to_xmp(rows[0])):
+        (tmp_path / "file").write_text(text, encoding="utf-8")
+    assert read_csv(rows)[0]["file"] == "caf\ufffd\ufffd.jpg"
+
+
+def test_json_holds_every_guess_of_every_photo():
+    tagged, unknown, broken = json.loads(to_json([row(), UNKNOWN, BROKEN]))
+    assert tagged["file"] == "photo.jpg" and tagged["status"] == "tagged"
+    assert tagged["guesses"][0]["probability"] == CHRIST.probability
+    assert tagged["guesses"][0]["tags"] == ["statue", "Rio de Janeiro"]
+    assert len(unknown["guesses"]) == 2 and unknown["status"] == "unknown"
+    assert broken["guesses"] == [] and broken["reason"] == BROKEN.reason
+
+
+def test_position_of_the_camera_is_in_no_file():
+    rows = [row(position=(12.3456, 65.4321))]
+    for text in (to_csv(rows), to_json(rows), to_xmp(rows[0])):
+        assert "12.3" not in text and "65.4" not in text and "12,20" not in text
+
+
+# --- sidecars ---
+
+
+def facts(text: str) -> dict[str, list[str]]:
+    """What a sidecar says, by property."""
+    short = {address: prefix for prefix, address in NAMESPACES.items()}
+    found = {}
+    for node in ElementTree.fromstring(text.encode()).find(".//{*}Description"):
+        address, name = node.tag[1:].split("}")
+        items = [item.text for item in node.iter(f"{{{NAMESPACES['rdf']}}}li")]
+        found[f"{short[address]}:{name}"] = items or [node.text]
+    return found
+
+
+def test_sidecar_says_what_and_where():
+    found = facts(to_xmp(row()))
+    assert found["dc:title"] == ["Christ the Redeemer"]
+    assert found["dc:description"] == ["Christ the Redeemer, Rio de Janeiro, Brazil"]
+    assert found["dc:subject"] == ["Christ the Redeemer", "statue", "Rio de Janeiro"]
+    assert found["photoshop:City"] == ["Rio de Janeiro"]
+    assert found["photoshop:Country"] == ["Brazil"]
+    assert found["Iptc4xmpCore:CountryCode"] == ["BR"]
+    assert found["exif:GPSLatitude"] == ["22,57.114000S"]
+    assert found["exif:GPSLongitude"] == ["43,12.630000W"]
+
+
+@pytest.mark.parametrize(
+    ("degrees", "text"),
+    [(0.0, "0,0.000000N"), (51.9999999999, "52,0.000000N"), (-0.5, "0,30.000000S")],
+)
+def test_degrees_are_written_as_xmp_has_them(degrees, text):
+    assert tagging._xmp_degrees(degrees, "NS") == text
+
+
+def test_sidecar_leaves_the_position_to_the_camera():
+    found = facts(to_xmp(row(position=(12.3, 65.4))))
+    assert not [name for name in found if "GPS" in name]
+    assert found["photoshop:City"] == ["Rio de Janeiro"]
+
+
+def test_sidecar_of_a_landmark_without_place_has_only_its_name():
+    found = facts(to_xmp(row(best=MILL)))
+    assert set(found) == {"dc:title", "dc:description", "dc:subject", "Iptc4xmpCore:Location"}
+
+
+def test_names_cannot_break_the_sidecar():
+    hostile = '</rdf:li><x a="&\x00\ud800]]>'
+    found = facts(to_xmp(row(best=Prediction(hostile, "x", 0.5, hostile, tags=(hostile,)))))
+    assert found["photoshop:City"] == ['</rdf:li><x a="&\ufffd\ufffd]]>']
+
+
+@pytest.mark.parametrize("nothing", [UNKNOWN, BROKEN], ids=["unknown", "broken"])
+def test_photo_with_nothing_to_tag_gets_no_sidecar(nothing):
+    with pytest.raises(LandmarkError, match=nothing.file):
+        to_xmp(nothing)
+
+
+def test_zip_holds_a_sidecar_for_every_tagged_photo(tmp_path):
+    path = tmp_path / "new folder" / "sidecars.zip"
+    assert write_sidecars_zip(iter([row("a.jpg"), UNKNOWN, BROKEN, row("b/a.jpg")]), path) == 2
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["a.jpg.xmp", "b/a.jpg.xmp"]
+        assert facts(archive.read("a.jpg.xmp").decode())["photoshop:Country"] == ["Brazil"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["sidecars.zip"]
+
+
+def test_zip_of_nothing_can_be_opened(tmp_path):
+    assert write_sidecars_zip([UNKNOWN], tmp_path / "none.zip") == 0
+    with zipfile.ZipFile(tmp_path / "none.zip") as archive:
+        assert archive.namelist() == []
+
+
+def test_photos_of_one_name_keep_their_sidecars_apart():
+    names = sidecar_names(["a.jpg", "A.JPG", "a.jpg", "2/a.jpg", "a.jpg.xmp"])
+    assert names == ["a.jpg.xmp", "2/A.JPG.xmp", "3/a.jpg.xmp", "2/2/a.jpg.xmp", "a.jpg.xmp.xmp"]
+    assert len({name.casefold() for name in names}) == 5
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("../../etc/passwd", "etc/passwd.xmp"),
+        ("/etc/passwd", "etc/passwd.xmp"),
+        ("C:\\Windows\\..\\x.jpg", "C_/Windows/x.jpg.xmp"),
+        ("..", "photo.xmp"),
+        ("", "photo.xmp"),
+        (" .. /x.jpg", "x.jpg.xmp"),
+        ("a\nb\x00.jpg", "a_b\ufffd.jpg.xmp"),
+    ],
+)
+def test_no_name_leads_out_of_the_folder(file, name):
+    assert sidecar_names([file]) == [name]

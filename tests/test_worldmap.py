@@ -1,0 +1,218 @@
+"""The map: dots lie where they should, on land that is drawn from the file that ships."""
+
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from landmark_model import LandmarkError
+from webapp import worldmap
+from webapp.worldmap import Dot, world_map
+
+SVG = "{http://www.w3.org/2000/svg}"
+PARIS = Dot(48.8584, 2.2945, 0.9, "Eiffel Tower", best=True)
+LONDON = Dot(51.5007, -0.1246, 0.05, "Big Ben")
+SYDNEY = Dot(-33.8568, 151.2153, 0.03, "Sydney Opera House")
+
+
+def draw(dots, label="Where it is", **options) -> ElementTree.Element:
+    return ElementTree.fromstring(world_map(dots, label, **options))
+
+
+def circles(drawing: ElementTree.Element) -> dict[str, ElementTree.Element]:
+    """The dots of the large map by title; those of the inset have none."""
+    found = [c for c in drawing.iter(f"{SVG}circle") if c.find(f"{SVG}title") is not None]
+    return {circle.find(f"{SVG}title").text: circle for circle in found}
+
+
+def place(circle: ElementTree.Element) -> tuple[float, float]:
+    return float(circle.get("cx")), float(circle.get("cy"))
+
+
+def is_land(drawing: ElementTree.Element, x: float, y: float) -> bool:
+    """Whether a point of the large map is inside of the land's path (even-odd rule)."""
+    path = next(p for p in drawing.iter(f"{SVG}path") if p.get("class") == "land").get("d")
+    inside = False
+    for ring in path.strip("MZ").split("ZM"):
+        numbers = list(map(float, ring.split()))
+        points = list(zip(numbers[::2], numbers[1::2], strict=True))
+        for (x1, y1), (x2, y2) in zip(points, points[1:] + points[:1], strict=True):
+            if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
+                inside = not inside
+    return inside
+
+
+def test_zoomed_map_has_the_best_in_its_middle_and_neighbours_where_they_lie():
+    drawing = draw([PARIS, LONDON, SYDNEY])
+    dots = circles(drawing)
+    assert set(dots) == {"Eiffel Tower", "Big Ben"}, "Sydney is only in the inset"
+    (x, y), (london_x, london_y) = place(dots["Eiffel Tower"]), place(dots["Big Ben"])
+    assert (x, y) == (240, 150)
+    assert london_x < x and london_y < y
+    assert len(list(drawing.iter(f"{SVG}circle"))) == 2 + 3
+
+
+def test_best_is_named_and_the_others_when_pointed_at():
+    drawing = draw([LONDON, PARIS])
+    assert [name.text for name in drawing.iter(f"{SVG}text")] == ["Eiffel Tower"]
+    assert "best" in circles(drawing)["Eiffel Tower"].get("class")
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "land"),
+    [
+        (48.0, 2.5, True),
+        (46.0, -6.0, False),  # Biscay
+        (51.5, -1.0, True),
+        (53.0, 3.0, False),  # North Sea
+    ],
+)
+def test_land_is_where_land_is(latitude, longitude, land):
+    window = worldmap.Window(2.3, 48.9, 26)
+    drawing = draw([PARIS])
+    assert is_land(drawing, *window.project((longitude, latitude))) is land
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "land"),
+    [(0, 20, True), (0, -30, False), (-85, 0, True), (42, 51, False), (66, -173, True)],
+    ids=["Congo", "Atlantic", "Antarctica", "Caspian Sea", "Chukotka"],
+)
+def test_land_of_the_world_is_where_land_is(latitude, longitude, land):
+    to_px = worldmap._equal_earth(worldmap.WIDTH)
+    assert is_land(draw([], zoom=False), *to_px((longitude, latitude))) is land
+
+
+def test_equal_earth_agrees_with_its_published_values():
+    """Of the earth's radius 1: the rim is 2.7066 from the middle, the pole 1.3174."""
+    to_px = worldmap._equal_earth(2 * worldmap.EQUAL_EARTH_X)
+    assert to_px((180, 0)) == pytest.approx((2 * 2.70663, 1.31737), abs=1e-4)
+    assert to_px((0, 90)) == pytest.approx((2.70663, 0), abs=1e-4)
+    for latitude in (0, 40, 75):
+        (_, low), (left, _), (_, high) = (
+            to_px((degrees, latitude + tilt)) for degrees, tilt in ((0, -0.5), (0, 0), (0, 0.5))
+        )
+        right = to_px((1, latitude))[0]
+        one = math.radians(1)
+        assert (right - left) * (low - high) == pytest.approx(
+            one * one * math.cos(math.radians(latitude)), rel=1e-3
+        )
+
+
+@pytest.mark.parametrize("longitude", [179.9, -179.9, 180, -180])
+def test_map_goes_on_beyond_the_antimeridian(longitude):
+    here = Dot(-17.8, longitude, 0.9, "here", best=True)
+    drawing = draw([here, Dot(-36.85, 174.76, 0.1, "Auckland")])
+    dots = circles(drawing)
+    assert place(dots["Auckland"])[0] < place(dots["here"])[0]
+    window = worldmap._window_around(here)
+    taupo = (176.0 - 360 * (longitude < 0), -38.6)
+    assert is_land(drawing, *window.project(taupo))
+    assert not is_land(drawing, *window.project((longitude, -25)))
+
+
+def test_nothing_jumps_across_the_map():
+    """A ring that jumps from 180 to -180 would draw a bar through the whole map."""
+    for ring in worldmap._land():
+        for (start, _), (end, latitude) in pairwise(ring):
+            assert abs(start - end) < 180 or abs(latitude) == 90
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude"),
+    [(-27.1, -109.3), (20.7, -156.2), (38.7, -109.5), (64.3, -20.1), (90, 0), (-90, 10), (47, 75)],
+    ids=["Easter Island", "Hawaii", "Utah", "Iceland", "north pole", "south pole", "Kazakhstan"],
+)
+def test_surroundings_have_a_coast_to_recognise(latitude, longitude):
+    drawing = draw([Dot(latitude, longitude, 0.8, "here", best=True)])
+    cells = [is_land(drawing, x, y) for x in range(10, 480, 20) for y in range(10, 300, 20)]
+    assert 0.03 < sum(cells) / len(cells) < 0.99
+
+
+@pytest.mark.parametrize("zoom", [True, False])
+def test_map_without_dots_is_the_world(zoom):
+    unplaced = Dot(None, None, 0.9, "My old mill", best=True)
+    for dots in ([], [unplaced], iter([Dot(3.0, None, 0.1, "half")])):
+        drawing = draw(dots, zoom=zoom)
+        assert not circles(drawing) and not list(drawing.iter(f"{SVG}text"))
+        assert is_land(drawing, *worldmap._equal_earth(480)((20, 0)))
+
+
+def test_heaviest_is_in_the_middle_where_none_is_best():
+    assert place(
+        circles(draw([LONDON, Dot(35.66, 139.75, 0.4, "Tokyo Tower")]))["Tokyo Tower"]
+    ) == (
+        240,
+        150,
+    )
+
+
+def test_dots_grow_with_their_weight():
+    drawing = draw([Dot(0, 10.0 * n, n / 4, str(n)) for n in range(5)], zoom=False)
+    radii = [float(circle.get("r")) for circle in circles(drawing).values()]
+    assert radii == sorted(radii, reverse=True) and len(set(radii)) == 5
+
+
+def test_dots_of_one_city_do_not_hide_each_other():
+    same = [Dot(48.86, 2.3 + n / 100, 0.2, str(n)) for n in range(4)]
+    dots = circles(draw([PARIS, *same])).values()
+    for one in dots:
+        for other in dots:
+            if one is not other:
+                radii = float(one.get("r")) + float(other.get("r"))
+                assert math.dist(place(one), place(other)) > 0.85 * radii
+
+
+def test_all_dots_are_on_the_map_of_the_world():
+    drawing = draw([PARIS, LONDON, SYDNEY], zoom=False)
+    assert set(circles(drawing)) == {"Eiffel Tower", "Big Ben", "Sydney Opera House"}
+    for circle in circles(drawing).values():
+        x, y = place(circle)
+        assert 0 < x < 480 and 0 < y < 234
+
+
+def test_map_is_one_labelled_image_and_texts_cannot_inject_html():
+    hostile = '<script>alert("1")</script>&'
+    text = world_map([Dot(1, 2, 0.5, hostile, best=True)], hostile)
+    assert "<script" not in text
+    (image,) = ElementTree.fromstring(text).iter(f"{SVG}svg")
+    assert image.get("role") == "img" and image.get("aria-label") == hostile
+    assert image.find(f"{SVG}title").text == hostile
+
+
+def test_long_names_are_cut():
+    drawing = draw([Dot(1, 2, 0.5, "Llanfair" * 20, best=True)])
+    (name,) = drawing.iter(f"{SVG}text")
+    assert len(name.text) <= 40 and name.text.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "weight"),
+    [(91, 0, 0.5), (0, -181, 0.5), (math.nan, 0, 0.5), (0, 0, 1.2), (0, 0, -0.1), (0, 0, math.nan)],
+)
+def test_what_cannot_be_is_refused(latitude, longitude, weight):
+    with pytest.raises(LandmarkError):
+        Dot(latitude, longitude, weight, "nowhere")
+
+
+def test_map_needs_nothing_from_outside_and_is_small():
+    text = world_map([PARIS, LONDON, SYDNEY], "map")
+    assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]
+    assert "<image" not in text and "<style" not in text and "url(" not in text
+    assert len(text) < 60_000
+    assert worldmap.LAND.stat().st_size < 250_000
+
+
+def test_every_part_of_the_map_has_its_colour_in_light_and_dark():
+    style = Path(worldmap.__file__).with_suffix(".css").read_text(encoding="utf-8")
+    drawing = draw([PARIS, LONDON])
+    parts = {name for part in drawing.iter() for name in (part.get("class") or "").split()}
+    assert [name for name in parts if f".{name}" not in style] == []
+    light, dark = (
+        set(re.findall(r"(--[\w-]+):", style.split(start, 1)[1].split("}", 1)[0]))
+        for start in (".worldmap {", ".dark .worldmap {")
+    )
+    assert light == dark == set(re.findall(r"var\((--[\w-]+)\)", style))
