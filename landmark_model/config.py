@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -21,7 +23,21 @@ KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn")
 
 
 class LandmarkError(ValueError):
-    """A mistake of the user's: the message names the thing, the rule and the way out."""
+    """A mistake of the user's: the message names the thing, the rule and the way out.
+
+    Where `reason` is not "", it is a word for what is wrong, and `details` are the names and
+    numbers in the message: for those who say it in another language.
+    """
+
+    reason: str = ""
+    details: Mapping[str, object] = MappingProxyType({})
+
+    @classmethod
+    def because(cls, reason: str, text: str, **details: object) -> LandmarkError:
+        """An error that says `text`, its gaps filled with `details`."""
+        error = cls(text.format(**details))
+        error.reason, error.details = reason, details
+        return error
 
 
 @dataclass(frozen=True)

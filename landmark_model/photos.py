@@ -29,6 +29,19 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "HEIF", "AVIF")
 MAX_MEGAPIXELS = 80
 MAX_FILE_BYTES = 100 * 2**20
 MIN_SIDE_PX = 8
+REASONS = {
+    "empty": "{name} is empty (0 bytes). Copy or download it again.",
+    "large_file": "{name} is larger than {limit} MB. Export a smaller copy.",
+    "drawing": "{name} is a drawing (SVG), not a photo. Export it as JPEG or PNG.",
+    "document": "{name} is a PDF document, not a photo. Export the page as JPEG or PNG.",
+    "no_photo": "{name} is not a photo that can be read. "
+    "Use JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP.",
+    "damaged": "{name} is damaged or cut off. Copy, download or export it again.",
+    "many_pixels": "{name} has more than {limit} megapixels. Export a smaller copy, "
+    "2,000 px wide is plenty.",
+    "small": "{name} is {width} x {height} px; each side needs {limit} px or more. "
+    "Use a larger copy.",
+}
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,7 +75,7 @@ def open_photo(photo: Photo) -> Image.Image:
         try:
             upright = _to_rgb(_upright(image))
         except Exception as error:  # on damaged files the decoders raise whatever comes
-            raise _damaged(name) from error
+            raise _refusal("damaged", name) from error
     upright.info.clear()
     return upright
 
@@ -140,11 +153,9 @@ def _read(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
             "a PIL image or a uint8 array (H, W, 3)."
         )
     if not content:
-        raise LandmarkError(f"{name} is empty (0 bytes). Copy or download it again.")
+        raise _refusal("empty", name)
     if len(content) > MAX_FILE_BYTES:
-        raise LandmarkError(
-            f"{name} is larger than {MAX_FILE_BYTES // 2**20} MB. Export a smaller copy."
-        )
+        raise _refusal("large_file", name, limit=MAX_FILE_BYTES // 2**20)
     return content
 
 
@@ -179,11 +190,11 @@ def _decode(content: bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise _too_large(name) from error
+        raise _refusal("many_pixels", name, limit=MAX_MEGAPIXELS) from error
     except UnidentifiedImageError as error:
-        raise LandmarkError(f"{name} is {_guess(content)}") from error
+        raise _refusal(_guess(content), name) from error
     except Exception as error:  # on damaged files the decoders raise whatever comes
-        raise _damaged(name) from error
+        raise _refusal("damaged", name) from error
 
 
 @cache
@@ -195,12 +206,11 @@ def _register_decoders() -> None:
 
 
 def _guess(content: bytes) -> str:
+    """The key in REASONS for a file that is no photo."""
     head = content[:1024].lstrip().lower()
     if b"<svg" in head or head.startswith(b"<?xml"):
-        return "a drawing (SVG), not a photo. Export it as JPEG or PNG."
-    if head.startswith(b"%pdf"):
-        return "a PDF document, not a photo. Export the page as JPEG or PNG."
-    return "not a photo that can be read. Use JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP."
+        return "drawing"
+    return "document" if head.startswith(b"%pdf") else "no_photo"
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -215,23 +225,13 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_MEGAPIXELS * 1_000_000:
-        raise _too_large(name)
+        raise _refusal("many_pixels", name, limit=MAX_MEGAPIXELS)
     if min(width, height) < MIN_SIDE_PX:
-        raise LandmarkError(
-            f"{name} is {width} x {height} px; each side needs {MIN_SIDE_PX} px or more. "
-            "Use a larger copy."
-        )
+        raise _refusal("small", name, width=width, height=height, limit=MIN_SIDE_PX)
 
 
-def _damaged(name: str) -> LandmarkError:
-    return LandmarkError(f"{name} is damaged or cut off. Copy, download or export it again.")
-
-
-def _too_large(name: str) -> LandmarkError:
-    return LandmarkError(
-        f"{name} has more than {MAX_MEGAPIXELS} megapixels. Export a smaller copy, "
-        "2,000 px wide is plenty."
-    )
+def _refusal(reason: str, name: str, **details: object) -> LandmarkError:
+    return LandmarkError.because(reason, REASONS[reason], name=name, **details)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -56,13 +56,15 @@ NAMESPACES = {
 class Tagged:
     """One photo of a library: the guesses for it, or the reason why there are none.
 
-    `position` is what the camera says (degrees); it is in none of the files that are written.
+    `position` is what the camera says (degrees), `error` what `reason` is the text of where the
+    photo cannot be read; both are in none of the files that are written.
     """
 
     file: str
     answer: Answer | None
     reason: str = ""
     position: tuple[float, float] | None = None
+    error: LandmarkError | None = None
 
     @property
     def status(self) -> str:
@@ -115,7 +117,7 @@ def _open(file: str, path: Path) -> tuple[Tagged, Image.Image | None]:
         image = open_photo(path)
         return Tagged(file, None, position=camera_position(path)), image
     except LandmarkError as error:
-        return Tagged(file, None, str(error)), None
+        return Tagged(file, None, str(error), error=error), None
 
 
 def _answered(

@@ -16,7 +16,7 @@ import pytest
 from PIL import ExifTags, Image
 
 import app
-from landmark_model import LandmarkError, Tagged
+from landmark_model import LandmarkError, Tagged, tag_photos
 from webapp import page, page_compare, page_explore, page_many
 from webapp.cleaning import keep_clean
 from webapp.models import Models, open_models
@@ -175,13 +175,14 @@ def test_too_many_photos_or_none_are_refused_in_a_sentence(models):
     assert "201 photos; 200 at once" in next(tag([TAJ] * 201, "resnet18", visitor()))[0]
 
 
-def test_a_row_of_the_table_says_no_more_than_is_known(models):
+def test_a_row_of_the_table_says_no_more_than_is_known(models, tmp_path):
     answer = models.pick("resnet18").predict(TAJ["path"])
     row = page_many.table_row(Tagged("a.jpg", answer), "fr")
     assert row[:4] == ["a.jpg", "Taj Mahal", "Agra", "Inde"] and 90 < row[4] < 100
-    assert page_many.table_row(Tagged("b.jpg", None, "b.jpg is empty"), "en") == [
-        "b.jpg", "", "", "", None, "b.jpg is empty"
-    ]  # fmt: skip
+    (tmp_path / "b.jpg").touch()
+    (broken,) = tag_photos(models.pick("resnet18"), [("b.jpg", tmp_path / "b.jpg")])
+    reason = "b.jpg ist leer (0 Byte). Bitte noch einmal kopieren oder herunterladen."
+    assert page_many.table_row(broken, "de") == ["b.jpg", "", "", "", None, reason]
 
 
 def test_every_landmark_is_in_the_table_with_its_scores_and_on_the_map(models):

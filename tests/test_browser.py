@@ -65,6 +65,9 @@ def visit(browser: Browser, address: str):
         page.on("request", lambda r: None if is_local(r.url) else outside.append(r.url))
         page.goto(address + "/" + query)
         expect(page.locator("#result .result")).to_be_visible(timeout=SLOW_MS)
+        # Named by page.js: from then on photos can be pasted.
+        named = page.locator("#examples .gallery-item[aria-label]")
+        expect(named.first).to_be_attached(timeout=SLOW_MS)
         return page
 
     yield open_page

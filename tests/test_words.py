@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from webapp import page
-from webapp.words import LANGUAGES, all_words, pick_language, say
+from landmark_model import LandmarkError, photos
+from webapp import page, share
+from webapp.words import LANGUAGES, all_words, explain, pick_language, say
 
 ROOT = Path(__file__).parent.parent
 TABLE = json.loads((ROOT / "webapp" / "words.json").read_text(encoding="utf-8"))
@@ -23,9 +24,21 @@ def test_every_text_is_there_in_each_language_with_the_same_gaps(key):
 
 def test_every_text_is_used():
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "webapp").glob("*.py"))
-    made_up = {key for key in TABLE if key.startswith("col_")}  # named by the tables' columns
+    # Named by the tables' columns and by what is wrong with a photo or link.
+    made_up = {key for key in TABLE if key.startswith(("col_", "why_"))}
     used = set(re.findall(r"""["'](\w+)["']""", code)) | made_up
     assert not set(TABLE) - used
+
+
+def test_what_is_wrong_with_a_photo_or_link_is_said_in_the_visitors_language(tmp_path):
+    said = {key.removeprefix("why_"): TABLE[key]["en"] for key in TABLE if key.startswith("why_")}
+    assert said == photos.REASONS | share.REASONS
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(LandmarkError) as told:
+        photos.open_photo(tmp_path / "a.jpg")
+    assert explain(told.value, "en") == str(told.value)
+    assert explain(told.value, "de").startswith("a.jpg ist leer")
+    assert explain(LandmarkError("Plain words."), "de") == "Plain words."
 
 
 @pytest.mark.parametrize(

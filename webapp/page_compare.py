@@ -10,6 +10,7 @@ from landmark_model import LandmarkError
 from webapp import cards
 from webapp.models import Models
 from webapp.page_photo import language_of, photo_input
+from webapp.words import explain
 
 
 def compare_tab(tab: gr.Tab, models: Models, words: gr.I18n, photo: gr.Image) -> None:
@@ -44,7 +45,7 @@ def verdicts(models: Models, upload: dict | None, language: str) -> str:
         try:
             answer = models.pick(network).predict(upload["path"], top_k=5)
         except LandmarkError as error:
-            return cards.sorry(str(error), language)
+            return cards.sorry(explain(error, language), language)
         seconds = time.perf_counter() - start
         columns.append(cards.verdict(title, seconds, answer, language))
     return f'<div class="verdicts" aria-live="polite">{"".join(columns)}</div>'

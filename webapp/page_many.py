@@ -17,7 +17,7 @@ from webapp.models import Models
 from webapp.page_photo import language_of, network_choice
 from webapp.pictures import shrink
 from webapp.tables import SCRIPT, Cell, table
-from webapp.words import say
+from webapp.words import explain, say
 from webapp.worldmap import Dot, world_map
 
 MOST_PHOTOS = 200
@@ -113,7 +113,7 @@ def named(rows: Sequence[Tagged]) -> list[Tagged]:
 def table_row(row: Tagged, language: str) -> list[Cell]:
     """A photo as a row of the table; what is not known of it is left empty."""
     if row.answer is None:
-        return [row.file, "", "", "", None, row.reason]
+        return [row.file, "", "", "", None, explain(row.error, language)]
     sure = math.floor(1000 * row.answer[0].probability) / 10  # never 100
     if row.best is None:
         return [row.file, "", "", "", sure, say("none_short", language)]

@@ -19,7 +19,7 @@ from webapp import cards
 from webapp.models import Models
 from webapp.pictures import SIDE_PX, overlay, shrink
 from webapp.share import SharedResult, is_link, make_link, read_link
-from webapp.words import pick_language, say
+from webapp.words import explain, pick_language, say
 from webapp.worldmap import Dot, world_map
 
 Position = tuple[float, float]  # latitude, longitude in degrees
@@ -60,7 +60,7 @@ class PhotoTab:
         try:
             shown = self._ask(Path(upload["path"]), network, copy, language)
         except LandmarkError as error:
-            return cards.sorry(str(error), language)
+            return cards.sorry(explain(error, language), language)
         return cards.card(shown, language, len(self.models.known))
 
     def _ask(self, photo: Path, network: str, copy: Copy | None, language: str) -> cards.Shown:
@@ -94,7 +94,7 @@ class PhotoTab:
         try:
             shared = read_link(query, self.models.class_names, self.secret)
         except LandmarkError as error:
-            return cards.message(say("link_refused", language), str(error), "alert")
+            return cards.message(say("link_refused", language), explain(error, language), "alert")
         return self.shared_card(shared, language)
 
     def shared_card(self, shared: SharedResult, language: str) -> str:

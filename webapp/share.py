@@ -20,6 +20,14 @@ from landmark_model import LandmarkError
 MOST_GUESSES = 10
 MOST_CHARACTERS = 2000
 PARTS = ("result", "known", "model", "check")
+REASONS = {
+    "link_changed": "The link was changed or cut off on its way. Ask for it again, or drop the "
+    "photo here.",
+    "link_stranger": 'The link names "{name}", which is not among the {count} landmarks here. '
+    "It may be from another model; drop the photo here instead.",
+    "link_nonsense": "What the link says cannot be an answer of this app. Ask for it again, or "
+    "drop the photo here.",
+}
 KNOWN = {"1": True, "0": False, "": None}
 _MODEL = re.compile(r"[\w.@/+-]{1,120}")
 _NUMBER = re.compile(r"[01]\.\d{4}")
@@ -59,13 +67,11 @@ def read_link(
     check = fields.pop("check")
     whole = sum(map(len, fields.values())) <= MOST_CHARACTERS
     if not whole or not hmac.compare_digest(check.encode(), _check(fields, secret).encode()):
-        raise LandmarkError(
-            "The link was changed or cut off on its way. Ask for it again, or drop the photo here."
-        )
+        raise _refusal("link_changed")
     guesses = tuple(_read_guess(text) for text in fields["result"].split(","))
     _refuse_nonsense(guesses, class_names)
     if fields["known"] not in KNOWN or not _MODEL.fullmatch(fields["model"]):
-        raise _nonsense("the model or the verdict is missing")
+        raise _refusal("link_nonsense")
     return SharedResult(guesses, KNOWN[fields["known"]], fields["model"])
 
 
@@ -78,7 +84,7 @@ def _check(fields: Mapping[str, str], secret: str) -> str:
 def _read_guess(text: str) -> tuple[str, float]:
     name, _, number = text.rpartition(":")
     if not name or not _NUMBER.fullmatch(number):
-        raise _nonsense(f"{text[:40]!r} is not a landmark and its probability")
+        raise _refusal("link_nonsense")
     return unquote(name), float(number)
 
 
@@ -87,16 +93,13 @@ def _refuse_nonsense(guesses: Sequence[tuple[str, float]], class_names: Collecti
     shares = [share for _, share in guesses]
     strangers = [name for name in names if name not in class_names]
     if strangers:
-        raise LandmarkError(
-            f"The link names {strangers[0][:60]!r}, which is not among the {len(class_names)} "
-            "landmarks here. It may be from another model; drop the photo here instead."
-        )
+        raise _refusal("link_stranger", name=strangers[0][:60], count=len(class_names))
     if len(names) > MOST_GUESSES or len(set(names)) < len(names):
-        raise _nonsense("it has too many guesses, or one twice")
+        raise _refusal("link_nonsense")
     # Each of up to ten figures was rounded by at most half of the last digit.
     if shares != sorted(shares, reverse=True) or shares[0] > 1 or sum(shares) > 1 + 5e-4:
-        raise _nonsense("its probabilities cannot be those of one answer")
+        raise _refusal("link_nonsense")
 
 
-def _nonsense(why: str) -> LandmarkError:
-    return LandmarkError(f"The link makes no sense: {why}. Ask for it again, or drop the photo.")
+def _refusal(reason: str, **details: object) -> LandmarkError:
+    return LandmarkError.because(reason, REASONS[reason], **details)

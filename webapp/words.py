@@ -4,6 +4,8 @@ import json
 from functools import cache
 from pathlib import Path
 
+from landmark_model import LandmarkError
+
 LANGUAGES = ("en", "es", "fr", "de", "zh")
 
 
@@ -16,6 +18,11 @@ def say(key: str, language: str, **values: object) -> str:
     """The words of `key` in `language`, with `values` filled in; English where it is not spoken."""
     versions = _table()[key]
     return versions.get(language, versions["en"]).format(**values)
+
+
+def explain(error: LandmarkError, language: str) -> str:
+    """What is wrong, in `language`; as the error itself says it where there are no words for it."""
+    return say(f"why_{error.reason}", language, **error.details) if error.reason else str(error)
 
 
 def all_words(**values: object) -> dict[str, dict[str, str]]:
