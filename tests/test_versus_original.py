@@ -36,7 +36,8 @@ def result(half: str, recipe: str, seed: int, top1: float, seconds: float, **als
         "parameters": 1_500_000, "epochs": 7, "best_epoch": 6, "test_top5": 0.9,
         "validation_top1": top1, "photos": {"train": 1522, "validation": 234, "test": 371},
         "hardware": "CPU, 2 cores", "command": "python -m benchmarks.versus_original --seeds 0",
-        "settings": {"data": "world50", "init": "r.safetensors"}, "head_on": head_on,
+        "settings": {"data": "world50", "init": "r.safetensors", "batch_size": 64},
+        "head_on": head_on,
     }  # fmt: skip
     job = versus.Job(half, recipe, seed)
     return versus.Result(**figures | {"job": job, "test_top1": top1, "seconds": seconds} | also)
@@ -142,7 +143,7 @@ def test_lead_and_spread_are_right():
     text = versus.make_table(results)
     # By hand: mean 32, deviations -2, 2, 0, spread sqrt(8 / 2) = 2; leads 20, 16, 21: mean 19,
     # deviations 1, -3, 2, spread sqrt(14 / 2) = 2.65; time 270 of 300.
-    row = "| original | 1.5 M | 7 | 100 | 0: 30.0%, 1: 34.0%, 2: 32.0% | 32.0 ± 2.0% |"
+    row = "| original | 1.5 M | 7 | 64 | 100 | 0: 30.0%, 1: 34.0%, 2: 32.0% | 32.0 ± 2.0% |"
     assert row in text
     assert "**Lead: 19.0 ± 2.6 points** of test top-1 (seeds 0, 1, 2)" in text
     assert "the target of 15 points is reached" in text
