@@ -29,13 +29,14 @@ def predict(options: argparse.Namespace) -> int:
         try:
             guesses = tagger.predict(photo, top_k=options.top_k)
         except LandmarkError as error:
-            print(f"{photo}: {error}", file=sys.stderr)
+            print(f"landmark_model: {error}", file=sys.stderr)
             broken += 1
             continue
-        print(photo)
+        unknown = guesses.is_known is False
+        print(f"{photo}: none of the landmarks I know; the nearest" if unknown else photo)
         for guess in guesses:
             where = f"  ({guess.where})" if guess.where else ""
-            print(f"  {guess.probability:6.1%}  {guess.label}{where}")
+            print(f"  {min(guess.probability, 0.999):6.1%}  {guess.label}{where}")  # never 100
     return 1 if broken else 0
 
 
@@ -50,19 +51,19 @@ def tag(options: argparse.Namespace) -> int:
     folder, out = options.folder, options.out
     photos = [(path.relative_to(folder).as_posix(), path) for path in photo_files(folder)]
     if not photos:
-        raise LandmarkError(f"There are no photos in {folder}. Check the path.")
-    require_room([file for file, _ in photos], out)
+        missing = "There are no photos in" if folder.is_dir() else "There is no folder"
+        raise LandmarkError(f"{missing} {folder}. Check the path.")
+    if not options.overwrite:
+        require_room([file for file, _ in photos], out)
     tagger = load(options.source, revision=options.revision, network=options.network)
     tagged = tag_photos(tagger, photos, options.top_k)
     rows = list(tqdm(tagged, "Tagging", len(photos), unit="photo"))
-    count = write_tags(rows, out)
+    count = write_tags(rows, out, options.overwrite)
     broken = [row for row in rows if row.answer is None]
     for row in broken:
         print(f"{row.file}: {row.reason}", file=sys.stderr)
     unknown = len(rows) - count - len(broken)
-    print(
-        f"{out}: tags of {count} photos; {unknown} show no known landmark, {len(broken)} are broken"
-    )
+    print(f"{out}: tags of {count} photos; no known landmark: {unknown}, broken: {len(broken)}")
     return 1 if broken else 0
 
 
@@ -107,7 +108,16 @@ def space(options: argparse.Namespace) -> int:
         print(push_space(options.where, options.model, options.private))
     else:
         build_space(Path(options.where), options.model)
-        print(f"{options.where} is the folder of a Space. Publish it: space push ORG/NAME")
+        more = f" --model {options.model}" if options.model else ""
+        print(
+            f"{options.where} is the folder of a Space. To build and upload it in one go: "
+            f"python -m landmark_model space push ORG/NAME{more}"
+        )
+        if options.model:
+            print(
+                "Where you upload it by hand, set the Space's variable LANDMARK_REPO "
+                "(and LANDMARK_REVISION), which push does for you."
+            )
     return 0
 
 
@@ -152,6 +162,7 @@ COMMANDS = {
                 "metavar": "FOLDER",
                 "help": "a new folder, or that of the photos",
             },
+            "--overwrite": {"action": "store_true", "help": "replace sidecars that are there"},
             "--top-k": {"type": int, "default": 5, "metavar": "K"},
             **SOURCE,
         },

@@ -110,10 +110,13 @@ def locate(
     Of a repo only configs, metrics and checksums are there for now; `find` fetches weights. Raises
     LandmarkError where `source` is neither a folder nor a hub repo that can be reached.
     """
-    if source is None:
-        return SHIPPED
-    if Path(source).is_dir():
-        return Path(source)
+    if source is None or Path(source).is_dir():
+        if revision is not None:
+            raise LandmarkError(
+                f"{source or 'What ships'} has no revision {revision!r}; hub repos have. Leave it "
+                "out, or name the repo (org/name)."
+            )
+        return SHIPPED if source is None else Path(source)
     about = ["*.json", f"*{CHECKSUMS_NAME}"]
     root = fetch(str(source), about, revision, cache_dir, local_files_only)
     for sums in root.rglob(CHECKSUMS_NAME):

@@ -258,15 +258,16 @@ def write_sidecars_zip(rows: Iterable[Tagged], path: Path) -> int:
     return len(tagged)
 
 
-def write_tags(rows: Iterable[Tagged], folder: Path) -> int:
+def write_tags(rows: Iterable[Tagged], folder: Path, overwrite: bool = False) -> int:
     """Writes tags.csv, tags.json and all sidecars to `folder`, or nothing; gives their count.
 
-    Raises LandmarkError as `require_room` does.
+    Raises LandmarkError as `require_room` does, unless sidecars may be overwritten.
     """
     rows = list(rows)
     tagged = [row for row in rows if row.best]
     files = [row.file for row in tagged]
-    require_room(files, folder)
+    if not overwrite:
+        require_room(files, folder)
     with staged(folder) as scratch:
         (scratch / "tags.csv").write_text(to_csv(rows), encoding="utf-8-sig", newline="")
         (scratch / "tags.json").write_text(to_json(rows), encoding="utf-8")
@@ -284,7 +285,9 @@ def require_room(files: Iterable[str], folder: Path) -> None:
     """
     taken = next((name for name in sidecar_names(files) if (folder / name).exists()), None)
     if taken:
-        raise LandmarkError(f"{taken} is there already. Move it away, or choose another folder.")
+        raise LandmarkError(
+            f"{taken} is in {folder} already. Choose another folder, or overwrite it (--overwrite)."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -131,6 +131,8 @@ def test_a_link_to_a_result_opens_as_the_same_result_after_a_restart(tab, models
     card = PhotoTab(Models(models.taggers), "").open_link(visitor(**query))
     assert "Taj Mahal" in card and "resnet18@" in card and "Someone shared" in card
     assert read_link(query, models.class_names).guesses[0][0] == "Taj_Mahal"
+    assert tab.answer_again(None, "landmark_cnn", None, visitor()) == gr.skip()
+    assert "Taj Mahal" in tab.answer_again(TAJ, "landmark_cnn", None, visitor())
     refused = tab.open_link(visitor(**query | {"result": "Petra:0.9000"}))
     assert "changed or cut off" in refused and 'role="alert"' in refused
 
@@ -145,8 +147,15 @@ def test_networks_are_compared_with_their_times(models):
     assert shown.count('class="verdict known"') == 3 and shown.count(" s</span>") == 3
     assert page_compare.verdicts(models, None, "en") == ""
     assert "does not exist" in page_compare.verdicts(models, {"path": "gone.jpg"}, "en")
-    assert page_compare.take_over(TAJ, None) == TAJ["path"]
-    assert page_compare.take_over(TAJ, FLOWER) == page_compare.take_over(None, None) == gr.skip()
+
+
+def test_compare_shows_the_photo_of_the_first_tab_unless_it_was_given_one():
+    taj, flower, kept = (TAJ["path"],) * 2, (FLOWER["path"],) * 2, (gr.skip(),) * 2
+    assert page_compare.take_over(TAJ, None, None) == taj
+    assert page_compare.take_over(FLOWER, TAJ, TAJ["path"]) == flower
+    assert page_compare.take_over(TAJ, TAJ, TAJ["path"]) == kept
+    assert page_compare.take_over(TAJ, FLOWER, None) == page_compare.take_over(None, None, None)
+    assert page_compare.take_over(None, TAJ, TAJ["path"]) == kept
 
 
 def test_many_photos_show_progress_and_end_in_table_gallery_map_and_files(models, tmp_path):
@@ -158,7 +167,7 @@ def test_many_photos_show_progress_and_end_in_table_gallery_map_and_files(models
         if "2 of 3 photos" in status:
             assert '<progress max="3" value="2"' in status
         if isinstance(table, str):
-            assert status.count("1 could not be read") == 1 and "1 of 3 photos show" in status
+            assert status.count("Could not be read: 1;") == 1 and "1 of 3 photos show" in status
             files_listed = re.findall(r"<tr><td>([^<]*)</td>", table)
             assert files_listed == ["taj-mahal.jpg", "broken.jpg", "none-of-these.jpg"]
             assert [len(gallery), all(Path(path).is_file() for path, _ in gallery)] == [2, True]

@@ -13,6 +13,7 @@ from landmark_model.__main__ import main
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EIFFEL, TAJ = (str(EXAMPLES / name) for name in ("eiffel-tower.jpg", "taj-mahal.jpg"))
+STRANGER = str(EXAMPLES / "none-of-these.jpg")
 
 
 @pytest.fixture
@@ -57,8 +58,15 @@ def test_guesses_are_those_of_load(run):
     expected = []
     for photo in (EIFFEL, TAJ):
         guesses = tagger.predict(photo, top_k=3)
-        expected += [photo, *(f"{g.probability:.1%} {g.label} ({g.where})" for g in guesses)]
+        lines = [f"{min(g.probability, 0.999):.1%} {g.label} ({g.where})" for g in guesses]
+        expected += [photo, *lines]
     assert [" ".join(line.split()) for line in out.splitlines()] == expected
+
+
+def test_photo_of_something_else_is_called_so(run):
+    status, out, _ = run("predict", STRANGER, "--top-k", 1)
+    assert status == 0
+    assert out.splitlines()[0] == f"{STRANGER}: none of the landmarks I know; the nearest"
 
 
 def test_broken_photos_are_reported_and_the_rest_go_on(run, tmp_path):
@@ -115,7 +123,7 @@ def test_library_is_tagged_beside_and_not_in_it(run, library, tmp_path):
     status, text, err = run("tag", library, "--out", out)
     assert status == 1, "one photo is broken"
     assert "broken.jpg: broken.jpg is empty" in err
-    assert "tags of 2 photos; 1 show no known landmark, 1 are broken" in text
+    assert "tags of 2 photos; no known landmark: 1, broken: 1" in text
     assert files_in(out) == ["india/agra.jpg.xmp", "paris.jpg.xmp", "tags.csv", "tags.json"]
     assert "Eiffel Tower" in (out / "paris.jpg.xmp").read_text(encoding="utf-8")
     assert (out / "tags.csv").read_bytes().startswith(b"\xef\xbb\xbffile,status")
@@ -123,14 +131,16 @@ def test_library_is_tagged_beside_and_not_in_it(run, library, tmp_path):
     assert files_in(library) == before
 
 
-def test_sidecars_that_are_there_are_never_replaced(run, library):
+def test_sidecars_that_are_there_are_replaced_only_when_asked(run, library):
     (library / "broken.jpg").unlink()
     assert run("tag", library, "--out", library)[0] == 0
     sidecar = library / "paris.jpg.xmp"
     sidecar.write_text("changed by hand")
     status, _, err = run("tag", library, "--out", library)
-    assert status == 1 and ".xmp is there already" in err
+    assert status == 1 and f".xmp is in {library} already" in err
     assert sidecar.read_text() == "changed by hand"
+    assert run("tag", library, "--out", library, "--overwrite")[0] == 0
+    assert "Eiffel Tower" in sidecar.read_text(encoding="utf-8")
 
 
 # --- export ---

@@ -81,7 +81,7 @@ def test_page_tells_what_the_metrics_hold():
     assert "6 of 20 first guesses were wrong" in text
     assert "Sydney Harbour Bridge taken for Golden Gate Bridge: 3 of 9" in text
     assert "12.3 percentage points" in text
-    assert "Shown 1,399 photos of other things, it said so for 66%" in text
+    assert "Of 1,399 photos of other things it refused 66%" in text
     assert "1,522 photos of 4 landmarks, 3 to 101 of each" in text
     assert "2 of the 4 landmarks have fewer than 5 test photos" in text
     assert "No copy or near-copy" in text

@@ -304,6 +304,12 @@ def test_repo_that_was_fetched_before_works_offline(saved, cached, revision):
     assert tagger.config == saved[1]
 
 
+def test_revision_of_what_is_no_repo_is_refused(saved):
+    for source in (None, saved[2]):
+        with pytest.raises(LandmarkError, match="no revision 'v9'; hub repos have"):
+            load(source, revision="v9", device="cpu")
+
+
 def test_other_revision_of_a_fetched_repo_is_refused_offline(cached):
     with pytest.raises(LandmarkError, match="v9"):
         load(cached, revision="v9", device="cpu")

@@ -58,7 +58,8 @@ def build(models: Models, words: gr.I18n, secret: str = "") -> gr.Blocks:
             with gr.Tab(words("tab_photo"), id="photo"):
                 files = [str(EXAMPLES / row["file"]) for row in credits]
                 photo = photo_tab(page, PhotoTab(models, secret), words, files)
-            with gr.Tab(words("tab_compare"), id="compare") as tab:
+            several = len(models.titles()) > 1
+            with gr.Tab(words("tab_compare"), id="compare", visible=several) as tab:
                 compare_tab(tab, models, words, photo)
             with gr.Tab(words("tab_many"), id="many"):
                 many_tab(ManyTab(models), words)

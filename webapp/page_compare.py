@@ -26,13 +26,20 @@ def compare_tab(tab: gr.Tab, models: Models, words: gr.I18n, photo: gr.Image) ->
         with gr.Column(scale=7, min_width=320):
             result = gr.HTML("", elem_id="verdicts")
     raw = {"preprocess": False, "api_visibility": "private"}
+    taken = gr.State(None)
     own.change(compare, own, result, concurrency_id="model", show_progress="minimal", **raw)
-    tab.select(take_over, [photo, own], own, **raw)
+    gr.on([own.upload, own.input], lambda: None, None, taken, **raw)
+    tab.select(take_over, [photo, own, taken], [own, taken], **raw)
 
 
-def take_over(first: dict | None, own: dict | None) -> object:
-    """The photo of the first tab, where the tab has none of its own."""
-    return first["path"] if first and not own else gr.skip()
+def take_over(first: dict | None, own: dict | None, taken: str | None) -> tuple[object, object]:
+    """The photo of the first tab, where the tab has none that was given to it.
+
+    `taken` is the one of the first tab that it shows, None where it shows its own.
+    """
+    if not first or (own and taken in (None, first["path"])):
+        return gr.skip(), gr.skip()
+    return first["path"], first["path"]
 
 
 def verdicts(models: Models, upload: dict | None, language: str) -> str:

@@ -114,10 +114,10 @@ def table_row(row: Tagged, language: str) -> list[Cell]:
     """A photo as a row of the table; what is not known of it is left empty."""
     if row.answer is None:
         return [row.file, "", "", "", None, explain(row.error, language)]
-    sure = math.floor(1000 * row.answer[0].probability) / 10  # never 100
     if row.best is None:
-        return [row.file, "", "", "", sure, say("none_short", language)]
+        return [row.file, "", "", "", None, say("none_short", language)]
     best = row.best
+    sure = math.floor(1000 * best.probability) / 10  # never 100
     where = [best.place_in(language) or "", best.country_in(language) or ""]
     return [row.file, best.name_in(language), *where, sure, ""]
 
@@ -201,7 +201,13 @@ def _results(words: gr.I18n) -> list[gr.components.Component]:
         ]
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            gallery = gr.Gallery(label=words("gallery"), columns=3, height=430, elem_id="gallery")
+            gallery = gr.Gallery(
+                label=words("gallery"),
+                columns=3,
+                height=430,
+                buttons=["download", "fullscreen"],  # not gradio's "share", which uploads
+                elem_id="gallery",
+            )
         with gr.Column(scale=5, min_width=320):
             world = gr.HTML("", elem_id="many-map")
     sheet = gr.HTML("", js_on_load=SCRIPT, elem_id="many-table")

@@ -63,6 +63,12 @@ class PhotoTab:
             return cards.sorry(explain(error, language), language)
         return cards.card(shown, language, len(self.models.known))
 
+    def answer_again(
+        self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request
+    ) -> str | dict:
+        """`answer` by another network; without a photo, what a link brought along stays."""
+        return self.answer(upload, network, copy, request) if upload else gr.skip()
+
     def _ask(self, photo: Path, network: str, copy: Copy | None, language: str) -> cards.Shown:
         answer = self.models.pick(network).predict(photo, top_k=5)
         is_copy = copy is not None and copy.path == photo
@@ -220,7 +226,8 @@ def _wire(
     # and only where there is a copy, and the style sheet shows and hides what depends on it.
     photo.upload(see, photo, copy, **raw)
     copy.change(show_copy, copy, photo, **raw)
-    gr.on([photo.change, network.change], tab.answer, [photo, network, copy], result, **asked)
+    photo.change(tab.answer, [photo, network, copy], result, **asked)
+    network.change(tab.answer_again, [photo, network, copy], result, **asked)
     photo.change(list, None, looks, **raw)  # a new photo is first shown as it is
     gr.on([looks.change, network.change], tab.look, [photo, network, looks], figure, **asked)
 
