@@ -29,6 +29,8 @@ QUIET = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 ]
 TABS = ("One photo", "Compare", "Many photos", "Explore", "How good is it?")
 DESKTOP, PHONE = 1280, 390
@@ -220,6 +222,19 @@ def test_photos_can_be_pasted_one_after_the_other(visit):
     for name, label in (("taj-mahal", "Taj Mahal"), ("colosseum", "Colosseum")):
         paste(page, EXAMPLES / f"{name}.jpg")
         expect(page.locator("#result h2")).to_have_text(label, timeout=SLOW_MS)
+
+
+def test_a_photo_is_taken_with_the_rear_camera_and_not_mirrored(visit):
+    page = visit(permissions=["camera"])
+    page.get_by_role("button", name="Capture from camera").click()
+    page.get_by_role("button", name="Click to Access Webcam").click()
+    video = page.locator("#photo video").first
+    expect(video).to_be_visible(timeout=SLOW_MS)
+    wishes = video.evaluate("video => video.srcObject.getVideoTracks()[0].getConstraints()")
+    assert wishes["facingMode"] == "environment"
+    assert video.evaluate("video => getComputedStyle(video).transform") == "none"
+    page.get_by_role("button", name="capture photo").click()
+    expect(page.locator("#result .bars")).to_be_visible(timeout=SLOW_MS)
 
 
 def test_the_landmarks_can_be_sorted_and_filtered_and_their_quality_read(visit):
