@@ -56,14 +56,19 @@ def tag(options: argparse.Namespace) -> int:
     if not options.overwrite:
         require_room([file for file, _ in photos], out)
     tagger = load(options.source, revision=options.revision, network=options.network)
-    tagged = tag_photos(tagger, photos, options.top_k)
+    tagged = tag_photos(tagger, photos, options.top_k, min_probability=options.min_probability)
     rows = list(tqdm(tagged, "Tagging", len(photos), unit="photo"))
     count = write_tags(rows, out, options.overwrite)
     broken = [row for row in rows if row.answer is None]
     for row in broken:
         print(f"{row.file}: {row.reason}", file=sys.stderr)
-    unknown = len(rows) - count - len(broken)
-    print(f"{out}: tags of {count} photos; no known landmark: {unknown}, broken: {len(broken)}")
+    unknown, doubtful = (
+        sum(row.status == status for row in rows) for status in ("unknown", "doubtful")
+    )
+    print(
+        f"{out}: tags of {count} photos; no known landmark: {unknown}, doubtful: {doubtful}, "
+        f"broken: {len(broken)}"
+    )
     return 1 if broken else 0
 
 
@@ -161,6 +166,12 @@ COMMANDS = {
                 "required": True,
                 "metavar": "FOLDER",
                 "help": "a new folder, or that of the photos",
+            },
+            "--min-probability": {
+                "type": float,
+                "default": 0.0,
+                "metavar": "P",
+                "help": "leave photos untagged whose best guess is below P, 0 to 1; default: 0",
             },
             "--overwrite": {"action": "store_true", "help": "replace sidecars that are there"},
             "--top-k": {"type": int, "default": 5, "metavar": "K"},

@@ -8,7 +8,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -68,14 +68,16 @@ class Tagged:
 
     @property
     def status(self) -> str:
-        """ "tagged", "unknown" (shows none of the landmarks) or "unreadable"."""
+        """ "tagged", "unknown" (shows none of the landmarks), "doubtful" or "unreadable"."""
         if self.answer is None:
             return "unreadable"
-        return "unknown" if self.answer.is_known is False else "tagged"
+        if self.answer.is_known is False:
+            return "unknown"
+        return "doubtful" if self.reason else "tagged"
 
     @property
     def best(self) -> Prediction | None:
-        """The landmark that it shows; None where it shows none or cannot be read."""
+        """The landmark that it shows; None where it shows none, is doubtful or cannot be read."""
         return self.answer[0] if self.status == "tagged" else None
 
 
@@ -84,18 +86,31 @@ def tag_photos(
     photos: Iterable[tuple[str, Path]],
     top_k: int = 5,
     batch_size: int = 16,
+    min_probability: float = 0.0,
 ) -> Iterator[Tagged]:
     """A row for each of `photos` (name to show, path), in their order, as soon as it is there.
 
-    A photo that cannot be read is a row with the reason; the others go on. Photos share a forward
-    pass by up to `batch_size`, fewer where they are large. Raises LandmarkError where `top_k` or
-    `batch_size` is below 1.
+    A photo that cannot be read is a row with the reason; the others go on. So is one whose best
+    guess is below `min_probability`: doubtful. Photos share a forward pass by up to `batch_size`,
+    fewer where they are large. Raises LandmarkError where `top_k` or `batch_size` is below 1, or
+    `min_probability` not 0 to 1.
     """
     if top_k < 1 or batch_size < 1:
         raise LandmarkError(
             f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
         )
-    return _rows(tagger, photos, top_k, batch_size)
+    if not 0 <= min_probability <= 1:
+        raise LandmarkError(f"min_probability is {min_probability}: it must be 0 to 1.")
+    rows = _rows(tagger, photos, top_k, batch_size)
+    return (_doubt(row, min_probability) for row in rows)
+
+
+def _doubt(row: Tagged, min_probability: float) -> Tagged:
+    """`row`, doubtful where it is less sure than that."""
+    if row.best is None or row.best.probability >= min_probability:
+        return row
+    sure = f"{row.best.label} at {row.best.probability:.0%}"
+    return replace(row, reason=f"Not sure enough: {sure}, {min_probability:.0%} are asked for.")
 
 
 def _rows(

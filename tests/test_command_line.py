@@ -123,12 +123,18 @@ def test_library_is_tagged_beside_and_not_in_it(run, library, tmp_path):
     status, text, err = run("tag", library, "--out", out)
     assert status == 1, "one photo is broken"
     assert "broken.jpg: broken.jpg is empty" in err
-    assert "tags of 2 photos; no known landmark: 1, broken: 1" in text
+    assert "tags of 2 photos; no known landmark: 1, doubtful: 0, broken: 1" in text
     assert files_in(out) == ["india/agra.jpg.xmp", "paris.jpg.xmp", "tags.csv", "tags.json"]
     assert "Eiffel Tower" in (out / "paris.jpg.xmp").read_text(encoding="utf-8")
     assert (out / "tags.csv").read_bytes().startswith(b"\xef\xbb\xbffile,status")
     assert len(json.loads((out / "tags.json").read_text(encoding="utf-8"))) == 4
     assert files_in(library) == before
+
+
+def test_doubtful_photos_are_left_untagged_where_that_is_asked_for(run, library, tmp_path):
+    status, text, _ = run("tag", library, "--out", tmp_path / "tags", "--min-probability", 1)
+    assert status == 1 and "tags of 0 photos; no known landmark: 1, doubtful: 2" in text
+    assert files_in(tmp_path / "tags") == ["tags.csv", "tags.json"]
 
 
 def test_sidecars_that_are_there_are_replaced_only_when_asked(run, library):

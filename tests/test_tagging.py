@@ -119,7 +119,20 @@ def test_no_photos_are_no_rows():
     assert list(tag_photos(Counter(), [])) == []
 
 
-@pytest.mark.parametrize("wrong", [{"top_k": 0}, {"batch_size": 0}, {"batch_size": -3}])
+@pytest.mark.parametrize(("asked", "status"), [(0.5, "tagged"), (0.51, "doubtful")])
+def test_photo_is_doubtful_below_the_probability_that_is_asked_for(tmp_path, asked, status):
+    photos = [("a.png", grey(tmp_path / "a.png", 7))]
+    (found,) = tag_photos(Counter(), photos, min_probability=asked)
+    assert found.status == status and (found.best is None) == (status == "doubtful")
+    line = to_csv([found]).splitlines()[1]
+    assert ("7 50.0%" in line and "Not sure enough: 7 at 50%, 51% are asked for." in line) == (
+        status == "doubtful"
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"top_k": 0}, {"batch_size": 0}, {"batch_size": -3}, {"min_probability": 80}]
+)
 def test_fewer_than_one_is_refused_at_once(wrong):
     with pytest.raises(LandmarkError, match=next(iter(wrong))):
         tag_photos(Counter(), [], **wrong)
