@@ -53,8 +53,7 @@ def tag(options: argparse.Namespace) -> int:
     if not photos:
         missing = "There are no photos in" if folder.is_dir() else "There is no folder"
         raise LandmarkError(f"{missing} {folder}. Check the path.")
-    if not options.overwrite:
-        require_room([file for file, _ in photos], out)
+    require_room([file for file, _ in photos], out, options.overwrite)
     tagger = load(options.source, revision=options.revision, network=options.network)
     tagged = tag_photos(tagger, photos, options.top_k, min_probability=options.min_probability)
     rows = list(tqdm(tagged, "Tagging", len(photos), unit="photo"))

@@ -276,13 +276,12 @@ def write_sidecars_zip(rows: Iterable[Tagged], path: Path) -> int:
 def write_tags(rows: Iterable[Tagged], folder: Path, overwrite: bool = False) -> int:
     """Writes tags.csv, tags.json and all sidecars to `folder`, or nothing; gives their count.
 
-    Raises LandmarkError as `require_room` does, unless sidecars may be overwritten.
+    Raises LandmarkError as `require_room` does.
     """
     rows = list(rows)
     tagged = [row for row in rows if row.best]
     files = [row.file for row in tagged]
-    if not overwrite:
-        require_room(files, folder)
+    require_room(files, folder, overwrite)
     with staged(folder) as scratch:
         (scratch / "tags.csv").write_text(to_csv(rows), encoding="utf-8-sig", newline="")
         (scratch / "tags.json").write_text(to_json(rows), encoding="utf-8")
@@ -292,14 +291,14 @@ def write_tags(rows: Iterable[Tagged], folder: Path, overwrite: bool = False) ->
     return len(tagged)
 
 
-def require_room(files: Iterable[str], folder: Path) -> None:
+def require_room(files: Iterable[str], folder: Path, overwrite: bool = False) -> None:
     """Makes `folder` if it is not there.
 
-    Raises LandmarkError where that cannot be, or the sidecar of one of `files` is in it already:
-    a photo program may have changed it.
+    Raises LandmarkError where that cannot be, or the sidecar of one of `files` is in it already
+    and may not be overwritten: a photo program may have changed it.
     """
     taken = next((name for name in sidecar_names(files) if (folder / name).exists()), None)
-    if taken:
+    if taken and not overwrite:
         raise LandmarkError(
             f"{taken} is in {folder} already. Choose another folder, or overwrite it (--overwrite)."
         )
