@@ -463,8 +463,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def complete(options: argparse.Namespace) -> None:
     """Sets what was not asked for as the network and the length of the run like it."""
     from_scratch = options.init in (None, "none")
-    short = training.is_short(options.network, options.epochs, from_scratch)
-    recipe = training.SHORT if short else training.RECIPES[options.network]
+    recipe = training.choose_recipe(options.network, options.epochs, from_scratch)
+    short = recipe is training.SHORT
     for names, values in (
         (RECIPE, training.QUICK if options.quick else recipe),
         (("low_resolution", "erasing", "policy"), PLAIN if short else Augmentation()),

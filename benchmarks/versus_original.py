@@ -116,8 +116,7 @@ def settings(job: Job, options: argparse.Namespace) -> dict:
     if job.half == "transfer":
         found["init"] = options.init.name if options.init else None
     if ours:
-        short = training.is_short(NETWORKS[job.half], found["epochs"], job.half == "scratch")
-        recipe = training.SHORT if short else training.RECIPES[NETWORKS[job.half]]
+        recipe = training.choose_recipe(NETWORKS[job.half], found["epochs"], job.half == "scratch")
         found["recipe"] = asdict(recipe)
         found["batch_size"] = options.batch_size or recipe.batch_size
     return found
@@ -244,10 +243,9 @@ def train_original(job: Job, options: argparse.Namespace) -> Result:
         network, stage = build_original(len(names), side_px), ""
     else:
         network, stage = build_frozen(config, options.init)
+    batch_size = settings(job, options)["batch_size"]
     batches = {
-        split: data.make_batches(
-            photos, options.batch_size or BATCH_SIZE, split == "train", options.workers
-        )
+        split: data.make_batches(photos, batch_size, split == "train", options.workers)
         for split, photos in make_sets(splits, config).items()
     }
     epochs = epoch_count(job, options)

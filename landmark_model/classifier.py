@@ -6,17 +6,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
 from landmark_model.calibration import known_score
-from landmark_model.config import LandmarkError, ModelConfig, read_config
+from landmark_model.config import LandmarkError, ModelConfig, read_config, require_counts
 from landmark_model.explain import Explanation, class_activation, locate_heat, surest_class
 from landmark_model.export import read_torchscript
-from landmark_model.hub import best_first, find, locate, read_bank
+from landmark_model.hub import best_first, find, is_remote, locate, read_bank
 from landmark_model.networks import compute_features, restore
 from landmark_model.photos import Photo, open_photo
 from landmark_model.places import Place, country_in, find_place, flag, main_language, place_in
@@ -140,10 +139,7 @@ class LandmarkClassifier:
         if isinstance(photos, str | bytes | os.PathLike) or not isinstance(photos, Iterable):
             raise LandmarkError("predict_batch takes a list of photos; for one, call predict.")
         photos = list(photos)
-        if top_k < 1 or batch_size < 1:
-            raise LandmarkError(
-                f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
-            )
+        require_counts(top_k, batch_size)
         return [
             answer
             for start in range(0, len(photos), batch_size)
@@ -302,8 +298,11 @@ def _wants_script(
     """Whether TorchScript is asked for; refused where it is not certain which program that is."""
     if backend not in ("eager", "torchscript"):
         raise LandmarkError(f"There is no backend {backend!r}. Give 'eager' or 'torchscript'.")
-    remote = source is not None and not Path(source).is_dir()
-    if backend == "torchscript" and remote and not re.fullmatch("[0-9a-f]{40}", revision or ""):
+    if (
+        backend == "torchscript"
+        and is_remote(source)
+        and not re.fullmatch("[0-9a-f]{40}", revision or "")
+    ):
         raise LandmarkError(
             "A TorchScript file is a program, and tags and branches can be moved: name the commit, "
             f"revision='<40 hex digits>', not {revision!r}. The push said which it is."

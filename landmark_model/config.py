@@ -40,6 +40,14 @@ class LandmarkError(ValueError):
         return error
 
 
+def require_counts(top_k: int, batch_size: int) -> None:
+    """Raises LandmarkError where either is below 1."""
+    if top_k < 1 or batch_size < 1:
+        raise LandmarkError(
+            f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
+        )
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything besides the weights that `load` needs.

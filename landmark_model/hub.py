@@ -99,6 +99,11 @@ def to_json(thing: object) -> str:
     return json.dumps(thing, indent=2, ensure_ascii=False, default=plain) + "\n"
 
 
+def is_remote(source: str | os.PathLike[str] | None) -> bool:
+    """Whether `source` is to be asked of the hub: neither what ships (None) nor a folder."""
+    return source is not None and not Path(source).is_dir()
+
+
 def locate(
     source: str | os.PathLike[str] | None,
     revision: str | None = None,
@@ -110,7 +115,7 @@ def locate(
     Of a repo only configs, metrics and checksums are there for now; `find` fetches weights. Raises
     LandmarkError where `source` is neither a folder nor a hub repo that can be reached.
     """
-    if source is None or Path(source).is_dir():
+    if not is_remote(source):
         if revision is not None:
             raise LandmarkError(
                 f"{source or 'What ships'} has no revision {revision!r}; hub repos have. Leave it "
@@ -142,7 +147,7 @@ def find(
     root = locate(source, revision, cache_dir, local_files_only)
     folder = choose(root, network)
     needed = [WEIGHTS_NAME, BANK_NAME, *[TORCHSCRIPT_NAME] * script]
-    if source is not None and not Path(source).is_dir():
+    if is_remote(source):
         place = folder.relative_to(root)
         wanted = [(place / name).as_posix() for name in needed]
         fetch(str(source), wanted, root.name, cache_dir, local_files_only)

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from landmark_model.config import LandmarkError
+from landmark_model.config import LandmarkError, require_counts
 from landmark_model.files import staged
 from landmark_model.photos import camera_position, open_photo
 
@@ -95,10 +95,7 @@ def tag_photos(
     fewer where they are large. Raises LandmarkError where `top_k` or `batch_size` is below 1, or
     `min_probability` not 0 to 1.
     """
-    if top_k < 1 or batch_size < 1:
-        raise LandmarkError(
-            f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
-        )
+    require_counts(top_k, batch_size)
     if not 0 <= min_probability <= 1:
         raise LandmarkError(f"min_probability is {min_probability}: it must be 0 to 1.")
     rows = _rows(tagger, photos, top_k, batch_size)

@@ -68,10 +68,10 @@ SHORT = replace(RECIPES["landmark_cnn"], batch_size=16, mixup=0.0, cutmix=0.0, e
 QUICK = Recipe(epochs=60, lr=3e-3, layer_decay=1.0, balance=0.5)
 
 
-def is_short(network: str, epochs: int | None, from_scratch: bool) -> bool:
-    """Whether a run is one of few epochs from scratch, which SHORT is for."""
+def choose_recipe(network: str, epochs: int | None, from_scratch: bool) -> Recipe:
+    """The recipe that `network` likes: SHORT for few epochs from scratch."""
     few = epochs is not None and epochs < FEW_EPOCHS
-    return network == "landmark_cnn" and from_scratch and few
+    return SHORT if network == "landmark_cnn" and from_scratch and few else RECIPES[network]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from landmark_model import Answer, Prediction, distance_km
+from webapp import words
 from webapp.words import say
 
 LEVELS = ((0.9, "sure_90"), (0.7, "sure_70"), (0.45, "sure_45"), (0, "sure_0"))
@@ -79,9 +80,9 @@ def percent(probability: float, language: str) -> str:
     """A probability as people read it, as plain text: never 100 %, and no 0 % either."""
     if probability >= 0.995:
         return say("over_99", language)
-    gap = "\u202f" if language in ("es", "fr", "de") else ""  # as each language writes it
-    number = f"{100 * probability:.0f}" if probability >= 0.005 else "<1"
-    return f"{number}{gap}%"
+    if probability < 0.005:
+        return f"<{words.percent(0.01, language)}"
+    return words.percent(probability, language)
 
 
 def bars(guesses: Sequence[Prediction], title: str, language: str) -> str:
@@ -126,13 +127,13 @@ def camera_line(camera: tuple[float, float] | None, best: Prediction | None, lan
     """Where the camera says it was, and how far from the guess; "" where it did not say."""
     if camera is None:
         return ""
-    words = {"degrees": degrees(*camera)}
+    values = {"degrees": degrees(*camera)}
     key = "camera_only"
     if best and best.latitude is not None and best.longitude is not None:
         key = "camera"
         km = distance_km(camera, (best.latitude, best.longitude))
-        words["distance"] = far(km)
-    return f'<p class="camera">{html.escape(say(key, language, **words))}</p>'
+        values["distance"] = far(km)
+    return f'<p class="camera">{html.escape(say(key, language, **values))}</p>'
 
 
 def far(km: float) -> str:

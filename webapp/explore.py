@@ -5,27 +5,23 @@ Nothing here is measured or known beforehand; what metrics.json does not hold is
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from html import escape
-from pathlib import Path
 
 from landmark_model import Prediction, wilson
+from webapp.words import number, percent, say
 
-WORDS = Path(__file__).with_name("explore.json")
 MIXUP_COUNT = 6
 LOOKALIKE_COUNT = 10
 FEW_PHOTOS = 5
 GUESS_COUNT = 5
-# Decimal mark, thousands mark, and what stands before a per cent sign.
-NUMBER_MARKS = {"es": (",", "\u202f", "\u202f"), "fr": (",", "\u202f", "\u202f"),
-                "de": (",", ".", "\u202f")}  # fmt: skip
 SIDE = 200  # of the reliability diagram, in px
 MARGIN = 52
 TOP = 14
+_say = partial(say, table="explore")
 
 
 @dataclass(frozen=True)
@@ -301,26 +297,3 @@ def _section(key: str, language: str, body: str) -> str:
 
 def _paragraphs(lines: Iterable[str]) -> str:
     return "".join(f"<p>{line}</p>" for line in lines)
-
-
-def percent(share: float, language: str, digits: int = 0) -> str:
-    """A share 0..1 in per cent, as one writes it in a language: "84.6%", "84,6 %"."""
-    gap = NUMBER_MARKS.get(language, ("", "", ""))[2]
-    return f"{number(100 * share, language, digits)}{gap}%"
-
-
-def number(value: float, language: str, digits: int = 0) -> str:
-    """A number as one writes it in a language: "1,522.5", "1.522,5"."""
-    point, comma, _ = NUMBER_MARKS.get(language, (".", ",", ""))
-    return f"{value:,.{digits}f}".translate({ord("."): point, ord(","): comma})
-
-
-@cache
-def _words() -> dict[str, dict[str, str]]:
-    return json.loads(WORDS.read_text(encoding="utf-8"))
-
-
-def _say(key: str, language: str, **values: str) -> str:
-    """The words of `key`, which are HTML, with `values` filled in; English where there are none."""
-    versions = _words()[key]
-    return versions.get(language, versions["en"]).format(**values)

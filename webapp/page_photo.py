@@ -121,10 +121,11 @@ class PhotoTab:
             return gr.update(visible=False)
         tagger = self.models.pick(network)
         try:
-            best = tagger.predict(upload["path"], top_k=1)[0]
-            photo = shrink(open_photo(upload["path"]), SIDE_PX)
+            photo = open_photo(upload["path"])
         except LandmarkError:  # `answer` says so
             return gr.update(visible=False)
+        best = tagger.predict(photo, top_k=1)[0]
+        photo = shrink(photo, SIDE_PX)
         found = tagger.explain(photo, best.class_name)
         picture = overlay(photo, found, "heat" in looks, "box" in looks)
         return gr.update(value=picture, visible=True)

@@ -7,16 +7,22 @@ from pathlib import Path
 from landmark_model import LandmarkError
 
 LANGUAGES = ("en", "es", "fr", "de", "zh")
+# Decimal mark, thousands mark, and what stands before a per cent sign.
+NUMBER_MARKS = {"es": (",", "\u202f", "\u202f"), "fr": (",", "\u202f", "\u202f"),
+                "de": (",", ".", "\u202f")}  # fmt: skip
 
 
 @cache
-def _table() -> dict[str, dict[str, str]]:
-    return json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
+def _table(name: str = "words") -> dict[str, dict[str, str]]:
+    return json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
 
 
-def say(key: str, language: str, **values: object) -> str:
-    """The words of `key` in `language`, with `values` filled in; English where it is not spoken."""
-    versions = _table()[key]
+def say(key: str, language: str, table: str = "words", **values: object) -> str:
+    """The words of `key` in `language`, with `values` filled in; English where it is not spoken.
+
+    `table` names the JSON file that has them.
+    """
+    versions = _table(table)[key]
     return versions.get(language, versions["en"]).format(**values)
 
 
@@ -39,6 +45,18 @@ class _Filled(dict):
 
     def __missing__(self, key: str) -> str:
         return f"{{{key}}}"
+
+
+def percent(share: float, language: str, digits: int = 0) -> str:
+    """A share 0..1 in per cent, as one writes it in a language: "84.6%", "84,6 %"."""
+    gap = NUMBER_MARKS.get(language, ("", "", ""))[2]
+    return f"{number(100 * share, language, digits)}{gap}%"
+
+
+def number(value: float, language: str, digits: int = 0) -> str:
+    """A number as one writes it in a language: "1,522.5", "1.522,5"."""
+    point, comma, _ = NUMBER_MARKS.get(language, (".", ",", ""))
+    return f"{value:,.{digits}f}".translate({ord("."): point, ord(","): comma})
 
 
 def pick_language(accepted: str | None) -> str:
