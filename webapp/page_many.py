@@ -156,7 +156,7 @@ def map_of(rows: Sequence[Tagged], language: str) -> str:
 def write_files(rows: Sequence[Tagged], folder: Path) -> list[Path]:
     """Writes the three files to take along into `folder`."""
     paths = [folder / name for name in FILES]
-    paths[0].write_text(to_csv(rows), encoding="utf-8", newline="")
+    paths[0].write_text(to_csv(rows), encoding="utf-8-sig", newline="")
     paths[1].write_text(to_json(rows), encoding="utf-8")
     write_sidecars_zip(rows, paths[2])
     return paths
