@@ -3,21 +3,23 @@
     python -m benchmarks.versus_original --data photos/world50 --init resnet18.safetensors
 
 Both are trained from scratch and by transfer, once for each seed, theirs first: the time it takes
-is what ours may use. Every finished training is kept in versus_original.json, so a killed run goes
-on where it was; versus_original.md is the table. Theirs is written anew from its description
-(github.com/shrigulhane100/landmark-tagging); ours is train.py as it is, without a teacher.
+is what ours may use. Every finished training is kept in versus_original.json, and every epoch of an
+unfinished one in --runs, so a killed run goes on where it was; versus_original.md is the table.
+Theirs is written anew from its description (github.com/shrigulhane100/landmark-tagging); ours is
+train.py as it is, without a teacher.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
 import shlex
+import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import set_seed
 from PIL import Image
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -85,25 +88,44 @@ class Result:
 def main(arguments: list[str] | None = None) -> None:
     """Trains what is not in the JSON yet, and writes the table after every training."""
     options = parse(arguments)
-    halves = [options.only] if options.only else list(HALVES)
     # Seed by seed, so that a run cut short has whole rows.
-    jobs = [Job(half, recipe, seed)
-            for seed in options.seeds for half in halves for recipe in RECIPES]  # fmt: skip
-    results = read_results(options.out / JSON_NAME)
-    results = [
-        r for r in results if r.job.half not in halves or r.settings == settings(r.job, options)
-    ]
+    jobs = [Job(half, recipe, seed) for seed in options.seeds
+            for half in chosen_halves(options) for recipe in chosen_recipes(options)]  # fmt: skip
     for number, job in enumerate(jobs, start=1):
         title = f"[{number}/{len(jobs)}] {HALVES[job.half]}, {job.recipe}, seed {job.seed}"
-        if any(result.job == job for result in results):
+        if any(result.job == job for result in valid_results(options)):
             print(f"{title}: done before", flush=True)
             continue
         print(f"\n{title}", flush=True)
         run = train_original if job.recipe == "original" else train_ours
-        results.append(run(job, options))
-        write(results, options.out)
+        folder = unfinished_folder(job, options)
+        result = run(job, options, folder)
+        # Read anew: another run may have finished something meanwhile.
+        write([*valid_results(options), result], options.out)
+        shutil.rmtree(folder, ignore_errors=True)
+    results = valid_results(options)
     write(results, options.out)
     print(f"\n{make_table(results)}\nWritten to {options.out / TABLE_NAME}")
+
+
+def chosen_halves(options: argparse.Namespace) -> list[str]:
+    """What --only leaves."""
+    return [options.only] if options.only else list(HALVES)
+
+
+def chosen_recipes(options: argparse.Namespace) -> list[str]:
+    """What --recipe leaves."""
+    return [options.recipe] if options.recipe else list(RECIPES)
+
+
+def valid_results(options: argparse.Namespace) -> list[Result]:
+    """The finished trainings, without those of the chosen halves that had other settings."""
+    return [
+        result
+        for result in read_results(options.out / JSON_NAME)
+        if result.job.half not in chosen_halves(options)
+        or result.settings == settings(result.job, options)
+    ]
 
 
 def settings(job: Job, options: argparse.Namespace) -> dict:
@@ -120,6 +142,13 @@ def settings(job: Job, options: argparse.Namespace) -> dict:
         found["recipe"] = asdict(recipe)
         found["batch_size"] = options.batch_size or recipe.batch_size
     return found
+
+
+def unfinished_folder(job: Job, options: argparse.Namespace) -> Path:
+    """Where `job` keeps its checkpoint; other settings never meet it."""
+    told = json.dumps(settings(job, options), sort_keys=True).encode()
+    name = f"{job.half}_{job.recipe}_{job.seed}_{hashlib.sha256(told).hexdigest()[:8]}"
+    return options.runs / name
 
 
 def epoch_count(job: Job, options: argparse.Namespace) -> int:
@@ -232,7 +261,7 @@ def make_sets(splits: data.Splits, config: ModelConfig) -> dict[str, data.PhotoS
     }  # fmt: skip
 
 
-def train_original(job: Job, options: argparse.Namespace) -> Result:
+def train_original(job: Job, options: argparse.Namespace, folder: Path) -> Result:
     """Trains one of the original's networks, and measures it once on the test photos."""
     accelerator = training.make_accelerator(options.precision, job.seed)
     splits, _ = data.load_splits(options.data, job.seed)
@@ -248,10 +277,8 @@ def train_original(job: Job, options: argparse.Namespace) -> Result:
         split: data.make_batches(photos, batch_size, split == "train", options.workers)
         for split, photos in make_sets(splits, config).items()
     }
-    epochs = epoch_count(job, options)
-    best_epoch, seconds = fit_original(
-        network, batches["train"], batches["validation"], epochs, accelerator
-    )
+    fit = OriginalFit(network, batches["train"], batches["validation"], accelerator, job.seed)
+    fit.run(epoch_count(job, options), folder)
     validation, test = (
         score(network, accelerator.prepare(batches[split]), accelerator)
         for split in ("validation", "test")
@@ -260,9 +287,9 @@ def train_original(job: Job, options: argparse.Namespace) -> Result:
         job=job,
         settings=settings(job, options),
         parameters=train.parameter_count(network),
-        epochs=epochs,
-        best_epoch=best_epoch,
-        seconds=round(seconds, 1),
+        epochs=fit.progress.epochs,
+        best_epoch=fit.progress.best_epoch,
+        seconds=round(fit.progress.seconds, 1),
         test_top1=test.top1,
         test_top5=test.top5,
         validation_top1=validation.top1,
@@ -273,44 +300,97 @@ def train_original(job: Job, options: argparse.Namespace) -> Result:
     )
 
 
-def fit_original(
-    network: nn.Module,
-    batches: Iterable,
-    validation: Iterable,
-    epochs: int,
-    accelerator: Accelerator,
-) -> tuple[int, float]:
-    """Trains `network` as the original does: Adam, a lower rate where the validation loss stalls.
+@dataclass
+class Progress:
+    """How far one of the original's trainings has come; `lowest` is of the validation losses."""
 
-    It ends with the weights of the epoch of the lowest validation loss; gives that epoch, and the
-    seconds that training and validation took. Raises LandmarkError where a loss is no number.
-    """
-    network.to(accelerator.device, memory_format=torch.channels_last)
-    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(learned, LEARNING_RATE)
-    plateau = ReduceLROnPlateau(optimizer, **PLATEAU)
-    trained, optimizer, batches, validation = accelerator.prepare(
-        network, optimizer, batches, validation
-    )
-    lowest, best_epoch, seconds = math.inf, 0, 0.0
-    best: dict[str, torch.Tensor] = {}
-    for number in range(1, epochs + 1):
+    epochs: int = 0
+    best_epoch: int = 0
+    lowest: float = math.inf
+    seconds: float = 0.0
+
+
+class OriginalFit:
+    """A training as the original does it: Adam, a lower rate where the validation loss stalls."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Iterable,
+        validation: Iterable,
+        accelerator: Accelerator,
+        seed: int,
+    ) -> None:
+        self.network = network.to(accelerator.device, memory_format=torch.channels_last)
+        learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(learned, LEARNING_RATE)
+        self.plateau = ReduceLROnPlateau(optimizer, **PLATEAU)
+        self.trained, self.optimizer, self.batches, self.validation = accelerator.prepare(
+            network, optimizer, batches, validation
+        )
+        self.accelerator, self.seed = accelerator, seed
+        self.best: dict[str, torch.Tensor] = {}
+        self.progress = Progress()
+
+    def run(self, epochs: int, folder: Path) -> None:
+        """Trains until `epochs` are done, on from the checkpoint in `folder` if there is one.
+
+        The network ends with the weights of the epoch of the lowest validation loss. Raises
+        LandmarkError where a loss is no number.
+        """
+        if (folder / training.CHECKPOINT_NAME).is_file():
+            self.load(folder / training.CHECKPOINT_NAME)
+        while self.progress.epochs < epochs:
+            now = self.epoch(f"Epoch {self.progress.epochs + 1}/{epochs}")
+            self.save(folder)
+            tqdm.write(f"epoch {self.progress.epochs}/{epochs}  validation loss {now.loss:.3f}  "
+                       f"top-1 {now.top1:.1%}")  # fmt: skip
+        # As training.fit does: the final figures are of float32 arithmetic.
+        self.accelerator.unwrap_model(self.trained, keep_fp32_wrapper=False)
+        self.network.load_state_dict(self.best)
+
+    def epoch(self, title: str) -> metrics.Metrics:
+        """Trains on every photo once, and gives the scores on the validation photos."""
         started = time.monotonic()
-        batches.set_epoch(number)
-        train_epoch(trained, optimizer, batches, accelerator, f"Epoch {number}/{epochs}")
-        now = score(trained, validation, accelerator)
+        number = self.progress.epochs + 1
+        # From the epoch's number alone: a resumed run draws what the unbroken one would have.
+        set_seed(self.seed * 100_003 + number)
+        self.batches.set_epoch(number)
+        train_epoch(self.trained, self.optimizer, self.batches, self.accelerator, title)
+        now = score(self.trained, self.validation, self.accelerator)
         if not math.isfinite(now.loss):
             raise LandmarkError(f"The original's loss is {now.loss}. Try other --seeds.")
-        plateau.step(now.loss)
-        if now.loss < lowest:
-            lowest, best_epoch = now.loss, number
-            best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        seconds += time.monotonic() - started
-        tqdm.write(f"epoch {number}/{epochs}  validation loss {now.loss:.3f}  top-1 {now.top1:.1%}")
-    # As training.fit does: the final figures are of float32 arithmetic.
-    accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
-    network.load_state_dict(best)
-    return best_epoch, seconds
+        self.plateau.step(now.loss)
+        if now.loss < self.progress.lowest:
+            self.progress.lowest, self.progress.best_epoch = now.loss, number
+            state = self.network.state_dict()
+            self.best = {name: tensor.detach().clone() for name, tensor in state.items()}
+        self.progress.epochs = number
+        self.progress.seconds += time.monotonic() - started
+        return now
+
+    def save(self, folder: Path) -> None:
+        """Writes the checkpoint."""
+        about = {
+            "progress": asdict(self.progress),
+            "plateau": self.plateau.state_dict(),
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        parts = {
+            "network": self.network.state_dict(),
+            "best": self.best,
+            "optimizer": training.get_moments(self.optimizer),
+        }
+        training.write_checkpoint(folder, about, parts)
+
+    def load(self, path: Path) -> None:
+        """Goes back to the checkpoint at `path`."""
+        about, parts = training.read_checkpoint(path)
+        self.network.load_state_dict(parts["network"])
+        training.set_moments(self.optimizer, parts["optimizer"])
+        self.optimizer.param_groups[0]["lr"] = about["lr"]
+        self.plateau.load_state_dict(about["plateau"])
+        self.best, self.progress = parts["best"], Progress(**about["progress"])
 
 
 def train_epoch(
@@ -356,14 +436,14 @@ def our_arguments(job: Job, options: argparse.Namespace, out: Path) -> list[str]
         words["--batch-size"] = options.batch_size
     if job.half == "transfer" and options.init:
         words["--init"] = options.init
-    return [str(word) for pair in words.items() for word in pair]
+    resumes = ["--resume"] if (out / training.CHECKPOINT_NAME).is_file() else []
+    return [*(str(word) for pair in words.items() for word in pair), *resumes]
 
 
-def train_ours(job: Job, options: argparse.Namespace) -> Result:
+def train_ours(job: Job, options: argparse.Namespace, folder: Path) -> Result:
     """Runs train.py, and reads what it measured."""
-    with tempfile.TemporaryDirectory(prefix="versus-original-") as folder:
-        train.main(our_arguments(job, options, Path(folder)))
-        figures = json.loads((Path(folder) / hub.METRICS_NAME).read_text(encoding="utf-8"))
+    train.main(our_arguments(job, options, folder))
+    figures = json.loads((folder / hub.METRICS_NAME).read_text(encoding="utf-8"))
     facts = figures["training"]
     return Result(
         job=job,
@@ -583,6 +663,7 @@ OPTIONS = {
         "help": "ImageNet weights of ResNet18, which may leave layers out; default: timm's",
     },
     "--only": {"choices": tuple(HALVES), "help": "one half; the other stays as it is on disk"},
+    "--recipe": {"choices": RECIPES, "help": "one recipe; two commands may run side by side"},
     "--seeds": {
         "type": int,
         "nargs": "+",
@@ -595,6 +676,12 @@ OPTIONS = {
         "default": Path("benchmarks"),
         "metavar": "FOLDER",
         "help": "where JSON and table go; default: %(default)s",
+    },
+    "--runs": {
+        "type": Path,
+        "default": Path("runs/versus_original"),
+        "metavar": "FOLDER",
+        "help": "where unfinished trainings are kept; default: %(default)s",
     },
     "--batch-size": {
         "type": int,

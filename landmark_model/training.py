@@ -324,28 +324,20 @@ class _Run:
         return measure(*outputs, tuple(map(str, range(outputs[0].shape[1]))))
 
     def save(self, folder: Path) -> None:
-        """Writes the checkpoint: one safetensors file, never a pickle."""
-        tensors = {"average_count": self.average.n_averaged}
-        for part, values in (
-            ("network", self.network.state_dict()),
-            ("average", self.average.module.state_dict()),
-            ("best", self.best),
-        ):
-            tensors |= {f"{part}/{name}": tensor for name, tensor in values.items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
+        """Writes the checkpoint."""
         about = {"recipe": asdict(self.recipe), "progress": asdict(self.progress)}
-        with staged(folder) as scratch:
-            (scratch / CHECKPOINT_NAME).write_bytes(
-                serialise(
-                    {name: tensor.contiguous() for name, tensor in tensors.items()},
-                    metadata={"about": json.dumps(about)},
-                )
-            )
+        parts = {
+            "network": self.network.state_dict(),
+            "average": self.average.module.state_dict(),
+            "average_count": {"": self.average.n_averaged},
+            "best": self.best,
+            "optimizer": get_moments(self.optimizer),
+        }
+        write_checkpoint(folder, about, parts)
 
     def load(self, path: Path) -> None:
         """Goes back to the checkpoint at `path`."""
-        about, parts = _read_checkpoint(path)
+        about, parts = read_checkpoint(path)
         before = asdict(Recipe()) | about["recipe"]
         changed = {k for k, v in asdict(self.recipe).items() if before[k] != v}
         if changed:
@@ -363,17 +355,46 @@ class _Run:
             ) from error
         self.average.n_averaged.copy_(parts["average_count"][""])
         self.best = parts["best"]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in parts.get("optimizer", {}).items():
-            index, name = key.split("/")
-            moments.setdefault(int(index), {})[name] = tensor
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        set_moments(self.optimizer, parts.get("optimizer", {}))
         epochs = [Epoch(**epoch) for epoch in about["progress"]["epochs"]]
         self.progress = Progress(epochs, about["progress"]["best_epoch"])
 
 
-def _read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
-    """Recipe and progress, and the tensors by part and name."""
+def get_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What `optimizer` remembers of each parameter, by "<parameter's number>/<name>"."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}/{name}": value for index, of in state.items() for name, value in of.items()}
+
+
+def set_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+    """Gives `optimizer` back what `get_moments` took; its rates and groups stay."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in moments.items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def write_checkpoint(folder: Path, about: dict, parts: dict[str, dict[str, Tensor]]) -> None:
+    """Writes the checkpoint in `folder`: one safetensors file, never a pickle.
+
+    `about` is anything JSON knows; `parts` are tensors by part and name.
+    """
+    tensors = {
+        f"{part}/{name}": tensor.contiguous()
+        for part, values in parts.items()
+        for name, tensor in values.items()
+    }
+    with staged(folder) as scratch:
+        content = serialise(tensors, metadata={"about": json.dumps(about)})
+        (scratch / CHECKPOINT_NAME).write_bytes(content)
+
+
+def read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
+    """What `write_checkpoint` was told: `about`, and the tensors by part and name.
+
+    Raises LandmarkError where the file is missing or something else.
+    """
     if not path.is_file():
         raise LandmarkError(f"{path} does not exist: nothing to resume. Leave out --resume.")
     try:

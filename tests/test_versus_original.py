@@ -62,7 +62,7 @@ def test_the_original_network_is_as_described():
     assert network.eval()(torch.zeros(2, 3, 224, 224)).shape == (2, 50)
 
 
-def test_the_original_learns_by_adam_and_keeps_the_lowest_loss(engine, monkeypatch):
+def test_the_original_learns_by_adam_and_keeps_the_lowest_loss(engine, tmp_path, monkeypatch):
     network, losses, seen = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), [3.0, 1.0, 2.0], []
 
     def score(trained, batches, accelerator):
@@ -70,12 +70,40 @@ def test_the_original_learns_by_adam_and_keeps_the_lowest_loss(engine, monkeypat
         return type("Scores", (), {"loss": losses[len(seen) - 1], "top1": 0.0})
 
     monkeypatch.setattr(versus, "score", score)
-    photos = [(torch.randn(3, 2, 2), index % 3) for index in range(8)]
-    batches = torch.utils.data.DataLoader(photos, batch_size=4, shuffle=True)
-    best_epoch, seconds = versus.fit_original(network, batches, batches, 3, engine())
-    assert best_epoch == 2 and seconds > 0
+    fit = make_fit(network, engine)
+    fit.run(3, tmp_path)
+    assert fit.progress.best_epoch == 2 and fit.progress.seconds > 0
     assert torch.equal(network[1].weight, seen[1])
     assert not torch.equal(seen[1], seen[2])
+
+
+def make_fit(network, engine):
+    random = torch.Generator().manual_seed(0)
+    photos = [(torch.randn(3, 2, 2, generator=random), index % 3) for index in range(8)]
+    batches = torch.utils.data.DataLoader(photos, batch_size=4, shuffle=True)
+    return versus.OriginalFit(network, batches, batches, engine(), seed=0)
+
+
+def test_a_killed_training_of_the_original_goes_on_as_if_nothing_had_happened(
+    engine, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(versus.PLATEAU, "patience", 0)
+    monkeypatch.setitem(versus.PLATEAU, "threshold", 10.0)  # no epoch is good enough
+
+    def start():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Flatten(), nn.Linear(12, 9), nn.BatchNorm1d(9), nn.Linear(9, 3))
+
+    unbroken, killed, resumed = start(), start(), start()
+    whole = make_fit(unbroken, engine)
+    whole.run(4, tmp_path / "whole")
+    make_fit(killed, engine).run(2, tmp_path / "killed")
+    fit = make_fit(resumed, engine)
+    fit.run(4, tmp_path / "killed")
+    assert (fit.progress.epochs, fit.progress.lowest) == (4, whole.progress.lowest)
+    rate = fit.optimizer.param_groups[0]["lr"]
+    assert rate == whole.optimizer.param_groups[0]["lr"] < versus.LEARNING_RATE
+    assert all(map(torch.equal, unbroken.state_dict().values(), resumed.state_dict().values()))
 
 
 def test_only_the_head_of_the_frozen_network_learns(engine, imagenet):
@@ -188,6 +216,7 @@ def test_a_run_writes_both_files_and_does_nothing_twice(
     engine()
     arguments = [
         "--data", str(photos), "--init", str(imagenet), "--out", str(tmp_path), "--seeds", "5",
+        "--runs", str(tmp_path / "runs"),
         "--epochs-scratch", "1", "--epochs-transfer", "1", *TINY,
         "--original-size", "32", "--image-size", "32", "--train-size", "32", "--first-size", "32",
     ]  # fmt: skip
@@ -205,6 +234,7 @@ def test_a_run_writes_both_files_and_does_nothing_twice(
     text = (tmp_path / versus.TABLE_NAME).read_text()
     assert "--data shapes --init to_layer3.safetensors" in text
     assert str(photos.parent) not in text + written
+    assert not list((tmp_path / "runs").iterdir())  # nothing is unfinished
 
     def refuse(*_):
         raise AssertionError("trained again")
@@ -223,7 +253,7 @@ def test_other_settings_replace_a_half_and_leave_the_other(tmp_path, engine, mon
     engine()
     trained = []
 
-    def pretend(job, options):
+    def pretend(job, options, folder):
         trained.append((job.half, job.recipe, job.seed))
         return result(
             job.half, job.recipe, job.seed, 0.5, 1, settings=versus.settings(job, options)
@@ -232,6 +262,7 @@ def test_other_settings_replace_a_half_and_leave_the_other(tmp_path, engine, mon
     monkeypatch.setattr(versus, "train_ours", pretend)
     monkeypatch.setattr(versus, "train_original", pretend)
     base = ["--data", "world50", "--out", str(tmp_path), "--precision", "no"]
+    base += ["--runs", str(tmp_path / "runs")]
     versus.main([*base, "--seeds", "0", "1"])
     assert len(trained) == 8 and trained[:2] == [("scratch", "original", 0), ("scratch", "ours", 0)]
     trained.clear()
@@ -240,6 +271,25 @@ def test_other_settings_replace_a_half_and_leave_the_other(tmp_path, engine, mon
     kept = versus.read_results(tmp_path / versus.JSON_NAME)
     found = {(r.job.half, r.job.recipe, r.job.seed) for r in kept}
     assert ("transfer", "ours", 1) not in found and len(found) == 7
+
+
+def test_two_runs_side_by_side_keep_what_the_other_finished(tmp_path, engine, monkeypatch):
+    engine()
+    base = ["--data", "world50", "--out", str(tmp_path), "--precision", "no", "--seeds", "0"]
+    base += ["--runs", str(tmp_path / "runs"), "--only", "scratch"]
+
+    def pretend(job, options, folder):
+        if job.recipe == "original":
+            versus.main([*base, "--recipe", "ours"])
+        return result(
+            job.half, job.recipe, job.seed, 0.5, 1, settings=versus.settings(job, options)
+        )
+
+    monkeypatch.setattr(versus, "train_ours", pretend)
+    monkeypatch.setattr(versus, "train_original", pretend)
+    versus.main([*base, "--recipe", "original"])
+    kept = versus.read_results(tmp_path / versus.JSON_NAME)
+    assert {result.job.recipe for result in kept} == {"original", "ours"}
 
 
 def test_a_missing_weights_file_is_told_before_anything_is_trained(engine, capsys):
@@ -267,6 +317,19 @@ def test_ours_is_the_recipe_of_train_py(tmp_path, imagenet, engine):
         )
         assert one.teacher is None
         assert (one.train_size, one.first_size, one.image_size) == (128, 96, 160)
+        assert not one.resume
+
+
+def test_ours_goes_on_only_where_there_is_a_checkpoint_of_the_same_settings(tmp_path, engine):
+    engine()
+    base = ["--data", "world50", "--precision", "no", "--runs", str(tmp_path)]
+    options, other = versus.parse(base), versus.parse([*base, "--train-size", "96"])
+    job = versus.Job("scratch", "ours", 0)
+    folder = versus.unfinished_folder(job, options)
+    folder.mkdir()
+    (folder / training.CHECKPOINT_NAME).touch()
+    assert "--resume" in versus.our_arguments(job, options, folder)
+    assert "--resume" not in versus.our_arguments(job, other, versus.unfinished_folder(job, other))
 
 
 def test_one_command_trains_both_networks_on_the_course_photos(lay_out, tmp_path, engine, capsys):
