@@ -17,7 +17,7 @@ from pathlib import Path
 import train
 from landmark_model import LandmarkError, hub
 from landmark_model.files import write_text
-from landmark_model.training import CHECKPOINT_NAME
+from landmark_model.training import has_checkpoint
 
 TABLE_NAME = "course.md"
 # Our own sizes as in the Makefile; what comes after them on the command line has the last word.
@@ -63,7 +63,7 @@ def our_arguments(
     words = ["--data", str(options.data), "--network", network, "--out", str(folder)]
     if options.init and network == "resnet18":
         words += ["--init", options.init]
-    if options.resume and (folder / CHECKPOINT_NAME).is_file():
+    if options.resume and has_checkpoint(folder):
         words.append("--resume")
     return [*words, *OURS[network], *passed_on]
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.versus_original --data photos/world50 --init resnet18.safetensors
 
-Both are trained from scratch and by transfer, once for each seed, theirs first: the time it takes
-is what ours may use. Every finished training is kept in versus_original.json, and every epoch of an
+Both are trained from scratch and by transfer, once for each seed; the time theirs takes is what
+ours may use. Every finished training is kept in versus_original.json, and every epoch of an
 unfinished one in --runs, so a killed run goes on where it was; versus_original.md is the table.
 Theirs is written anew from its description (github.com/shrigulhane100/landmark-tagging); ours is
 train.py as it is, without a teacher.
@@ -338,7 +338,7 @@ class OriginalFit:
         The network ends with the weights of the epoch of the lowest validation loss. Raises
         LandmarkError where a loss is no number.
         """
-        if (folder / training.CHECKPOINT_NAME).is_file():
+        if training.has_checkpoint(folder):
             self.load(folder / training.CHECKPOINT_NAME)
         while self.progress.epochs < epochs:
             now = self.epoch(f"Epoch {self.progress.epochs + 1}/{epochs}")
@@ -371,11 +371,7 @@ class OriginalFit:
 
     def save(self, folder: Path) -> None:
         """Writes the checkpoint."""
-        about = {
-            "progress": asdict(self.progress),
-            "plateau": self.plateau.state_dict(),
-            "lr": self.optimizer.param_groups[0]["lr"],
-        }
+        about = {"progress": asdict(self.progress), "plateau": self.plateau.state_dict()}
         parts = {
             "network": self.network.state_dict(),
             "best": self.best,
@@ -388,8 +384,8 @@ class OriginalFit:
         about, parts = training.read_checkpoint(path)
         self.network.load_state_dict(parts["network"])
         training.set_moments(self.optimizer, parts["optimizer"])
-        self.optimizer.param_groups[0]["lr"] = about["lr"]
         self.plateau.load_state_dict(about["plateau"])
+        self.optimizer.param_groups[0]["lr"] = self.plateau.get_last_lr()[0]
         self.best, self.progress = parts["best"], Progress(**about["progress"])
 
 
@@ -436,7 +432,7 @@ def our_arguments(job: Job, options: argparse.Namespace, out: Path) -> list[str]
         words["--batch-size"] = options.batch_size
     if job.half == "transfer" and options.init:
         words["--init"] = options.init
-    resumes = ["--resume"] if (out / training.CHECKPOINT_NAME).is_file() else []
+    resumes = ["--resume"] if training.has_checkpoint(out) else []
     return [*(str(word) for pair in words.items() for word in pair), *resumes]
 
 
@@ -499,10 +495,10 @@ ABOUT = """\
 
 Written by `benchmarks/versus_original.py`; do not edit. Both recipes see the same photos, cached
 alike, with the same precision, for the same number of epochs, each in batches of the size that
-suits it. The original is trained first and its time is the limit for ours. "Seconds" are of
-training and validation. Each network was measured once on the test photos, after its epoch had
-been chosen on the validation photos: the original's by the lowest loss, ours by top-1, as train.py
-does. Spread is the standard deviation over the seeds.
+suits it. The original's time is the limit for ours. "Seconds" are of training and validation. Each
+network was measured once on the test photos, after its epoch had been chosen on the validation
+photos: the original's by the lowest loss, ours by top-1, as train.py does. Spread is the standard
+deviation over the seeds.
 
 **Original**: from scratch five blocks of 3x3 convolution (16-32-64-128-256), ReLU, batch norm and
 max-pool, a layer of 1,024 units with batch norm and dropout 0.4, a linear layer; by transfer an

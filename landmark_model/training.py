@@ -390,6 +390,11 @@ def write_checkpoint(folder: Path, about: dict, parts: dict[str, dict[str, Tenso
         (scratch / CHECKPOINT_NAME).write_bytes(content)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run in `folder` can go on."""
+    return (folder / CHECKPOINT_NAME).is_file()
+
+
 def read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
     """What `write_checkpoint` was told: `about`, and the tensors by part and name.
 

@@ -361,7 +361,7 @@ def test_the_course_run_goes_on_only_where_there_is_a_checkpoint(tmp_path):
     words = course.our_arguments("landmark_cnn", options, folder, passed_on)
     assert "--resume" not in words and words[-2:] == ["--epochs", "3"]
     folder.mkdir()
-    (folder / course.CHECKPOINT_NAME).touch()
+    (folder / training.CHECKPOINT_NAME).touch()
     assert "--resume" in course.our_arguments("landmark_cnn", options, folder, passed_on)
 
 
