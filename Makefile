@@ -48,10 +48,15 @@ LITE := --network tf_efficientnet_lite2 --image-size 224 --train-size 192
 LARGE := --network resnet18 --image-size 224 --train-size 160
 SMALL := --network landmark_cnn --image-size 160 --train-size 128
 TAUGHT := --teacher runs/lite2_doubt
+TOGETHER := --batch-size 32 --layer-decay 0.7 --min-area 0.5 --cutmix 0
 train: $(READY)
 	$(FIT) $(LITE) --first-size 128 --init $(TEACHER) --out runs/lite2
 	$(FIT) $(LITE) --first-size 160 --init runs/lite2/model.safetensors --epochs 6 --lr 0.0006 \
 		--layer-decay 0.7 --frozen-layers 4 --cutmix 0 $(DOUBT) --out runs/lite2_doubt
+	$(FIT) --quick --init $(TEACHER) --flip --out runs/quick
+	$(FIT) $(LITE) --image-size 256 --train-size 224 --first-size 192 \
+		--init runs/lite2_doubt/model.safetensors --teacher runs/lite2_doubt runs/quick \
+		--epochs 10 --lr 0.0006 $(TOGETHER) $(DOUBT) --out runs/lite2_taught
 	$(FIT) $(LARGE) --init $(INIT) --epochs 32 --out runs/resnet18_stage1
 	$(FIT) $(LARGE) --init runs/resnet18_stage1/model.safetensors --epochs 14 --lr 0.0006 \
 		--layer-decay 0.7 --cutmix 0 --out runs/resnet18_stage2
@@ -59,6 +64,9 @@ train: $(READY)
 		--layer-decay 0.7 --first-size 128 --teacher runs/lite2 --out runs/resnet18
 	$(FIT) $(LARGE) --init runs/resnet18/model.safetensors --epochs 5 --lr 0.0005 \
 		--layer-decay 0.7 --image-size 192 --cutmix 0 $(TAUGHT) $(DOUBT) --out runs/resnet18_doubt
+	$(FIT) $(LARGE) --train-size 192 --first-size 160 \
+		--init runs/resnet18_doubt/model.safetensors --teacher runs/lite2_taught runs/quick \
+		--epochs 10 --lr 0.0008 $(TOGETHER) $(DOUBT) --out runs/resnet18_taught
 	$(FIT) $(SMALL) --out runs/landmark_cnn_stage1
 	$(FIT) $(SMALL) --init runs/landmark_cnn_stage1/model.safetensors --epochs 14 --lr 0.001 \
 		--first-size 96 --balance 0.5 $(TAUGHT) $(DOUBT) --out runs/landmark_cnn
@@ -68,9 +76,9 @@ SHIPPED := config.json model.safetensors features.safetensors metrics.json relia
 WEIGHTS := landmark_model/weights
 ship: $(READY)
 	mkdir -p $(WEIGHTS)/landmark_cnn $(WEIGHTS)/tf_efficientnet_lite2
-	cp $(addprefix runs/resnet18_doubt/,$(SHIPPED)) $(WEIGHTS)
+	cp $(addprefix runs/resnet18_taught/,$(SHIPPED)) $(WEIGHTS)
 	cp $(addprefix runs/landmark_cnn/,$(SHIPPED)) $(WEIGHTS)/landmark_cnn
-	cp $(addprefix runs/lite2_doubt/,$(SHIPPED)) $(WEIGHTS)/tf_efficientnet_lite2
+	cp $(addprefix runs/lite2_taught/,$(SHIPPED)) $(WEIGHTS)/tf_efficientnet_lite2
 	$(MAKE) card
 
 card: $(READY)

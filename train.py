@@ -35,6 +35,7 @@ from landmark_model.config import (
     KNOWN_METHODS,
     ONNX_NAME,
     TORCHSCRIPT_NAME,
+    WEIGHTS_NAME,
     ModelConfig,
     read_config,
 )
@@ -46,6 +47,7 @@ from landmark_model.places import find_place
 from landmark_model.publish import publish
 from landmark_model.smoke import make_photos
 from landmark_model.transforms import (
+    GENTLE,
     PLAIN,
     Augmentation,
     eval_crop,
@@ -183,12 +185,18 @@ def pretrain(network, config, options, accelerator) -> autoencoder.Pretraining |
     )
 
 
-def find_teacher(folder: Path | None, config: ModelConfig) -> networks.Teacher | None:
-    """The trained network in `folder`, ready to teach one with `config`."""
-    if folder is None:
+def find_teacher(
+    folders: list[Path] | None, config: ModelConfig
+) -> networks.Teacher | networks.Teachers | None:
+    """The trained networks in `folders`, ready to teach one with `config`."""
+    if not folders:
         return None
-    theirs = read_config(folder)
-    return networks.Teacher(networks.restore(theirs, folder), theirs, config)
+    theirs = [read_config(folder) for folder in folders]
+    found = [
+        networks.Teacher(networks.restore(their, folder), their, config)
+        for their, folder in zip(theirs, folders, strict=True)
+    ]
+    return found[0] if len(found) == 1 else networks.Teachers(found)
 
 
 def find_unknown(options: argparse.Namespace, config: ModelConfig) -> dict[str, data.Outsiders]:
@@ -338,7 +346,7 @@ def describe_run(options, start, progress, accelerator) -> dict:
     seconds = progress.seconds_before + sum(epoch.seconds for epoch in progress.epochs)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {
-        "commands": [*earlier.get("commands", []), shlex.join(["python", "train.py", *words])],
+        "commands": [*earlier_commands(options), shlex.join(["python", "train.py", *words])],
         "start": str(start),
         "base_model": start.base_model or earlier.get("base_model", ""),
         "recipe": {name: getattr(options, name) for name in RECIPE},
@@ -370,10 +378,17 @@ def portable(word: str) -> str:
     return option + equals + (path.name if path.is_absolute() or ".." in path.parts else value)
 
 
-def earlier_run(init: str | None) -> dict:
-    """What the run that made the file `init` says of itself; {} where it is from elsewhere."""
-    metrics_path = Path(init or "").parent / hub.METRICS_NAME
-    if not init or not metrics_path.is_file():
+def earlier_commands(options: argparse.Namespace) -> list[str]:
+    """The commands that made the first weights and the teachers, as far as they are known."""
+    files = [options.init, *(folder / WEIGHTS_NAME for folder in options.teacher or ())]
+    found = [command for file in files for command in earlier_run(file).get("commands", ())]
+    return list(dict.fromkeys(found))
+
+
+def earlier_run(weights: str | Path | None) -> dict:
+    """What the run that made the file `weights` says of itself; {} where it is from elsewhere."""
+    metrics_path = Path(weights or "").parent / hub.METRICS_NAME
+    if not weights or not metrics_path.is_file():
         return {}
     return json.loads(metrics_path.read_text(encoding="utf-8")).get("training", {})
 
@@ -424,7 +439,7 @@ def summary(measured: Evaluation, out: Path) -> str:
 
 
 RECIPE = tuple(training.Recipe.__dataclass_fields__)
-QUICK_NETWORK = "tf_efficientnet_lite2"
+QUICK_NETWORK, QUICK_SIZE = "tf_efficientnet_lite2", 288  # px
 SMOKE = {
     "epochs": 2,
     "pretrain_epochs": 2,
@@ -447,7 +462,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options.network = options.network or (QUICK_NETWORK if options.quick else "resnet18")
     complete(options)
     if options.image_size is None:
-        options.image_size = 224 if options.quick else 160
+        options.image_size = QUICK_SIZE if options.quick else 160
     if options.quick and options.train_size is None:
         options.train_size = options.image_size  # a frozen network gets used to no other scale
     if options.data is None or options.out is None:
@@ -464,10 +479,12 @@ def complete(options: argparse.Namespace) -> None:
     """Sets what was not asked for as the network and the length of the run like it."""
     from_scratch = options.init in (None, "none")
     recipe = training.choose_recipe(options.network, options.epochs, from_scratch)
-    short = recipe is training.SHORT
+    varied = PLAIN if recipe is training.SHORT else Augmentation()
+    if options.quick:
+        recipe, varied = training.QUICK, GENTLE
     for names, values in (
-        (RECIPE, training.QUICK if options.quick else recipe),
-        (("low_resolution", "erasing", "policy"), PLAIN if short else Augmentation()),
+        (RECIPE, recipe),
+        (("min_area", "low_resolution", "erasing", "policy"), varied),
     ):
         for name in names:
             if getattr(options, name) is None:
@@ -585,7 +602,7 @@ WHAT = {
     },
     "--views": {
         "type": int,
-        "default": 4,
+        "default": 2,
         "metavar": "N",
         "help": "with --quick: varied views of each training photo; default: %(default)s",
     },
@@ -596,8 +613,10 @@ WHAT = {
     },
     "--teacher": {
         "type": Path,
+        "nargs": "+",
         "metavar": "FOLDER",
-        "help": "a run folder of the same classes, whose answers are learned with the labels",
+        "help": "a run folder of the same classes, whose answers are learned with the labels; "
+        "several teach together",
     },
     "--pretrain-autoencoder": {
         "type": Path,
@@ -647,7 +666,8 @@ DATA = {
     "--image-size": {
         "type": int,
         "metavar": "PX",
-        "help": "side of the square a photo is classified at; default: 160, with --quick 224",
+        "help": "side of the square a photo is classified at; default: 160, with --quick "
+        f"{QUICK_SIZE}",
     },
     "--flip": {
         "action": "store_true",
@@ -666,6 +686,7 @@ DATA = {
     },
 }
 FEW = f"landmark_cnn from scratch in less than {training.FEW_EPOCHS} epochs:"
+CALM = f"with --quick, and {FEW}"
 VARYING = {
     "--train-size": {
         "type": int,
@@ -680,25 +701,25 @@ VARYING = {
     },
     "--min-area": {
         "type": float,
-        "default": Augmentation.min_area,
         "metavar": "S",
-        "help": "smallest share of a photo that a training crop shows; default: %(default)s",
+        "help": "smallest share of a photo that a training crop shows; default: "
+        f"{Augmentation.min_area}; with --quick {GENTLE.min_area}",
     },
     "--low-resolution": {
         "type": float,
         "metavar": "P",
         "help": f"share of photos shrunk and enlarged again; default: {Augmentation.low_resolution}"
-        f"; {FEW} 0",
+        f"; {CALM} 0",
     },
     "--erasing": {
         "type": float,
         "metavar": "P",
-        "help": f"share of photos with a patch erased; default: {Augmentation.erasing}; {FEW} 0",
+        "help": f"share of photos with a patch erased; default: {Augmentation.erasing}; {CALM} 0",
     },
     "--policy": {
         "choices": ("trivial", "rand", "none"),
         "help": "TrivialAugment, RandAugment or neither; default: "
-        f"{Augmentation.policy}; {FEW} none",
+        f"{Augmentation.policy}; {CALM} none",
     },
 }
 FITTING = {

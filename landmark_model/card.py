@@ -37,8 +37,10 @@ class Report:
 
     @property
     def title(self) -> str:
-        """What people call the network."""
-        return TITLES.get(self.config.architecture, self.config.architecture)
+        """What people call the network, and how it came about."""
+        title = TITLES.get(self.config.architecture, self.config.architecture)
+        quick = "--quick" in self.metrics["training"].get("commands", [""])[-1].split()
+        return f"{title.partition(' (')[0]} (quick mode)" if quick else title
 
 
 def read_reports(folder: Path) -> list[Report]:

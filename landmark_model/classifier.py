@@ -22,6 +22,7 @@ from landmark_model.places import Place, country_in, find_place, flag, main_lang
 from landmark_model.transforms import eval_transform, to_tensor, whole_photo
 
 SURE = 0.7
+CPU_BATCH, GPU_BATCH = 4, 32  # photos in a forward pass
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,19 @@ class LandmarkClassifier:
         return self.predict_batch([photo], top_k)[0]
 
     def predict_batch(
-        self, photos: Iterable[Photo], top_k: int = 5, batch_size: int = 32
+        self, photos: Iterable[Photo], top_k: int = 5, batch_size: int | None = None
     ) -> list[Answer]:
         """`predict` for each of `photos`, with one forward pass for every `batch_size` of them.
 
-        Raises LandmarkError, naming the photo, where one cannot be read.
+        Without `batch_size`, by as many as suit the device: few on a CPU, where maps that outgrow
+        what the allocator keeps cost more than larger batches save. Raises LandmarkError, naming
+        the photo, where one cannot be read.
         """
         if isinstance(photos, str | bytes | os.PathLike) or not isinstance(photos, Iterable):
             raise LandmarkError("predict_batch takes a list of photos; for one, call predict.")
         photos = list(photos)
+        if batch_size is None:
+            batch_size = CPU_BATCH if self.device == "cpu" else GPU_BATCH
         require_counts(top_k, batch_size)
         return [
             answer

@@ -5,6 +5,7 @@ LandmarkCNN is registered with timm, so that one config format and one builder s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,6 +187,7 @@ class Teacher(nn.Module):
                 "Train the teacher on the same folder first."
             )
         self.network = network.eval().requires_grad_(False)
+        self.temperature = config.temperature
         theirs, ours = (
             [torch.tensor(values).view(1, 3, 1, 1) for values in (c.mean, c.std)]
             for c in (shown_as, config)
@@ -200,6 +202,21 @@ class Teacher(nn.Module):
     def train(self, mode: bool = True) -> Teacher:
         """Stays in evaluation mode."""
         return super().train(False)
+
+
+class Teachers(nn.Module):
+    """Several teachers that agree on logits: the mean of theirs, each at its own temperature.
+
+    Networks of different pasts err on different photos, so together they know more than each.
+    """
+
+    def __init__(self, teachers: Iterable[Teacher]) -> None:
+        super().__init__()
+        self.teachers = nn.ModuleList(teachers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        told = [teacher(images).float() / teacher.temperature for teacher in self.teachers]
+        return torch.stack(told).mean(0)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def tag_photos(
     tagger: LandmarkClassifier,
     photos: Iterable[tuple[str, Path]],
     top_k: int = 5,
-    batch_size: int = 16,
+    batch_size: int = 4,
     min_probability: float = 0.0,
 ) -> Iterator[Tagged]:
     """A row for each of `photos` (name to show, path), in their order, as soon as it is there.

@@ -103,6 +103,8 @@ class Augmentation:
 
 # For few epochs from scratch: crops and mirror images, no more.
 PLAIN = Augmentation(low_resolution=0.0, erasing=0.0, policy="none")
+# For a frozen network, which cannot get used to photos unlike those it learned from.
+GENTLE = replace(PLAIN, min_area=0.6)
 
 
 class RandomLowResolution(torch.nn.Module):

@@ -242,3 +242,10 @@ def test_card_in_the_repo_is_that_of_the_weights_in_the_repo(tmp_path):
     shutil.copytree(SHIPPED, weights)
     write_card(weights, tmp_path / CARD.name)
     assert (tmp_path / CARD.name).read_text(encoding="utf-8") == CARD.read_text(encoding="utf-8")
+
+
+def test_title_tells_the_quick_mode(pair):
+    (report, *_) = read_reports(pair)
+    assert report.title == "ResNet18 (transfer learning)"
+    report.metrics["training"]["commands"].append("python train.py --quick --out runs/quick")
+    assert report.title == "ResNet18 (quick mode)"

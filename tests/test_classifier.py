@@ -268,6 +268,16 @@ def test_answer_does_not_depend_on_batch_mates(tagger, batch_size):
         assert gap(guesses, plain[path]) < 1e-5
 
 
+def test_passes_on_a_cpu_are_small_unless_told_otherwise(tagger, monkeypatch):
+    sizes, describe = [], tagger._describe
+    monkeypatch.setattr(
+        tagger, "_describe", lambda images: sizes.append(len(images)) or describe(images)
+    )
+    tagger.predict_batch(EXAMPLES[:1] * 9)
+    tagger.predict_batch(EXAMPLES[:1] * 9, batch_size=7)
+    assert sizes == [4, 4, 1, 7, 2]
+
+
 def test_no_photos_have_no_answers(tagger):
     assert tagger.predict_batch([]) == []
 

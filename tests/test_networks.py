@@ -14,6 +14,7 @@ from landmark_model.networks import (
     ResidualBlock,
     Start,
     Teacher,
+    Teachers,
     build,
     compute_features,
     freeze,
@@ -450,6 +451,18 @@ def test_teacher_sees_the_students_images_in_its_own_numbers(small):
     told = teacher((pixels - mean) / std)
     assert torch.allclose(told, small((pixels - 0.5) / 0.5), atol=1e-5)
     assert not told.requires_grad and not small.training
+
+
+def test_teachers_tell_the_mean_of_their_calibrated_logits(small):
+    torch.manual_seed(1)
+    second = build(CONFIG)
+    teachers = [
+        Teacher(network, replace(CONFIG, temperature=temperature), shown_as=CONFIG)
+        for network, temperature in ((small, 0.5), (second, 2.0))
+    ]
+    images = torch.randn(2, 3, 32, 32)
+    expected = (2 * small(images) + second.eval()(images) / 2) / 2
+    assert torch.allclose(Teachers(teachers)(images), expected, atol=1e-5)
 
 
 def test_teacher_of_other_classes_is_refused_by_their_names(small):

@@ -136,15 +136,18 @@ def strangers(tmp_path):
     return tmp_path / "other"
 
 
-def test_run_with_a_teacher_and_strangers_measures_doubt(
+def test_run_with_teachers_and_strangers_measures_doubt(
     strangers, photos, small_run, tmp_path, capsys
 ):
     out = tmp_path / "run"
     train.main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(out), "--flip",
-                "--teacher", str(small_run.folder), "--unknown", str(strangers), "--expose",
-                "--known-method", "knn"])  # fmt: skip
+                "--teacher", str(small_run.folder), str(small_run.folder),
+                "--unknown", str(strangers), "--expose", "--known-method", "knn"])  # fmt: skip
     assert "Skipped: validation/broken.jpg" in capsys.readouterr().out
-    found = strict_json(out / "metrics.json")["unknown"]
+    metrics = strict_json(out / "metrics.json")
+    taught_by = strict_json(small_run.folder / "metrics.json")["training"]["commands"]
+    assert metrics["training"]["commands"][:-1] == taught_by  # once, though it taught twice
+    found = metrics["unknown"]
     assert {split: scores["unknown_count"] for split, scores in found.items()} == {
         "validation": 2, "test": 4  # four of six were for training
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import platform
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -398,3 +399,20 @@ def test_loss_that_is_no_number_leaves_the_last_good_weights(train_in, tmp_path)
     kept = load_file(tmp_path / CHECKPOINT_NAME)
     assert good.keys() == kept.keys()
     assert all(torch.equal(good[name], kept[name]) for name in good)
+
+
+# --- memory ---
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libcs are left as they are")
+def test_memory_of_large_tensors_is_kept_for_the_next_ones(engine):
+    import resource
+
+    def new_pages() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(16_000_000)  # 64 MB: 15,625 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    engine()
+    new_pages()
+    assert new_pages() < 1000
