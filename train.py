@@ -191,11 +191,10 @@ def find_teacher(
     """The trained networks in `folders`, ready to teach one with `config`."""
     if not folders:
         return None
-    theirs = [read_config(folder) for folder in folders]
-    found = [
-        networks.Teacher(networks.restore(their, folder), their, config)
-        for their, folder in zip(theirs, folders, strict=True)
-    ]
+    found = []
+    for folder in folders:
+        theirs = read_config(folder)
+        found.append(networks.Teacher(networks.restore(theirs, folder), theirs, config))
     return found[0] if len(found) == 1 else networks.Teachers(found)
 
 

@@ -129,8 +129,8 @@ def make_accelerator(precision: str, seed: int) -> Accelerator:
 def _keep_freed_memory() -> None:
     """Has glibc keep the memory of large tensors for the next ones, as man mallopt(3) says how.
 
-    By default it goes back to the kernel, which zeroes every page of it anew at the next step: up
-    to half the time of one on a CPU.
+    By default it goes back to the kernel, which zeroes every page of it anew at the next step: on a
+    CPU much of the time of one.
     """
     if sys.platform != "linux":
         return
