@@ -41,7 +41,8 @@ smoke: $(READY)
 	$(BIN)/python train.py --smoke --out runs/smoke
 
 # The networks that ship: make train DATA=photos OTHERS=photos-of-anything-else
-# INIT=resnet18.safetensors TEACHER=efficientnet_lite2.safetensors ABOUT="where from", then make ship.
+# INIT=resnet18.safetensors TEACHER=efficientnet_lite2.safetensors
+# LITE0=efficientnet_lite0.safetensors ABOUT="where from", then make ship.
 FIT = $(BIN)/python train.py --data $(DATA) --about-data "$(ABOUT)"
 DOUBT = --unknown $(OTHERS) --expose --flip
 LITE := --network tf_efficientnet_lite2 --image-size 224 --train-size 192
@@ -49,14 +50,22 @@ LARGE := --network resnet18 --image-size 224 --train-size 160
 SMALL := --network landmark_cnn --image-size 160 --train-size 128
 TAUGHT := --teacher runs/lite2_doubt
 TOGETHER := --batch-size 32 --layer-decay 0.7 --min-area 0.5 --cutmix 0
+# Photos of all sharpnesses, some without colour: what earlier runs saw too little of.
+VARIED := --mixup 0.4 --low-resolution 0.4 --grey 0.1 --distillation 0.8
 train: $(READY)
 	$(FIT) $(LITE) --first-size 128 --init $(TEACHER) --out runs/lite2
 	$(FIT) $(LITE) --first-size 160 --init runs/lite2/model.safetensors --epochs 6 --lr 0.0006 \
 		--layer-decay 0.7 --frozen-layers 4 --cutmix 0 $(DOUBT) --out runs/lite2_doubt
 	$(FIT) --quick --init $(TEACHER) --flip --out runs/quick
+	$(FIT) --quick --network tf_efficientnet_lite0 --init $(LITE0) --low-resolution 0.4 \
+		--grey 0.1 --views 4 --flip --out runs/quick_lite0
 	$(FIT) $(LITE) --image-size 256 --train-size 224 --first-size 192 \
 		--init runs/lite2_doubt/model.safetensors --teacher runs/lite2_doubt runs/quick \
-		--epochs 10 --lr 0.0006 $(TOGETHER) $(DOUBT) --out runs/lite2_taught
+		--epochs 10 --lr 0.0006 $(TOGETHER) $(DOUBT) --out runs/lite2_two
+	$(FIT) $(LITE) --image-size 256 --train-size 224 --first-size 192 \
+		--init runs/lite2_two/model.safetensors \
+		--teacher runs/lite2_two runs/lite2_doubt runs/quick_lite0 \
+		--epochs 20 --lr 0.0006 $(TOGETHER) $(VARIED) $(DOUBT) --out runs/lite2_taught
 	$(FIT) $(LARGE) --init $(INIT) --epochs 32 --out runs/resnet18_stage1
 	$(FIT) $(LARGE) --init runs/resnet18_stage1/model.safetensors --epochs 14 --lr 0.0006 \
 		--layer-decay 0.7 --cutmix 0 --out runs/resnet18_stage2
@@ -65,11 +74,19 @@ train: $(READY)
 	$(FIT) $(LARGE) --init runs/resnet18/model.safetensors --epochs 5 --lr 0.0005 \
 		--layer-decay 0.7 --image-size 192 --cutmix 0 $(TAUGHT) $(DOUBT) --out runs/resnet18_doubt
 	$(FIT) $(LARGE) --train-size 192 --first-size 160 \
-		--init runs/resnet18_doubt/model.safetensors --teacher runs/lite2_taught runs/quick \
-		--epochs 10 --lr 0.0008 $(TOGETHER) $(DOUBT) --out runs/resnet18_taught
+		--init runs/resnet18_doubt/model.safetensors --teacher runs/lite2_two runs/quick \
+		--epochs 10 --lr 0.0008 $(TOGETHER) $(DOUBT) --out runs/resnet18_two
+	$(FIT) $(LARGE) --train-size 192 --first-size 160 \
+		--init runs/resnet18_two/model.safetensors \
+		--teacher runs/lite2_taught runs/quick runs/quick_lite0 \
+		--epochs 12 --lr 0.0008 $(TOGETHER) $(VARIED) $(DOUBT) --out runs/resnet18_taught
 	$(FIT) $(SMALL) --out runs/landmark_cnn_stage1
 	$(FIT) $(SMALL) --init runs/landmark_cnn_stage1/model.safetensors --epochs 14 --lr 0.001 \
 		--first-size 96 --balance 0.5 $(TAUGHT) $(DOUBT) --out runs/landmark_cnn
+	$(FIT) $(SMALL) --image-size 192 --train-size 160 --first-size 128 \
+		--init runs/landmark_cnn/model.safetensors --teacher runs/lite2_taught runs/resnet18_two \
+		--epochs 20 --lr 0.0015 --batch-size 32 --balance 0.5 --cutmix 0 $(VARIED) $(DOUBT) \
+		--out runs/landmark_cnn_taught
 
 SHIPPED := config.json model.safetensors features.safetensors metrics.json reliability.png \
 	training_curve.png confusion_matrix.png
@@ -77,7 +94,7 @@ WEIGHTS := landmark_model/weights
 ship: $(READY)
 	mkdir -p $(WEIGHTS)/landmark_cnn $(WEIGHTS)/tf_efficientnet_lite2
 	cp $(addprefix runs/resnet18_taught/,$(SHIPPED)) $(WEIGHTS)
-	cp $(addprefix runs/landmark_cnn/,$(SHIPPED)) $(WEIGHTS)/landmark_cnn
+	cp $(addprefix runs/landmark_cnn_taught/,$(SHIPPED)) $(WEIGHTS)/landmark_cnn
 	cp $(addprefix runs/lite2_taught/,$(SHIPPED)) $(WEIGHTS)/tf_efficientnet_lite2
 	$(MAKE) card
 

@@ -142,6 +142,7 @@ def augmentation(options: argparse.Namespace) -> Augmentation:
         options.first_size,
         options.min_area,
         options.low_resolution,
+        options.grey,
         options.erasing,
         options.policy,
     )
@@ -168,8 +169,9 @@ def pretrain(network, config, options, accelerator) -> autoencoder.Pretraining |
     if options.resume:  # the checkpoint has the weights
         return autoencoder.restore(options.out)[1]
     plain = replace(
-        augmentation(options), first_size=0, low_resolution=0.0, erasing=0.0, policy="none"
-    )
+        augmentation(options), first_size=0, low_resolution=0.0, grey=0.0, erasing=0.0,
+        policy="none",
+    )  # fmt: skip
     photos = autoencoder.UnlabelledPhotos(
         options.pretrain_autoencoder,
         round(1.25 * options.train_size),
@@ -513,7 +515,8 @@ def require_pretraining_fits(options: argparse.Namespace) -> None:
 
 def rules(options: argparse.Namespace) -> dict[str, bool]:
     """What the values must be like, and whether they are."""
-    shares = ("warmup", "label_smoothing", "balance", "distillation", "low_resolution", "erasing")
+    shares = ("warmup", "label_smoothing", "balance", "distillation", "low_resolution", "grey",
+              "erasing")  # fmt: skip
     return {
         "--batch-size must be 2 or more: batch norm needs company": options.batch_size >= 2,
         "--epochs must be 1 or more": options.epochs >= 1,
@@ -709,6 +712,12 @@ VARYING = {
         "metavar": "P",
         "help": f"share of photos shrunk and enlarged again; default: {Augmentation.low_resolution}"
         f"; {CALM} 0",
+    },
+    "--grey": {
+        "type": float,
+        "default": Augmentation.grey,
+        "metavar": "P",
+        "help": "share of photos without colour; default: %(default)g",
     },
     "--erasing": {
         "type": float,

@@ -41,6 +41,7 @@ TRANSFER = (
     Row("the recipe"),
     Row("without growing crops", ("--first-size", "0")),
     Row("without low resolution", ("--low-resolution", "0")),
+    Row("a tenth of the photos grey", ("--grey", "0.1")),
     Row("without TrivialAugment", ("--policy", "none")),
     Row("RandAugment for TrivialAugment", ("--policy", "rand")),
     Row("crops of 0.7 to 1 of the photo, not 0.35 to 1", ("--min-area", "0.7")),

@@ -26,6 +26,7 @@ from landmark_model.data import Outsiders
 from landmark_model.evaluation import compute_logits, make_bank
 from landmark_model.files import write_text
 from landmark_model.metrics import UnknownScores, measure_unknown
+from landmark_model.training import keep_freed_memory
 from landmark_model.transforms import eval_transform
 
 NEIGHBOURS = (1, 5, 10, 20)
@@ -154,6 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--autoencoder-size", type=int, default=96, metavar="PX")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     command = f"--known {options.known.name} --unknown {options.unknown.name}"
     parts = [ABOUT.format(command=command)]
     try:

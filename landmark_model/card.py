@@ -24,6 +24,7 @@ TITLES = {
     "resnet18": "ResNet18 (transfer learning)",
     "landmark_cnn": "LandmarkCNN (from scratch)",
     "tf_efficientnet_lite2": "EfficientNet-Lite2 (transfer learning, the teacher)",
+    "tf_efficientnet_lite0": "EfficientNet-Lite0 (transfer learning)",
 }
 
 

@@ -1,4 +1,4 @@
-"""The networks: timm's ResNet18 and EfficientNet-Lite2, our own LandmarkCNN; logits (N, classes).
+"""The networks: timm's ResNet18 and EfficientNet-Lite, our own LandmarkCNN; logits (N, classes).
 
 LandmarkCNN is registered with timm, so that one config format and one builder serve all.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
 
-NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite2")
+NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite2", "tf_efficientnet_lite0")
 
 
 class ResidualBlock(nn.Module):

@@ -53,14 +53,14 @@ class Recipe:
     seed: int = 0
 
 
+LITE = Recipe(epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers=3)
 RECIPES = {
     "resnet18": Recipe(epochs=50, cutmix=1.0, balance=0.5),
     "landmark_cnn": Recipe(
         epochs=160, lr=2e-3, weight_decay=0.1, layer_decay=1.0, cutmix=1.0, ema_decay=0.995
     ),
-    "tf_efficientnet_lite2": Recipe(
-        epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers=3
-    ),
+    "tf_efficientnet_lite2": LITE,
+    "tf_efficientnet_lite0": LITE,
 }
 # From scratch in few epochs, photos that are made hard on purpose cost more than they teach, and
 # small batches, which are more steps, teach more.
@@ -117,7 +117,7 @@ class Progress:
 def make_accelerator(precision: str, seed: int) -> Accelerator:
     """The engine. `precision` is "no", "bf16", "fp16", or "auto": bf16 where it is fast."""
     set_seed(seed)
-    _keep_freed_memory()
+    keep_freed_memory()
     if precision == "auto":
         precision = "bf16" if _has_fast_bf16() else "no"
     return Accelerator(
@@ -126,7 +126,7 @@ def make_accelerator(precision: str, seed: int) -> Accelerator:
     )
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Has glibc keep the memory of large tensors for the next ones, as man mallopt(3) says how.
 
     By default it goes back to the kernel, which zeroes every page of it anew at the next step: on a

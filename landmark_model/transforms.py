@@ -90,6 +90,7 @@ class Augmentation:
     first_size: int = 0
     min_area: float = 0.35
     low_resolution: float = 0.25
+    grey: float = 0.0
     erasing: float = 0.2
     policy: str = "trivial"
 
@@ -108,9 +109,10 @@ GENTLE = replace(PLAIN, min_area=0.6)
 
 
 class RandomLowResolution(torch.nn.Module):
-    """Shrinks a photo and enlarges it again, with probability `p`.
+    """Shrinks a photo and enlarges it again, with probability `p`, to any scale alike.
 
-    Where some classes have only small photos, sharpness would otherwise give the class away.
+    Where some classes have only small photos, sharpness would otherwise give the class away. To
+    halve the side once more is as likely at each size, so that strong blur is not rare.
     """
 
     def __init__(self, p: float, smallest_px: int = 48) -> None:
@@ -121,7 +123,7 @@ class RandomLowResolution(torch.nn.Module):
         width, height = photo.size
         if random.random() >= self.p or min(width, height) <= self.smallest_px:
             return photo
-        scale = random.uniform(self.smallest_px / min(width, height), 1.0)
+        scale = (self.smallest_px / min(width, height)) ** random.random()
         small = photo.resize((round(width * scale), round(height * scale)), Image.Resampling.BOX)
         return small.resize((width, height), Image.Resampling.BICUBIC)
 
@@ -146,6 +148,7 @@ def train_transform(config: ModelConfig, augmentation: Augmentation) -> v2.Compo
             v2.RandomHorizontalFlip(),
             RandomLowResolution(augmentation.low_resolution),
             *policies[augmentation.policy],
+            v2.RandomGrayscale(augmentation.grey),
             to_tensor(config),
             v2.RandomErasing(augmentation.erasing, scale=(0.02, 0.2)),
         ]

@@ -321,6 +321,7 @@ def test_exposure_needs_photos_of_nothing(capsys):
         ("--first-size", ["-32", "16"]),
         ("--min-area", ["0", "1.5", "nan"]),
         ("--low-resolution", ["-0.1", "2"]),
+        ("--grey", ["-0.1", "1.1"]),
         ("--erasing", ["-1"]),
         ("--policy", ["magic"]),
         ("--views", ["0"]),

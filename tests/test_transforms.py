@@ -196,6 +196,44 @@ def test_low_resolution_loses_detail_with_its_probability():
     assert np.array_equal(RandomLowResolution(0.0)(noise), noise)
 
 
+class Resized:
+    """A photo of 768 x 900 px that notes the shorter sides it is asked for."""
+
+    size = (768, 900)
+
+    def __init__(self) -> None:
+        self.sides: list[int] = []
+
+    def resize(self, size, resample):
+        self.sides.append(min(size))
+        return self
+
+
+def test_low_resolution_is_as_often_below_a_halving_as_above_it():
+    seeded(3)
+    sides = []
+    for _ in range(600):
+        photo = Resized()
+        RandomLowResolution(1.0, smallest_px=48)(photo)
+        small, back = photo.sides
+        sides.append(small)
+        assert back == 768
+    halvings = np.log2(768 / np.array(sides))  # 0 to 4, 150 of each whole one
+    assert halvings.min() >= 0 and halvings.max() <= 4
+    assert all(115 < count < 185 for count in np.histogram(halvings, bins=4, range=(0, 4))[0])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_grey_takes_the_colour_of_a_share_of_photos(share):
+    seeded(6)
+    transform = train_transform(CONFIG, Augmentation(size=32, grey=share, erasing=0, policy="none"))
+    flat = Image.new("RGB", (60, 60), (200, 40, 90))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (CONFIG.mean, CONFIG.std))
+    photos = [transform(flat) * std + mean for _ in range(200)]
+    found = np.mean([float(photo.amax(0).sub(photo.amin(0)).max()) < 1e-4 for photo in photos])
+    assert abs(found - share) < 0.1
+
+
 # --- mixing ---
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))

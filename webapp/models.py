@@ -19,6 +19,7 @@ TITLES = {
     "resnet18": "ResNet18",
     "landmark_cnn": "CNN from scratch",
     "tf_efficientnet_lite2": "EfficientNet-Lite2",
+    "tf_efficientnet_lite0": "EfficientNet-Lite0",
 }
 
 
