@@ -14,7 +14,7 @@ from landmark_model import LandmarkError, export, load
 from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, ModelConfig, read_config
 from landmark_model.export import LABELS_NAME, Portable, export_onnx, export_torchscript
 from landmark_model.hub import SHIPPED
-from landmark_model.networks import NETWORKS, build, restore
+from landmark_model.networks import build, restore
 from landmark_model.photos import open_photo
 from landmark_model.smoke import make_photo
 
@@ -113,7 +113,7 @@ def test_flip_is_in_both_exports(flip, tmp_path):
     assert np.allclose(answers[1], mirrored, atol=1e-6) == flip
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=["resnet18", "landmark_cnn", "tf_efficientnet_lite2"])
 def shipped(request, tmp_path_factory):
     """A network that ships, as classifier and as TorchScript."""
     tagger = load(network=request.param, device="cpu")
