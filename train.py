@@ -137,15 +137,7 @@ def make_sets(
 
 def augmentation(options: argparse.Namespace) -> Augmentation:
     """How the options want training photos varied."""
-    return Augmentation(
-        options.train_size,
-        options.first_size,
-        options.min_area,
-        options.low_resolution,
-        options.grey,
-        options.erasing,
-        options.policy,
-    )
+    return Augmentation(options.train_size, **{name: getattr(options, name) for name in VARIED})
 
 
 def initialise(network: torch.nn.Module, options: argparse.Namespace) -> networks.Start:
@@ -168,10 +160,7 @@ def pretrain(network, config, options, accelerator) -> autoencoder.Pretraining |
         return None
     if options.resume:  # the checkpoint has the weights
         return autoencoder.restore(options.out)[1]
-    plain = replace(
-        augmentation(options), first_size=0, low_resolution=0.0, grey=0.0, erasing=0.0,
-        policy="none",
-    )  # fmt: skip
+    plain = replace(PLAIN, size=options.train_size, min_area=options.min_area)
     photos = autoencoder.UnlabelledPhotos(
         options.pretrain_autoencoder,
         round(1.25 * options.train_size),
@@ -440,6 +429,7 @@ def summary(measured: Evaluation, out: Path) -> str:
 
 
 RECIPE = tuple(training.Recipe.__dataclass_fields__)
+VARIED = tuple(Augmentation.__dataclass_fields__)[1:]  # all but the size, which is --train-size
 QUICK_NETWORK, QUICK_SIZE = "tf_efficientnet_lite2", 288  # px
 SMOKE = {
     "epochs": 2,
@@ -483,10 +473,7 @@ def complete(options: argparse.Namespace) -> None:
     varied = PLAIN if recipe is training.SHORT else Augmentation()
     if options.quick:
         recipe, varied = training.QUICK, GENTLE
-    for names, values in (
-        (RECIPE, recipe),
-        (("min_area", "low_resolution", "erasing", "policy"), varied),
-    ):
+    for names, values in ((RECIPE, recipe), (VARIED, varied)):
         for name in names:
             if getattr(options, name) is None:
                 setattr(options, name, getattr(values, name))
@@ -715,9 +702,8 @@ VARYING = {
     },
     "--grey": {
         "type": float,
-        "default": Augmentation.grey,
         "metavar": "P",
-        "help": "share of photos without colour; default: %(default)g",
+        "help": f"share of photos without colour; default: {Augmentation.grey:g}",
     },
     "--erasing": {
         "type": float,

@@ -109,10 +109,10 @@ GENTLE = replace(PLAIN, min_area=0.6)
 
 
 class RandomLowResolution(torch.nn.Module):
-    """Shrinks a photo and enlarges it again, with probability `p`, to any scale alike.
+    """Shrinks a photo and enlarges it again, with probability `p`.
 
-    Where some classes have only small photos, sharpness would otherwise give the class away. To
-    halve the side once more is as likely at each size, so that strong blur is not rare.
+    Where some classes have only small photos, sharpness would otherwise give the class away. The
+    logarithm of the scale is uniform, so that strong blur is no rarer than light blur.
     """
 
     def __init__(self, p: float, smallest_px: int = 48) -> None:

@@ -209,7 +209,7 @@ class Resized:
         return self
 
 
-def test_low_resolution_is_as_often_below_a_halving_as_above_it():
+def test_each_halving_by_low_resolution_is_equally_likely():
     seeded(3)
     sides = []
     for _ in range(600):
