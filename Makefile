@@ -79,14 +79,22 @@ train: $(READY)
 	$(FIT) $(LARGE) --train-size 192 --first-size 160 \
 		--init runs/resnet18_two/model.safetensors \
 		--teacher runs/lite2_taught runs/quick runs/quick_lite0 \
-		--epochs 12 --lr 0.0008 $(TOGETHER) $(VARIED) $(DOUBT) --out runs/resnet18_taught
+		--epochs 12 --lr 0.0008 $(TOGETHER) $(VARIED) $(DOUBT) --out runs/resnet18_three
+	$(FIT) $(LARGE) --train-size 192 --first-size 160 \
+		--init runs/resnet18_three/model.safetensors \
+		--teacher runs/lite2_taught runs/quick runs/quick_lite0 \
+		--epochs 30 --lr 0.0008 $(TOGETHER) $(VARIED) $(DOUBT) --out runs/resnet18_taught
 	$(FIT) $(SMALL) --out runs/landmark_cnn_stage1
 	$(FIT) $(SMALL) --init runs/landmark_cnn_stage1/model.safetensors --epochs 14 --lr 0.001 \
 		--first-size 96 --balance 0.5 $(TAUGHT) $(DOUBT) --out runs/landmark_cnn
 	$(FIT) $(SMALL) --image-size 192 --train-size 160 --first-size 128 \
 		--init runs/landmark_cnn/model.safetensors --teacher runs/lite2_taught runs/resnet18_two \
 		--epochs 20 --lr 0.0015 --batch-size 32 --balance 0.5 --cutmix 0 $(VARIED) $(DOUBT) \
-		--out runs/landmark_cnn_taught
+		--out runs/landmark_cnn_two
+	$(FIT) $(SMALL) --image-size 192 --train-size 160 --first-size 128 \
+		--init runs/landmark_cnn_two/model.safetensors \
+		--teacher runs/lite2_taught runs/resnet18_three --epochs 15 --lr 0.001 --batch-size 32 \
+		--balance 0.5 --cutmix 0 $(VARIED) --zoom-out 0.2 $(DOUBT) --out runs/landmark_cnn_taught
 
 SHIPPED := config.json model.safetensors features.safetensors metrics.json reliability.png \
 	training_curve.png confusion_matrix.png

@@ -503,7 +503,7 @@ def require_pretraining_fits(options: argparse.Namespace) -> None:
 def rules(options: argparse.Namespace) -> dict[str, bool]:
     """What the values must be like, and whether they are."""
     shares = ("warmup", "label_smoothing", "balance", "distillation", "low_resolution", "grey",
-              "erasing")  # fmt: skip
+              "zoom_out", "erasing")  # fmt: skip
     return {
         "--batch-size must be 2 or more: batch norm needs company": options.batch_size >= 2,
         "--epochs must be 1 or more": options.epochs >= 1,
@@ -704,6 +704,12 @@ VARYING = {
         "type": float,
         "metavar": "P",
         "help": f"share of photos without colour; default: {Augmentation.grey:g}",
+    },
+    "--zoom-out": {
+        "type": float,
+        "metavar": "P",
+        "help": "share of photos made smaller, with noise around; default: "
+        f"{Augmentation.zoom_out:g}",
     },
     "--erasing": {
         "type": float,

@@ -199,6 +199,8 @@ def table(scores: dict[str, list[Score]], options: argparse.Namespace) -> str:
         "By chance, the centre of a box would be inside in 25 % of cases; a box of all the canvas\n"
         'would have 25 % of its area inside. "Landmark named" is `explain(photo, class_name)`.\n'
         "Area and IoU (with the whole pasted photo, of which the landmark is a part) are means.\n"
+        "A network trained with `train.py --zoom-out`, as LandmarkCNN was, has seen photos of the\n"
+        "training split on much the same noise, none on a sky.\n"
         f"Timed on {platform.machine()}, {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}; the median.\n\n"
         + "\n".join(rows)

@@ -42,6 +42,7 @@ TRANSFER = (
     Row("without growing crops", ("--first-size", "0")),
     Row("without low resolution", ("--low-resolution", "0")),
     Row("a tenth of the photos grey", ("--grey", "0.1")),
+    Row("a fifth of the photos smaller, with noise around", ("--zoom-out", "0.2")),
     Row("without TrivialAugment", ("--policy", "none")),
     Row("RandAugment for TrivialAugment", ("--policy", "rand")),
     Row("crops of 0.7 to 1 of the photo, not 0.35 to 1", ("--min-area", "0.7")),
@@ -78,6 +79,7 @@ SCRATCH = (
     Row("kernel 5, not 3", ("--model-args", '{"kernel": 5}')),
     Row("maximum pooled at the end, not average", ("--model-args", '{"max_pool": true}')),
     Row("without channel attention", ("--model-args", '{"gated": false}')),
+    Row("a fifth of the photos smaller, with noise around", ("--zoom-out", "0.2")),
     Row("autoencoder pretraining", ("--pretrain-autoencoder", "PHOTOS", "--pretrain-epochs", "8")),
     Row("with the teacher", ("--teacher", "TEACHER10")),
 )

@@ -91,6 +91,7 @@ class Augmentation:
     min_area: float = 0.35
     low_resolution: float = 0.25
     grey: float = 0.0
+    zoom_out: float = 0.0
     erasing: float = 0.2
     policy: str = "trivial"
 
@@ -128,6 +129,38 @@ class RandomLowResolution(torch.nn.Module):
         return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
+class RandomZoomOut(torch.nn.Module):
+    """Pastes a photo somewhere on noise of the photo's size, half as wide or more, with `p`.
+
+    So a network learns that what surrounds a landmark says nothing, and where to look (zoom out:
+    Liu et al. 2016, "SSD"). Noise has any grain up to 32 px, and any contrast.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, photo: Image.Image) -> Image.Image:
+        if random.random() >= self.p:
+            return photo
+        width, height = photo.size
+        scale = random.uniform(0.5, 1)
+        small = photo.resize(
+            (round(width * scale), round(height * scale)), Image.Resampling.BICUBIC
+        )
+        canvas = noise(width, height, round(32 ** random.random()), random.random())
+        left, top = random.randint(0, width - small.width), random.randint(0, height - small.height)
+        canvas.paste(small, (left, top))
+        return canvas
+
+
+def noise(width: int, height: int, grain_px: int, contrast: float) -> Image.Image:
+    """Squares of random colours, `grain_px` wide, all of them grey at a `contrast` of 0."""
+    colours = torch.rand(3, -(-height // grain_px), -(-width // grain_px))
+    squares = (0.5 + contrast * (colours - 0.5)).repeat_interleave(grain_px, 1)
+    return v2.functional.to_pil_image(squares.repeat_interleave(grain_px, 2)[:, :height, :width])
+
+
 def train_transform(config: ModelConfig, augmentation: Augmentation) -> v2.Compose:
     """RGB photo -> float32 (3, s, s), s = `augmentation.size`, varied at random on every call.
 
@@ -149,6 +182,7 @@ def train_transform(config: ModelConfig, augmentation: Augmentation) -> v2.Compo
             RandomLowResolution(augmentation.low_resolution),
             *policies[augmentation.policy],
             v2.RandomGrayscale(augmentation.grey),
+            RandomZoomOut(augmentation.zoom_out),
             to_tensor(config),
             v2.RandomErasing(augmentation.erasing, scale=(0.02, 0.2)),
         ]

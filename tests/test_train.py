@@ -322,6 +322,7 @@ def test_exposure_needs_photos_of_nothing(capsys):
         ("--min-area", ["0", "1.5", "nan"]),
         ("--low-resolution", ["-0.1", "2"]),
         ("--grey", ["-0.1", "1.1"]),
+        ("--zoom-out", ["-0.1", "1.1"]),
         ("--erasing", ["-1"]),
         ("--policy", ["magic"]),
         ("--views", ["0"]),

@@ -16,9 +16,11 @@ from landmark_model.smoke import make_photo
 from landmark_model.transforms import (
     Augmentation,
     RandomLowResolution,
+    RandomZoomOut,
     eval_crop,
     eval_transform,
     mix_transform,
+    noise,
     shrink,
     train_transform,
 )
@@ -232,6 +234,35 @@ def test_grey_takes_the_colour_of_a_share_of_photos(share):
     photos = [transform(flat) * std + mean for _ in range(200)]
     found = np.mean([float(photo.amax(0).sub(photo.amin(0)).max()) < 1e-4 for photo in photos])
     assert abs(found - share) < 0.1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_zoom_out_pastes_a_share_of_photos_whole_on_noise(share):
+    seeded(6)
+    white = Image.new("RGB", (60, 40), "white")
+    areas = []
+    for _ in range(300):
+        pixels = np.asarray(RandomZoomOut(share)(white))
+        assert pixels.shape == (40, 60, 3)
+        rows, columns = np.nonzero((pixels == 255).all(2))  # noise is hardly ever white
+        areas.append(len(rows) / pixels[..., 0].size)
+        if areas[-1] < 1:  # the photo is one block, with its own aspect ratio
+            width, height = np.ptp(columns) + 1, np.ptp(rows) + 1
+            assert width * height == len(rows) and abs(width - 1.5 * height) < 1.5
+    zoomed = [area for area in areas if area < 1]
+    assert abs(len(zoomed) / len(areas) - share) < 0.1
+    assert all(area > 0.24 for area in zoomed)
+
+
+@pytest.mark.parametrize("grain_px", [1, 7, 32])
+def test_noise_is_squares_of_random_colours(grain_px):
+    seeded(6)
+    pixels = np.asarray(noise(70, 50, grain_px, 1.0)).astype(int)
+    assert pixels.shape == (50, 70, 3)
+    square = pixels[:grain_px, :grain_px]
+    assert (square == square[0, 0]).all()
+    assert (pixels[:, grain_px] != pixels[:, grain_px - 1]).any()
+    assert np.ptp(np.asarray(noise(70, 50, grain_px, 0.0))) == 0
 
 
 # --- mixing ---
