@@ -14,7 +14,7 @@ import csv
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from landmark_model import (
     list_networks,
     load,
     open_photo,
+    read_metrics,
+    transforms,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,9 +140,7 @@ def paste(file: Path, background: str, rng: np.random.Generator) -> Case:
 
 def noise(width: int, height: int, rng: np.random.Generator) -> Image.Image:
     """Squares of random colours, 1 to 8 px wide."""
-    grain = int(rng.integers(1, 9))
-    values = rng.integers(0, 256, (-(-height // grain), -(-width // grain), 3), dtype=np.uint8)
-    return Image.fromarray(values.repeat(grain, 0).repeat(grain, 1)[:height, :width])
+    return transforms.noise(width, height, int(rng.integers(1, 9)), rng)
 
 
 def sky(width: int, height: int, rng: np.random.Generator) -> Image.Image:
@@ -199,13 +199,25 @@ def table(scores: dict[str, list[Score]], options: argparse.Namespace) -> str:
         "By chance, the centre of a box would be inside in 25 % of cases; a box of all the canvas\n"
         'would have 25 % of its area inside. "Landmark named" is `explain(photo, class_name)`.\n'
         "Area and IoU (with the whole pasted photo, of which the landmark is a part) are means.\n"
-        "A network trained with `train.py --zoom-out`, as LandmarkCNN was, has seen photos of the\n"
-        "training split on much the same noise, none on a sky.\n"
-        f"Timed on {platform.machine()}, {os.cpu_count()} cores, "
+        + about_training(scores, options.model)
+        + f"Timed on {platform.machine()}, {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}; the median.\n\n"
         + "\n".join(rows)
         + "\n"
     )
+
+
+def about_training(networks: Iterable[str], source: str | None) -> str:
+    """A line that names those of `networks` that met noise in training, "" where none did."""
+    met = []
+    for network in networks:
+        facts = read_metrics(source, network=network).get("training", {})
+        if facts.get("augmentation", {}).get("zoom_out"):
+            met.append(network)
+    if not met:
+        return ""
+    names = ", ".join(met)
+    return f"Shown photos on such noise in training (`--zoom-out`), none on a sky: {names}.\n"
 
 
 def row(network: str, scores: list[Score]) -> str:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -148,17 +149,21 @@ class RandomZoomOut(torch.nn.Module):
         small = photo.resize(
             (round(width * scale), round(height * scale)), Image.Resampling.BICUBIC
         )
-        canvas = noise(width, height, round(32 ** random.random()), random.random())
+        rng = np.random.default_rng(random.getrandbits(64))
+        canvas = noise(width, height, round(32 ** random.random()), rng, random.random())
         left, top = random.randint(0, width - small.width), random.randint(0, height - small.height)
         canvas.paste(small, (left, top))
         return canvas
 
 
-def noise(width: int, height: int, grain_px: int, contrast: float) -> Image.Image:
+def noise(
+    width: int, height: int, grain_px: int, rng: np.random.Generator, contrast: float = 1.0
+) -> Image.Image:
     """Squares of random colours, `grain_px` wide, all of them grey at a `contrast` of 0."""
-    colours = torch.rand(3, -(-height // grain_px), -(-width // grain_px))
-    squares = (0.5 + contrast * (colours - 0.5)).repeat_interleave(grain_px, 1)
-    return v2.functional.to_pil_image(squares.repeat_interleave(grain_px, 2)[:, :height, :width])
+    shape = (-(-height // grain_px), -(-width // grain_px), 3)
+    colours = 127.5 + contrast * (rng.integers(0, 256, shape, dtype=np.uint8) - 127.5)
+    squares = colours.astype(np.uint8).repeat(grain_px, 0).repeat(grain_px, 1)
+    return Image.fromarray(squares[:height, :width])
 
 
 def train_transform(config: ModelConfig, augmentation: Augmentation) -> v2.Compose:

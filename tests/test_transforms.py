@@ -256,13 +256,13 @@ def test_zoom_out_pastes_a_share_of_photos_whole_on_noise(share):
 
 @pytest.mark.parametrize("grain_px", [1, 7, 32])
 def test_noise_is_squares_of_random_colours(grain_px):
-    seeded(6)
-    pixels = np.asarray(noise(70, 50, grain_px, 1.0)).astype(int)
+    rng = np.random.default_rng(6)
+    pixels = np.asarray(noise(70, 50, grain_px, rng)).astype(int)
     assert pixels.shape == (50, 70, 3)
     square = pixels[:grain_px, :grain_px]
     assert (square == square[0, 0]).all()
     assert (pixels[:, grain_px] != pixels[:, grain_px - 1]).any()
-    assert np.ptp(np.asarray(noise(70, 50, grain_px, 0.0))) == 0
+    assert np.ptp(np.asarray(noise(70, 50, grain_px, rng, 0.0))) == 0
 
 
 # --- mixing ---
