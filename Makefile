@@ -95,14 +95,18 @@ train: $(READY)
 		--teacher runs/lite2_taught runs/resnet18_three --epochs 15 --lr 0.001 \
 		--out runs/landmark_cnn_taught
 
-SHIPPED := config.json model.safetensors features.safetensors metrics.json reliability.png \
-	training_curve.png confusion_matrix.png
+SHIPPED := config.json model.safetensors metrics.json reliability.png training_curve.png \
+	confusion_matrix.png
+# Only of networks that tell "none of these" by neighbours.
+FEATURES := features.safetensors
 WEIGHTS := landmark_model/weights
+shipped = $(addprefix runs/$(1)/,$(SHIPPED)) $(wildcard runs/$(1)/$(FEATURES))
 ship: $(READY)
 	mkdir -p $(WEIGHTS)/landmark_cnn $(WEIGHTS)/tf_efficientnet_lite2
-	cp $(addprefix runs/resnet18_taught/,$(SHIPPED)) $(WEIGHTS)
-	cp $(addprefix runs/landmark_cnn_taught/,$(SHIPPED)) $(WEIGHTS)/landmark_cnn
-	cp $(addprefix runs/lite2_taught/,$(SHIPPED)) $(WEIGHTS)/tf_efficientnet_lite2
+	rm -f $(WEIGHTS)/$(FEATURES) $(WEIGHTS)/*/$(FEATURES)
+	cp $(call shipped,resnet18_taught) $(WEIGHTS)
+	cp $(call shipped,landmark_cnn_taught) $(WEIGHTS)/landmark_cnn
+	cp $(call shipped,lite2_taught) $(WEIGHTS)/tf_efficientnet_lite2
 	$(MAKE) card
 
 card: $(READY)

@@ -107,7 +107,7 @@ def make_config(options: argparse.Namespace, splits: data.Splits) -> ModelConfig
         **networks.normalisation(options.network),
         model_args=options.model_args,
         flip=options.flip,
-        known_method=options.known_method,
+        known_method=known_methods(options)[0],
     )
 
 
@@ -128,11 +128,19 @@ def make_sets(
         )
     }
     fixed = {"validation": splits.validation, "test": splits.test}
-    if config.known_method == "knn":
+    if "knn" in known_methods(options):
         fixed["known"] = splits.train
     for name, table in fixed.items():
         sets[name] = data.PhotoSet(table, lambda photo: eval_crop(photo, config), finish, square)
     return sets
+
+
+def known_methods(options: argparse.Namespace) -> tuple[str, ...]:
+    """The scores for "none of these" to choose from."""
+    if options.known_method:
+        return (options.known_method,)
+    can_choose = options.unknown and (options.unknown / "validation").is_dir()
+    return KNOWN_METHODS if can_choose else ("knn",)
 
 
 def augmentation(options: argparse.Namespace) -> Augmentation:
@@ -292,7 +300,7 @@ def measure(network, sets, unknown, config, options, accelerator) -> Evaluation:
         {name: accelerator.prepare(batches(photos, options)) for name, photos in group.items()}
         for group in ({name: sets[name] for name in sets if name != "train"}, unknown)
     )
-    return evaluate(network, config, known, outsiders, accelerator)
+    return evaluate(network, config, known, outsiders, accelerator, known_methods(options))
 
 
 def write_report(report: data.DataReport, photos, config, options) -> None:
@@ -664,8 +672,8 @@ DATA = {
     },
     "--known-method": {
         "choices": KNOWN_METHODS,
-        "default": "knn",
-        "help": "the score by which 'none of these' is told; default: %(default)s",
+        "help": "the score by which 'none of these' is told; default: the best on --unknown "
+        "validation photos, without any knn",
     },
     "--workers": {
         "type": int,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,8 @@ Scores = dict[str, Tensor]
 @torch.inference_mode()
 def compute_features(network: nn.Module, config: ModelConfig, photos: Dataset, name: str) -> Tensor:
     """Pooled features (N, D) of photos."""
-    batches = tqdm(DataLoader(photos, batch_size=32, num_workers=2), desc=name)
+    workers = min(2, os.cpu_count() or 1)
+    batches = tqdm(DataLoader(photos, batch_size=32, num_workers=workers), desc=name)
     parts = [networks.compute_features(network, images, config.flip) for images, _ in batches]
     return torch.cat(parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,12 +31,13 @@ def evaluate(
     known: dict[str, Iterable],
     unknown: dict[str, Iterable],
     accelerator: Accelerator,
+    methods: Sequence[str],
 ) -> Evaluation:
     """Fits temperature and threshold on validation photos, then measures validation and test.
 
     `known` are unshuffled batches of "validation" and "test", and of "known", the training photos,
-    where the config's `known_method` is "knn"; `unknown` those of photos that show no class, by
-    split, if any.
+    where "knn" is among the `methods`; `unknown` those of photos that show no class, by split, if
+    any. Of several methods the one of the highest AUROC on validation photos is kept.
     """
     network.eval()
 
@@ -47,8 +48,11 @@ def evaluate(
 
     found = {split: features_of(batches) for split, batches in known.items()}
     outsiders = {split: features_of(batches)[0] for split, batches in unknown.items()}
-    bank = make_bank(found.pop("known")[0]) if config.known_method == "knn" else None
-    config = _fit(network, config, found["validation"], bank)
+    bank = make_bank(found.pop("known")[0]) if "known" in found else None
+    config = _calibrate(network, config, found["validation"])
+    config = _fit_method(
+        network, config, methods, found["validation"][0], outsiders.get("validation"), bank
+    )
     scores, unknown_scores = {}, {}
     for split, (features, labels) in found.items():
         logits = compute_logits(network, features) / config.temperature
@@ -60,7 +64,9 @@ def evaluate(
                 _score(network, config, outsiders[split], bank),
                 config.known_threshold,
             )
-    return Evaluation(config, scores, unknown_scores, bank)
+    return Evaluation(
+        config, scores, unknown_scores, bank if config.known_method == "knn" else None
+    )
 
 
 def make_bank(features: Tensor) -> Tensor:
@@ -75,12 +81,25 @@ def compute_logits(network: nn.Module, features: Tensor) -> Tensor:
     return last(features.to(last.weight.device)).float().cpu()
 
 
-def _fit(network, config, validation, bank) -> ModelConfig:
+def _calibrate(network, config, validation) -> ModelConfig:
     features, labels = validation
-    temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
-    config = replace(config, temperature=temperature)
-    scores = _score(network, config, features, bank)
-    return replace(config, known_threshold=fit_known_threshold(scores))
+    temperature = fit_temperature(compute_logits(network, features), labels)
+    return replace(config, temperature=round(temperature, 4))
+
+
+def _fit_method(network, config, methods, known, unknown, bank) -> ModelConfig:
+    """Keeps the best of the methods for features of known and unknown validation photos."""
+    fitted = []
+    for method in methods:
+        trial = replace(config, known_method=method)
+        scores = _score(network, trial, known, bank)
+        trial = replace(trial, known_threshold=fit_known_threshold(scores))
+        if len(methods) == 1:
+            return trial
+        others = _score(network, trial, unknown, bank)
+        auroc = measure_unknown(method, scores, others, trial.known_threshold).auroc
+        fitted.append((auroc, trial))
+    return max(fitted, key=lambda pair: pair[0])[1]
 
 
 def _score(network, config, features, bank) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from landmark_model.config import ModelConfig
+from landmark_model.config import KNOWN_METHODS, ModelConfig
 from landmark_model.evaluation import compute_logits, evaluate
 from landmark_model.networks import build, compute_features
 
@@ -32,12 +32,27 @@ def test_threshold_keeps_95_percent_of_validation(network, engine, method, flip)
     known = {"validation": batches(40, 1), "test": batches(9, 2), "known": batches(30, 3)}
     if method != "knn":
         del known["known"]
-    found = evaluate(network, config, known, {"validation": batches(20, 4)}, engine())
+    found = evaluate(network, config, known, {"validation": batches(20, 4)}, engine(), [method])
     assert found.unknown["validation"].kept >= 0.95
     assert set(found.unknown) == {"validation"} and set(found.scores) == {"validation", "test"}
     assert found.config.known_threshold is not None and found.config.temperature != 1
     assert (found.bank is None) == (method != "knn")
     assert found.scores["test"].photo_count == 9
+
+
+def test_best_method_is_that_of_the_highest_auroc_on_validation(network, engine):
+    known = {"validation": batches(40, 1), "test": batches(9, 2), "known": batches(30, 3)}
+    others = {"validation": batches(20, 4), "test": batches(20, 5)}
+    alone = {
+        method: evaluate(network, CONFIG, known, others, engine(), [method])
+        for method in KNOWN_METHODS
+    }
+    best = max(alone, key=lambda method: alone[method].unknown["validation"].auroc)
+    assert len({found.unknown["validation"].auroc for found in alone.values()}) > 1
+    found = evaluate(network, CONFIG, known, others, engine(), KNOWN_METHODS)
+    assert found.config == alone[best].config and found.config.known_method == best
+    assert found.unknown == alone[best].unknown
+    assert (found.bank is None) == (best != "knn")
 
 
 def test_logits_of_features_are_the_networks(network):

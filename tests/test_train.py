@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 import train
 from landmark_model import load, pictures
-from landmark_model.config import LandmarkError, ModelConfig
+from landmark_model.config import KNOWN_METHODS, LandmarkError, ModelConfig
 from landmark_model.photos import open_photo
 from landmark_model.smoke import make_photo
 from landmark_model.training import CHECKPOINT_NAME, Recipe
@@ -154,6 +154,36 @@ def test_run_with_teachers_and_strangers_measures_doubt(
     assert found["validation"]["kept"] >= 0.95
     answer = load(out, device="cpu").predict(make_photo(0, 1))
     assert answer.is_known == (answer.score >= load(out).config.known_threshold)
+
+
+@pytest.mark.parametrize(
+    ("words", "methods"),
+    [
+        (["--unknown", "{strangers}"], KNOWN_METHODS),
+        (["--unknown", "{strangers}", "--known-method", "energy"], ("energy",)),
+        ([], ("knn",)),
+    ],
+)
+def test_score_is_chosen_where_strangers_can_tell_the_best(words, methods, strangers):
+    words = [word.format(strangers=strangers) for word in words]
+    options = train.parse(["--data", "photos", "--out", "run", *words])
+    assert train.known_methods(options) == methods
+
+
+def test_run_keeps_the_score_that_tells_strangers_best(strangers, photos, small_run, tmp_path):
+    found = {}
+    for name in ("best", *KNOWN_METHODS):
+        out = tmp_path / name
+        command = [*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(out),
+                   "--unknown", str(strangers), "--resume"]  # fmt: skip
+        if name != "best":
+            shutil.copytree(tmp_path / "best", out)
+            command += ["--known-method", name]
+        train.main(command if name != "best" else command[:-1])
+        found[name] = strict_json(out / "metrics.json")["unknown"]["validation"]
+    best = max(KNOWN_METHODS, key=lambda method: found[method]["auroc"])
+    assert found["best"] == found[best]
+    assert (tmp_path / "best" / "features.safetensors").exists() == (best == "knn")
 
 
 def test_teacher_of_other_classes_is_refused(small_run, lay_out, tmp_path):
