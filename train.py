@@ -407,6 +407,8 @@ def write_outputs(network, measured: Evaluation, facts, progress, out: Path) -> 
         pictures.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
         write_card(folder, folder / hub.CARD_NAME)
         hub.write_checksums(folder)
+    if measured.bank is None:  # an earlier run in this folder may have needed one
+        (out / hub.BANK_NAME).unlink(missing_ok=True)
 
 
 def push(options: argparse.Namespace) -> None:

@@ -178,12 +178,13 @@ def test_run_keeps_the_score_that_tells_strangers_best(strangers, photos, small_
                    "--unknown", str(strangers), "--resume"]  # fmt: skip
         if name != "best":
             shutil.copytree(tmp_path / "best", out)
+            (out / "features.safetensors").touch()  # of another score: must not stay
             command += ["--known-method", name]
         train.main(command if name != "best" else command[:-1])
         found[name] = strict_json(out / "metrics.json")["unknown"]["validation"]
+        assert (out / "features.safetensors").exists() == (found[name]["method"] == "knn")
     best = max(KNOWN_METHODS, key=lambda method: found[method]["auroc"])
     assert found["best"] == found[best]
-    assert (tmp_path / "best" / "features.safetensors").exists() == (best == "knn")
 
 
 def test_teacher_of_other_classes_is_refused(small_run, lay_out, tmp_path):
