@@ -49,10 +49,8 @@ def evaluate(
     found = {split: features_of(batches) for split, batches in known.items()}
     outsiders = {split: features_of(batches)[0] for split, batches in unknown.items()}
     bank = make_bank(found.pop("known")[0]) if "known" in found else None
-    config = _calibrate(network, config, found["validation"])
-    config = _fit_method(
-        network, config, methods, found["validation"][0], outsiders.get("validation"), bank
-    )
+    others = outsiders.get("validation")
+    config = _fit(network, config, methods, found["validation"], others, bank)
     scores, unknown_scores = {}, {}
     for split, (features, labels) in found.items():
         logits = compute_logits(network, features) / config.temperature
@@ -64,9 +62,8 @@ def evaluate(
                 _score(network, config, outsiders[split], bank),
                 config.known_threshold,
             )
-    return Evaluation(
-        config, scores, unknown_scores, bank if config.known_method == "knn" else None
-    )
+    kept = bank if config.known_method == "knn" else None
+    return Evaluation(config, scores, unknown_scores, kept)
 
 
 def make_bank(features: Tensor) -> Tensor:
@@ -81,18 +78,17 @@ def compute_logits(network: nn.Module, features: Tensor) -> Tensor:
     return last(features.to(last.weight.device)).float().cpu()
 
 
-def _calibrate(network, config, validation) -> ModelConfig:
-    features, labels = validation
-    temperature = fit_temperature(compute_logits(network, features), labels)
-    return replace(config, temperature=round(temperature, 4))
+def _fit(network, config, methods, known, unknown, bank) -> ModelConfig:
+    """Temperature, best method and its threshold, by features of validation photos.
 
-
-def _fit_method(network, config, methods, known, unknown, bank) -> ModelConfig:
-    """Keeps the best of the methods for features of known and unknown validation photos."""
+    `known` come with their labels; `unknown` are None where there is but one method.
+    """
+    features, labels = known
+    temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
     fitted = []
     for method in methods:
-        trial = replace(config, known_method=method)
-        scores = _score(network, trial, known, bank)
+        trial = replace(config, temperature=temperature, known_method=method)
+        scores = _score(network, trial, features, bank)
         trial = replace(trial, known_threshold=fit_known_threshold(scores))
         if len(methods) == 1:
             return trial
