@@ -107,7 +107,6 @@ def make_config(options: argparse.Namespace, splits: data.Splits) -> ModelConfig
         **networks.normalisation(options.network),
         model_args=options.model_args,
         flip=options.flip,
-        known_method=known_methods(options)[0],
     )
 
 

@@ -85,17 +85,15 @@ def _fit(network, config, methods, known, unknown, bank) -> ModelConfig:
     """
     features, labels = known
     temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
-    fitted = []
-    for method in methods:
-        trial = replace(config, temperature=temperature, known_method=method)
-        scores = _score(network, trial, features, bank)
-        trial = replace(trial, known_threshold=fit_known_threshold(scores))
-        if len(methods) == 1:
-            return trial
-        others = _score(network, trial, unknown, bank)
-        auroc = measure_unknown(method, scores, others, trial.known_threshold).auroc
-        fitted.append((auroc, trial))
-    return max(fitted, key=lambda pair: pair[0])[1]
+    trials = [replace(config, temperature=temperature, known_method=method) for method in methods]
+
+    def auroc(trial: ModelConfig) -> float:
+        known_scores, others = (_score(network, trial, x, bank) for x in (features, unknown))
+        return measure_unknown(trial.known_method, known_scores, others, threshold=0.0).auroc
+
+    best = max(trials, key=auroc) if len(trials) > 1 else trials[0]
+    threshold = fit_known_threshold(_score(network, best, features, bank))
+    return replace(best, known_threshold=threshold)
 
 
 def _score(network, config, features, bank) -> Tensor:
