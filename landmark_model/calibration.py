@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.stats import binom
 from torch import Tensor, nn
 
 
@@ -56,6 +59,20 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bin_count: int = 
     """
     bins = reliability(logits, labels, bin_count)
     return sum(b.count * abs(b.confidence - b.accuracy) for b in bins) / len(labels)
+
+
+def chance_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """The calibration error, 0..1, that a perfectly calibrated network would show on average.
+
+    On as few photos, as sure: the hits among n answers scatter around n times their confidence by
+    the binomial law, and the error counts every gap (Vaicenavicius et al. 2019).
+    """
+    gaps = 0.0
+    for found in bins:
+        hits = np.arange(found.count + 1)
+        chance = binom.pmf(hits, found.count, min(found.confidence, 1.0))
+        gaps += float(chance @ abs(hits - found.count * found.confidence))
+    return gaps / sum(found.count for found in bins)
 
 
 def known_score(

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from landmark_model import hub, hubclient
+from landmark_model.calibration import ReliabilityBin, chance_calibration_error
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig, read_config
 from landmark_model.files import write_text
 
@@ -146,11 +147,16 @@ def _result_row(report: Report) -> str:
     return (
         f"| {report.title} | **{test['top1']:.1%}** | {low:.0%} to {high:.0%} "
         f"| {test['top5']:.1%} | {validation['top1']:.1%} "
-        f"| {test['calibration_error']:.1%} | {_unknown_cells(report)} "
+        f"| {_calibration_cell(test)} | {_unknown_cells(report)} "
         f"| {facts['parameters'] / 1e6:.1f} M "
         f"| {size_mb:.1f} MB | {report.config.image_size} px "
         f"| {facts['fit_seconds'] / 60:.0f} min |"
     )
+
+
+def _calibration_cell(test: dict) -> str:
+    chance = chance_calibration_error([ReliabilityBin(**found) for found in test["reliability"]])
+    return f"{test['calibration_error']:.1%} ({chance:.1%} by chance)"
 
 
 def _unknown_cells(report: Report) -> str:

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from landmark_model.calibration import (
+    ReliabilityBin,
+    chance_calibration_error,
     expected_calibration_error,
     fit_known_threshold,
     fit_temperature,
     known_score,
+    reliability,
 )
 
 
@@ -115,6 +118,22 @@ def test_calibration_error_is_that_of_a_slow_loop(bin_count, spread, seed):
 def test_calibration_error_of_plain_cases(logits, labels, error):
     found = expected_calibration_error(torch.tensor(logits), torch.tensor(labels))
     assert found == pytest.approx(error, abs=1e-6)
+
+
+@pytest.mark.parametrize("confidences", [[0.6] * 40, [0.95] * 300, [0.55] * 20 + [0.9] * 100])
+def test_error_by_chance_is_the_mean_one_of_answers_right_as_often_as_they_say(confidences):
+    sure = torch.tensor(confidences)
+    logits = torch.stack([sure, 1 - sure], 1).log()
+    generator = torch.Generator().manual_seed(0)
+    draws = [(torch.rand(len(sure), generator=generator) >= sure).long() for _ in range(400)]
+    errors = [expected_calibration_error(logits, labels) for labels in draws]
+    found = chance_calibration_error(reliability(logits, draws[0]))
+    assert found == pytest.approx(sum(errors) / len(errors), rel=0.1)
+
+
+def test_error_by_chance_vanishes_with_many_photos():
+    few, many = (chance_calibration_error([ReliabilityBin(n, 0.8, 0.1)]) for n in (10, 100_000))
+    assert few > 0.05 and many < 0.005
 
 
 # --- none of these ---

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from landmark_model import LandmarkError
+from landmark_model.calibration import ReliabilityBin, chance_calibration_error
 from landmark_model.card import (
     RESULTS_END,
     RESULTS_START,
@@ -107,13 +108,14 @@ def test_results_are_those_of_the_metrics(pair, card, index):
     test, validation, facts = metrics["test"], metrics["validation"], metrics["training"]
     row = list(tables(card)[0][index].values())
     low, high = wilson(test["top1"], test["photo_count"])
+    chance = chance_calibration_error([ReliabilityBin(**found) for found in test["reliability"]])
     assert ("ResNet18", "LandmarkCNN")[index] in row[0]
     assert row[1:] == [
         f"**{percent(test['top1'])}**",
         f"{percent(low, 0)} to {percent(high, 0)}",
         percent(test["top5"]),
         percent(validation["top1"]),
-        percent(test["calibration_error"]),
+        f"{percent(test['calibration_error'])} ({percent(chance)} by chance)",
         "not measured",
         "",
         f"{facts['parameters'] / 1e6:.1f} M",

@@ -39,7 +39,7 @@ ALLOWED = {
     },
     "autoencoder": {"config", "data", "files", "networks", "training", "transforms"},
     "calibration": set(),
-    "card": {"config", "files", "hub", "hubclient", "metrics", "places"},
+    "card": {"calibration", "config", "files", "hub", "hubclient", "metrics", "places"},
     "classifier": {
         "calibration",
         "config",
