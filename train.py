@@ -199,12 +199,13 @@ def find_teacher(
 def find_unknown(options: argparse.Namespace, config: ModelConfig) -> dict[str, data.Outsiders]:
     """The photos under --unknown that show no class, by split; {} where there is no folder.
 
-    With --expose, two thirds of the validation photos are for training.
+    "train" are those to learn from, with --expose alone: its own, and two thirds of validation's.
     """
     folder = options.unknown
     if folder is None:
         return {}
-    splits = [split for split in ("validation", "test") if (folder / split).is_dir()]
+    wanted = ("train", "validation", "test") if options.expose else ("validation", "test")
+    splits = [split for split in wanted if (folder / split).is_dir()]
     if not splits:
         raise LandmarkError(
             f"{folder} has neither a validation nor a test folder. Put photos that show none of "
@@ -215,8 +216,12 @@ def find_unknown(options: argparse.Namespace, config: ModelConfig) -> dict[str, 
         for item in photos.skipped:
             print(f"Skipped: {split}/{item.path}: {item.reason}")
     if options.expose and "validation" in found:
-        vary = train_transform(config, augmentation(options))
-        found["train"] = found["validation"].cut_off(vary)
+        taken = found["validation"].cut_off()
+        if "train" in found:
+            taken.paths += found["train"].paths
+        found["train"] = taken
+    if "train" in found:
+        found["train"].transform = train_transform(config, augmentation(options))
     return found
 
 
@@ -645,11 +650,13 @@ DATA = {
     "--unknown": {
         "type": Path,
         "metavar": "FOLDER",
-        "help": "validation/ and test/ photos that show no class, to measure 'none of these' on",
+        "help": "validation/ and test/ photos that show no class, to measure 'none of these' on; "
+        "train/ ones are for --expose",
     },
     "--expose": {
         "action": "store_true",
-        "help": "teach doubt: train on two thirds of the --unknown validation photos, too",
+        "help": "teach doubt: train on the --unknown train photos, and two thirds of the "
+        "validation ones, too",
     },
     "--share": {
         "type": float,

@@ -136,6 +136,22 @@ def strangers(tmp_path):
     return tmp_path / "other"
 
 
+def test_strangers_to_learn_from_are_those_in_train_and_two_thirds_of_validation(strangers):
+    (strangers / "train").mkdir()
+    Image.new("RGB", (60, 60)).save(strangers / "train" / "black.png")
+    words = ["--data", "photos", "--out", "run", "--unknown", str(strangers)]
+    config = ModelConfig("resnet18", ("a", "b"), ("A", "B"), 64)
+    exposed = train.find_unknown(train.parse([*words, "--expose"]), config)
+    assert {split: len(photos) for split, photos in exposed.items()} == {
+        "train": 5, "validation": 2, "test": 4
+    }  # fmt: skip
+    assert "black.png" in {path.name for path in exposed["train"].paths}
+    measured_only = train.find_unknown(train.parse(words), config)
+    assert {split: len(photos) for split, photos in measured_only.items()} == {
+        "validation": 6, "test": 4
+    }  # fmt: skip
+
+
 def test_run_with_teachers_and_strangers_measures_doubt(
     strangers, photos, small_run, tmp_path, capsys
 ):
