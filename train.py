@@ -39,7 +39,7 @@ from landmark_model.config import (
     ModelConfig,
     read_config,
 )
-from landmark_model.evaluation import Evaluation, evaluate
+from landmark_model.evaluation import Evaluation, blend, evaluate
 from landmark_model.export import export_onnx, export_torchscript
 from landmark_model.files import staged
 from landmark_model.hubclient import require_login
@@ -80,11 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
     pretraining = pretrain(network, config, options, accelerator)
     strangers = unknown.pop("train", None)
     progress = fit(network, start, sets, strangers, config, options, accelerator)
+    shares = find_blend(network, sets, config, options, accelerator)
     networks.round_to_half(network)  # before measuring: the figures are of what is written
     measured = measure(network, sets, unknown, config, options, accelerator)
     if accelerator.is_main_process:
         facts = describe_run(options, start, progress, accelerator)
         facts |= describe_pretraining(pretraining, facts) | {
+            "blend": shares,
             "parameters": parameter_count(network),
             "data": describe_data(report, options),
         }
@@ -150,7 +152,12 @@ def augmentation(options: argparse.Namespace) -> Augmentation:
 def initialise(network: torch.nn.Module, options: argparse.Namespace) -> networks.Start:
     """Fills the network with its first weights."""
     if options.init and options.init != "none":
-        return networks.start_from_file(network, Path(options.init))
+        start = networks.start_from_file(network, Path(options.init))
+        if options.blend and start.fresh:
+            raise LandmarkError(
+                f"--blend needs first weights of every layer, yet {start}. Leave out --blend."
+            )
+        return start
     if options.network == "landmark_cnn" or options.init == "none":
         return networks.Start("from scratch")
     print(f"Fetching timm's ImageNet weights for {options.network} from the hub", flush=True)
@@ -296,6 +303,23 @@ def fit(network, start, sets, strangers, config, options, accelerator) -> traini
             options.workers,
         ),
     )  # fmt: skip
+
+
+def find_blend(network, sets, config, options, accelerator) -> dict[float, float]:
+    """Blends the trained weights with those of --init, where the options ask for it.
+
+    Returns the validation loss by share of the trained weights; {} where they are kept as they are.
+    """
+    if not options.blend:
+        return {}
+    first = networks.build(config)
+    initialise(first, options)
+    validation = accelerator.prepare(batches(sets["validation"], options))
+    losses = blend(network, first.state_dict(), config, validation, accelerator)
+    if accelerator.is_main_process:
+        tried = ", ".join(f"{share:.0%}: {loss:.3f}" for share, loss in losses.items())
+        print(f"Validation loss by share of the trained weights: {tried}")
+    return losses
 
 
 def measure(network, sets, unknown, config, options, accelerator) -> Evaluation:
@@ -544,6 +568,7 @@ def rules(options: argparse.Namespace) -> dict[str, bool]:
         or options.first_size >= 32,
         "--frozen-layers and --frozen-epochs must be 0 or more": options.frozen_layers >= 0
         and options.frozen_epochs >= 0,
+        "--blend needs --init FILE": not options.blend or options.init not in (None, "none"),
         "--expose needs --unknown FOLDER": options.unknown is not None or not options.expose,
         f"{options.out} is a file; give --out a folder": not options.out.is_file(),
     }
@@ -613,6 +638,11 @@ WHAT = {
         "metavar": "FILE",
         "help": "first weights: a safetensors file, which may leave layers out; 'none' starts "
         "from scratch; default: timm's ImageNet weights for resnet18",
+    },
+    "--blend": {
+        "action": "store_true",
+        "help": "keep the mean of --init and trained weights that validation photos like best; "
+        "--init then has every layer",
     },
     "--teacher": {
         "type": Path,

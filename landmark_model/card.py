@@ -179,12 +179,18 @@ def _training(report: Report) -> str:
     facts = report.metrics["training"]
     return (
         f"**{report.title}.** Start: {facts['start']}. {len(facts['epochs'])} epochs, of which "
-        f"number {facts['best_epoch']} was best on validation and is kept; "
+        f"number {facts['best_epoch']} was best on validation and is kept{_blend(facts)}; "
         f"{facts['fit_seconds'] / 60:.0f} minutes all in all on {facts['hardware']}, "
         f"torch {facts['versions']['torch']}. Seed {facts['recipe']['seed']}. "
         "Weights are rounded to float16 before they are measured and stored; the TorchScript "
         f"file differs by at most {facts['torchscript_difference']:.0e} in probability.\n\n"
     ) + "\n".join(["```", *facts["commands"], "```"])
+
+
+def _blend(facts: dict) -> str:
+    losses = {float(share): loss for share, loss in facts.get("blend", {}).items()}
+    share = min(losses, key=losses.get, default=1.0)
+    return "" if share == 1 else f", in a mean with the first weights, which count {1 - share:.0%}"
 
 
 def _class_rows(report: Report) -> list[str]:

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from landmark_model.config import KNOWN_METHODS, ModelConfig
-from landmark_model.evaluation import compute_logits, evaluate
+from landmark_model.evaluation import SHARES, blend, compute_logits, evaluate
 from landmark_model.networks import build, compute_features
 
 CONFIG = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "B", "C"), 32)
@@ -53,6 +53,27 @@ def test_best_method_is_that_of_the_highest_auroc_on_validation(network, engine)
     assert found.config == alone[best].config and found.config.known_method == best
     assert found.unknown == alone[best].unknown
     assert (found.bank is None) == (best != "knn")
+
+
+@pytest.mark.parametrize("right", SHARES)
+def test_blend_keeps_the_mean_of_weights_that_validation_likes_best(network, engine, right):
+    """The last layer's bias is where it should be only at the share `right` of its way."""
+    first, trained = build(CONFIG), build(CONFIG)
+    for each in (first, trained):
+        each.load_state_dict(network.state_dict())
+    images = torch.cat([images for images, _ in batches(12, 6)])
+    way = torch.tensor([9.0, -9.0, 0.0])
+    with torch.inference_mode():
+        logits = network.eval()(images)
+        wanted = network.get_classifier().bias - logits.mean(0)  # tells the photos apart
+        first.get_classifier().bias.copy_(wanted - right * way)
+        trained.get_classifier().bias.copy_(wanted + (1 - right) * way)
+    labels = (logits - logits.mean(0)).argmax(1)
+    assert len(labels.unique()) == 3
+    validation = DataLoader(TensorDataset(images, labels), 4)
+    losses = blend(trained, first.state_dict(), CONFIG, validation, engine())
+    assert tuple(losses) == SHARES and min(losses, key=losses.get) == right
+    assert torch.allclose(trained.get_classifier().bias, wanted, atol=1e-5)
 
 
 def test_logits_of_features_are_the_networks(network):

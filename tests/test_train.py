@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import train
-from landmark_model import load, pictures
-from landmark_model.config import KNOWN_METHODS, LandmarkError, ModelConfig
+from landmark_model import load, networks, pictures
+from landmark_model.config import KNOWN_METHODS, LandmarkError, ModelConfig, read_config
 from landmark_model.photos import open_photo
 from landmark_model.smoke import make_photo
 from landmark_model.training import CHECKPOINT_NAME, Recipe
@@ -170,6 +170,19 @@ def test_run_with_teachers_and_strangers_measures_doubt(
     assert found["validation"]["kept"] >= 0.95
     answer = load(out, device="cpu").predict(make_photo(0, 1))
     assert answer.is_known == (answer.score >= load(out).config.known_threshold)
+
+
+def test_blended_run_tells_what_each_share_of_the_trained_weights_costs(
+    photos, small_run, tmp_path, capsys
+):
+    train.main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(tmp_path), "--blend",
+                "--init", str(small_run.folder / "model.safetensors")])  # fmt: skip
+    losses = strict_json(tmp_path / "metrics.json")["training"]["blend"]
+    assert set(losses) == {"0.0", "0.25", "0.5", "0.75", "1.0"}
+    shown = ", ".join(f"{float(share):.0%}: {loss:.3f}" for share, loss in losses.items())
+    assert f"Validation loss by share of the trained weights: {shown}" in capsys.readouterr().out
+    measured = strict_json(tmp_path / "metrics.json")["validation"]["loss"]
+    assert measured == pytest.approx(min(losses.values()), abs=2e-3)  # rounded to float16 since
 
 
 @pytest.mark.parametrize(
@@ -339,6 +352,24 @@ def refusal(arguments: list[str], capsys) -> str:
         return str(caught.value)
     assert caught.value.code == 2
     return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_blend_needs_first_weights(capsys):
+    with pytest.raises(SystemExit):
+        train.parse(["--data", "photos", "--out", "run", "--blend"])
+    assert "--blend needs --init FILE" in capsys.readouterr().err
+
+
+def test_blend_needs_first_weights_of_every_layer(tmp_path, small_run):
+    config = read_config(small_run.folder)
+    tensors = load_file(small_run.folder / "model.safetensors")
+    save_file(
+        {k: v for k, v in tensors.items() if not k.startswith("fc.")}, tmp_path / "some.safetensors"
+    )
+    options = train.parse([*SMALL, "--data", "photos", "--out", "run", "--blend",
+                           "--init", str(tmp_path / "some.safetensors")])  # fmt: skip
+    with pytest.raises(LandmarkError, match=r"every layer.*starting fresh: .*Leave out --blend"):
+        train.initialise(networks.build(config), options)
 
 
 def test_exposure_needs_photos_of_nothing(capsys):
