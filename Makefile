@@ -41,8 +41,9 @@ smoke: $(READY)
 	$(BIN)/python train.py --smoke --out runs/smoke
 
 # The networks that ship: make train DATA=photos OTHERS=photos-of-anything-else
-# MORE=the-same-with-a-train-folder-of-other-landmarks INIT=resnet18.safetensors TEACHER=efficientnet_lite2.safetensors
-# LITE0=efficientnet_lite0.safetensors ABOUT="where from", then make ship.
+# MORE=the-same-with-a-train-folder-of-other-landmarks INIT=resnet18.safetensors
+# TEACHER=efficientnet_lite2.safetensors LITE0=efficientnet_lite0.safetensors
+# ABOUT="where from", then make ship.
 FIT = $(BIN)/python train.py --data $(DATA) --about-data "$(ABOUT)"
 DOUBT = --unknown $(OTHERS) --expose --flip
 LITE := --network tf_efficientnet_lite2 --image-size 224 --train-size 192
@@ -52,8 +53,6 @@ TAUGHT := --teacher runs/lite2_doubt
 TOGETHER := --batch-size 32 --layer-decay 0.7 --min-area 0.5 --cutmix 0
 # Photos of all sharpnesses, some without colour: what earlier runs saw too little of.
 VARIED := --mixup 0.4 --low-resolution 0.4 --grey 0.1 --distillation 0.8
-# More photos of other things than before, and not all of the way from the weights before.
-BLENDED = $(TOGETHER) $(VARIED) --unknown $(MORE) --expose --outlier-share 0.35 --flip --blend
 LARGE_TOGETHER = $(FIT) $(LARGE) --train-size 192 --first-size 160 --lr 0.0008 \
 	$(TOGETHER) $(DOUBT)
 SMALL_TOGETHER = $(FIT) $(SMALL) --image-size 192 --train-size 160 --first-size 128 \
@@ -74,7 +73,8 @@ train: $(READY)
 		--epochs 20 --lr 0.0006 $(TOGETHER) $(VARIED) $(DOUBT) --out runs/lite2_taught
 	$(FIT) $(LITE) --image-size 256 --train-size 224 --first-size 192 \
 		--init runs/lite2_taught/model.safetensors --teacher runs/lite2_taught runs/quick_lite0 \
-		--epochs 11 --lr 0.0006 $(BLENDED) --out runs/lite2_blended
+		--epochs 11 --lr 0.0006 $(TOGETHER) $(VARIED) --unknown $(MORE) --expose \
+		--outlier-share 0.35 --flip --blend --out runs/lite2_blended
 	$(FIT) $(LARGE) --init $(INIT) --epochs 32 --out runs/resnet18_stage1
 	$(FIT) $(LARGE) --init runs/resnet18_stage1/model.safetensors --epochs 14 --lr 0.0006 \
 		--layer-decay 0.7 --cutmix 0 --out runs/resnet18_stage2
