@@ -218,17 +218,19 @@ def find_unknown(options: argparse.Namespace, config: ModelConfig) -> dict[str, 
             f"{folder} has neither a validation nor a test folder. Put photos that show none of "
             "the classes in --unknown FOLDER/validation and FOLDER/test."
         )
-    found = {split: data.Outsiders(folder / split, eval_transform(config)) for split in splits}
+    look, vary = eval_transform(config), train_transform(config, augmentation(options))
+    found = {
+        split: data.Outsiders(folder / split, vary if split == "train" else look)
+        for split in splits
+    }
     for split, photos in found.items():
         for item in photos.skipped:
             print(f"Skipped: {split}/{item.path}: {item.reason}")
     if options.expose and "validation" in found:
-        taken = found["validation"].cut_off()
+        taken = found["validation"].cut_off(vary)
         if "train" in found:
             taken.paths += found["train"].paths
         found["train"] = taken
-    if "train" in found:
-        found["train"].transform = train_transform(config, augmentation(options))
     return found
 
 
@@ -312,10 +314,9 @@ def find_blend(network, sets, config, options, accelerator) -> dict[float, float
     """
     if not options.blend:
         return {}
-    first = networks.build(config)
-    initialise(first, options)
+    first = networks.read_weights(Path(options.init))
     validation = accelerator.prepare(batches(sets["validation"], options))
-    losses = blend(network, first.state_dict(), config, validation, accelerator)
+    losses = blend(network, first, config, validation, accelerator)
     if accelerator.is_main_process:
         tried = ", ".join(f"{share:.0%}: {loss:.3f}" for share, loss in losses.items())
         print(f"Validation loss by share of the trained weights: {tried}")

@@ -84,7 +84,7 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
     def features_of(root: Path) -> Tensor:
         photos = Outsiders(root, look)
         if root == options.unknown / "validation" and was_exposed(folder):
-            photos.cut_off()  # what it was trained on says nothing
+            photos.cut_off(look)  # what it was trained on says nothing
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
         return compute_features(network, config, photos, name)
 

@@ -454,11 +454,12 @@ class Outsiders(TorchDataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         return self.transform(open_photo(self.paths[index])), -1
 
-    def cut_off(self) -> Outsiders:
+    def cut_off(self, transform: Callable[[Image.Image], torch.Tensor]) -> Outsiders:
         """Takes two of three photos away, the same ones wherever they lie, and gives them back."""
         order = sorted(self.paths, key=lambda path: hashlib.sha256(path.read_bytes()).digest())
         taken = copy(self)
         self.paths, taken.paths = order[::3], [p for i, p in enumerate(order) if i % 3]
+        taken.transform = transform
         return taken
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -44,12 +45,7 @@ def evaluate(
     any. Of several methods the one of the highest AUROC on validation photos is kept.
     """
     network.eval()
-
-    def features_of(batches: Iterable) -> tuple[Tensor, Tensor]:
-        return compute_outputs(
-            lambda images: compute_features(network, images, config.flip), batches, accelerator
-        )
-
+    features_of = partial(_gather_features, network, config, accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
     outsiders = {split: features_of(batches)[0] for split, batches in unknown.items()}
     bank = make_bank(found.pop("known")[0]) if "known" in found else None
@@ -93,9 +89,7 @@ def blend(
 
     def loss(share: float) -> float:
         move(share)
-        features, labels = compute_outputs(
-            lambda images: compute_features(network, images, config.flip), validation, accelerator
-        )
+        features, labels = _gather_features(network, config, accelerator, validation)
         logits = compute_logits(network, features)
         return cross_entropy(logits / fit_temperature(logits, labels), labels).item()
 
@@ -103,6 +97,12 @@ def blend(
     losses = {share: loss(share) for share in SHARES}
     move(min(losses, key=losses.get))
     return losses
+
+
+def _gather_features(network, config, accelerator, batches) -> tuple[Tensor, Tensor]:
+    return compute_outputs(
+        lambda images: compute_features(network, images, config.flip), batches, accelerator
+    )
 
 
 def make_bank(features: Tensor) -> Tensor:

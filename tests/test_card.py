@@ -157,6 +157,17 @@ def test_card_tells_data_and_course_of_both_runs(pair, card):
             assert said in card
 
 
+@pytest.mark.parametrize(("best", "told"), [(0.25, 75), (0.5, 50), (1.0, None)])
+def test_card_tells_how_far_the_first_weights_count(pair, best, told, tmp_path):
+    folder = shutil.copytree(pair, tmp_path / "weights")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics["training"]["blend"] = {str(s): abs(s - best) for s in (0.0, 0.25, 0.5, 0.75, 1.0)}
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    write_card(folder, tmp_path / "card.md")
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert re.findall(r"first weights, which count (\d+)%", text) == ([str(told)] if told else [])
+
+
 def test_card_has_a_head_and_no_gaps(card):
     head = card.split("---")[1]
     assert yaml.safe_load(head)["library_name"] == "timm"

@@ -555,11 +555,12 @@ def test_strangers_are_read_from_any_folder_and_broken_ones_told(lay_out):
 def test_two_thirds_of_the_strangers_are_cut_off_by_their_content(lay_out, tmp_path):
     root = lay_out({"a": 7})
     kept = Outsiders(root, eval_transform(CONFIG))
-    taken = kept.cut_off()
+    taken = kept.cut_off(to_tensor(CONFIG))
     assert (len(kept), len(taken)) == (3, 4)
     assert not set(kept.paths) & set(taken.paths)
+    assert taken.transform is not kept.transform
     moved = Outsiders(root.rename(tmp_path / "elsewhere"), eval_transform(CONFIG))
-    moved.cut_off()
+    moved.cut_off(to_tensor(CONFIG))
     assert [path.name for path in moved.paths] == [path.name for path in kept.paths]
 
 
