@@ -261,7 +261,9 @@ def fit_head(network, start, sets, config, options, accelerator) -> training.Pro
     seconds = time.monotonic() - began
     progress = training.fit(
         head,
-        networks.parameter_groups(head, start, recipe.lr, 1.0, recipe.weight_decay),
+        networks.make_optimizer(
+            networks.parameter_groups(head, start, recipe.lr, 1.0, recipe.weight_decay)
+        ),
         batches(views["train"], options, shuffle=True),
         batches(views["validation"], options),
         mix_transform(len(config.class_names), recipe.mixup, 0.0),
@@ -286,11 +288,12 @@ def fit(network, start, sets, strangers, config, options, accelerator) -> traini
         if strangers:
             strangers.transform = sets["train"].vary
 
+    groups = networks.parameter_groups(
+        network, start, recipe.lr, recipe.layer_decay, recipe.weight_decay
+    )
     return training.fit(
         network,
-        networks.parameter_groups(
-            network, start, recipe.lr, recipe.layer_decay, recipe.weight_decay
-        ),
+        networks.make_optimizer(groups, recipe.muon),
         batches(sets["train"], options, shuffle=True),
         batches(sets["validation"], options),
         mix_transform(len(config.class_names), recipe.mixup, recipe.cutmix),
@@ -556,7 +559,8 @@ def rules(options: argparse.Namespace) -> dict[str, bool]:
         "--share must be above 0 and below 0.5": 0 < options.share < 0.5,
         "--ema-decay must be 0 or more and below 1": 0 <= options.ema_decay < 1,
         "--layer-decay must be above 0 and at most 1": 0 < options.layer_decay <= 1,
-        "--weight-decay must be 0 or more": options.weight_decay >= 0,
+        "--weight-decay and --muon must be 0 or more": options.weight_decay >= 0
+        and options.muon >= 0,
         "--mixup and --cutmix must be 0 or more": options.mixup >= 0 and options.cutmix >= 0,
         f"{', '.join('--' + name.replace('_', '-') for name in shares)} must be 0 to 1": all(
             0 <= getattr(options, name) <= 1 for name in shares
@@ -773,8 +777,9 @@ FITTING = {
     "epochs": "passes over the training photos",
     "batch_size": "photos in a step, on each process",
     "lr": "peak learning rate (AdamW, warm-up, cosine)",
-    "weight_decay": "AdamW's",
+    "weight_decay": "share of the rate by which weights shrink in each step",
     "layer_decay": "factor on the rate of each pretrained layer further down",
+    "muon": "convolution kernels learn by Muon, at so many times --lr; 0: by AdamW, as the rest",
     "warmup": "share of the steps spent warming up",
     "label_smoothing": "probability spread over all classes",
     "mixup": "alpha of mixup, 0 is off",

@@ -52,6 +52,7 @@ TRANSFER = (
     Row("pretrained layers frozen for 2 epochs, then not", ("--frozen-epochs", "2")),
     Row("without averaged weights (EMA)", ("--ema-decay", "0")),
     Row("without class-balanced sampling", ("--balance", "0")),
+    Row("convolution kernels by Muon", ("--muon", "3")),
     Row("with the teacher", ("--teacher", "TEACHER")),
 )
 SCRATCH = (
@@ -80,6 +81,7 @@ SCRATCH = (
     Row("maximum pooled at the end, not average", ("--model-args", '{"max_pool": true}')),
     Row("without channel attention", ("--model-args", '{"gated": false}')),
     Row("a fifth of the photos smaller, with noise around", ("--zoom-out", "0.2")),
+    Row("convolution kernels by Muon", ("--muon", str(training.RECIPES["landmark_cnn"].muon))),
     Row("autoencoder pretraining", ("--pretrain-autoencoder", "PHOTOS", "--pretrain-epochs", "8")),
     Row("with the teacher", ("--teacher", "TEACHER10")),
 )
@@ -255,6 +257,7 @@ def main(arguments: list[str] | None = None) -> None:
         long = training.RECIPES["landmark_cnn"]
         base += ["--mixup", str(long.mixup), "--cutmix", str(long.cutmix)]
         base += ["--ema-decay", str(long.ema_decay), "--policy", Augmentation.policy]
+        base += ["--muon", "0"]  # the other rows are older
         base += ["--erasing", str(Augmentation.erasing)]
         base += ["--low-resolution", str(Augmentation.low_resolution)]
         run_table(SCRATCH, base, options, "scratch", done)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._manipulate import group_parameters
+from timm.optim import Muon
 from torch import Tensor, nn
 
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
@@ -379,3 +380,24 @@ def parameter_groups(
         empty = {"params": [], "lr": lr * scale, "weight_decay": decay, "pretrained": filled}
         groups.setdefault((scale, decay, filled), empty)["params"].append(parameter)
     return list(groups.values())
+
+
+def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimizer:
+    """AdamW for `groups`; with `muon` above 0, Muon for convolution kernels, NAdamW for the rest.
+
+    Muon moves a kernel (out, in, h, w) along all directions of its (out, in * h * w) matrix alike,
+    so that rare features are learned as fast as frequent ones (Jordan et al. 2024,
+    kellerjordan.github.io/posts/muon), at `muon` times the rate of its group. Its steps have the
+    size of AdamW's (Liu et al. 2025, arxiv.org/abs/2502.16982).
+    """
+    if not muon:
+        return torch.optim.AdamW(groups)
+    split = []
+    for group in groups:
+        kernels = [parameter for parameter in group["params"] if parameter.ndim == 4]
+        others = [parameter for parameter in group["params"] if parameter.ndim != 4]
+        if kernels:
+            split.append(group | {"params": kernels, "lr": muon * group["lr"]})
+        if others:
+            split.append(group | {"params": others, "use_fallback": True})
+    return Muon(split, nesterov=True, betas=(0.9, 0.999))

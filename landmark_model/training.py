@@ -39,6 +39,7 @@ class Recipe:
     lr: float = 1.5e-3
     weight_decay: float = 0.05
     layer_decay: float = 0.4
+    muon: float = 0.0
     warmup: float = 0.08
     label_smoothing: float = 0.1
     mixup: float = 0.2
@@ -57,7 +58,13 @@ LITE = Recipe(epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers
 RECIPES = {
     "resnet18": Recipe(epochs=50, cutmix=1.0, balance=0.5),
     "landmark_cnn": Recipe(
-        epochs=160, lr=2e-3, weight_decay=0.1, layer_decay=1.0, cutmix=1.0, ema_decay=0.995
+        epochs=160,
+        lr=2e-3,
+        weight_decay=0.1,
+        layer_decay=1.0,
+        muon=3.0,
+        cutmix=1.0,
+        ema_decay=0.995,
     ),
     "tf_efficientnet_lite2": LITE,
     "tf_efficientnet_lite0": LITE,
@@ -161,7 +168,7 @@ def learning_rate_factor(step: int, step_count: int, warmup: float) -> float:
 
 def fit(
     network: nn.Module,
-    groups: list[dict],
+    optimizer: torch.optim.Optimizer,
     batches: DataLoader,
     validation: DataLoader,
     mix: Mix,
@@ -175,14 +182,15 @@ def fit(
 ) -> Progress:
     """Trains `network` in place; it ends with the averaged weights of the best validation epoch.
 
-    `groups` are the optimizer's parameter groups, `mix` turns a batch into blended images and soft
-    labels (N, C). A checkpoint in `folder` is written after every epoch; `resume` goes on from it
-    with the same outcome as a run that was never stopped, to the last bit on the same machine.
+    The rates that `optimizer` comes with are the peaks; `mix` turns a batch into blended images
+    and soft labels (N, C). A checkpoint in `folder` is written after every epoch; `resume` goes on
+    from it with the same outcome as a run that was never stopped, to the last bit on the same
+    machine.
     `before_epoch` is called with the number (1, 2, ...) of each; `teacher` gives logits to learn
     from, `outliers` images that show no class.
     Raises LandmarkError where the loss is no longer a number.
     """
-    run = _Run(network, groups, batches, validation, mix, recipe, accelerator, teacher, outliers)
+    run = _Run(network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers)
     if resume:
         run.load(folder / CHECKPOINT_NAME)
     total, done, quiet = run.step_count, run.steps_done, not accelerator.is_main_process
@@ -217,13 +225,12 @@ class _Run:
     """A training run: what must survive a kill, how it is stored, and one epoch of work."""
 
     def __init__(
-        self, network, groups, batches, validation, mix, recipe, accelerator, teacher, outliers
+        self, network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers
     ) -> None:
         self.network = network.to(accelerator.device, memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.network, multi_avg_fn=_rising_average(recipe.ema_decay), use_buffers=True
         )
-        optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
         self.trained, self.optimizer, self.batches, self.validation = accelerator.prepare(
@@ -381,9 +388,14 @@ class _Run:
 
 
 def get_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What `optimizer` remembers of each parameter, by "<parameter's number>/<name>"."""
+    """The tensors that `optimizer` remembers of a parameter, by "<parameter's number>/<name>"."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}/{name}": value for index, of in state.items() for name, value in of.items()}
+    return {
+        f"{index}/{name}": value
+        for index, of in state.items()
+        for name, value in of.items()
+        if isinstance(value, Tensor)  # Muon notes besides which rule moves it, and finds it anew
+    }
 
 
 def set_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ from landmark_model.networks import (
     build,
     compute_features,
     freeze,
+    make_optimizer,
     normalisation,
     parameter_groups,
     read_weights,
@@ -425,6 +426,43 @@ def test_last_layer_makes_logits_of_features(architecture):
         flipped = network.get_classifier()(compute_features(network, images, flip=True))
         mean = (network(images) + network(images.flip(3))) / 2
     assert torch.allclose(flipped, mean, atol=1e-5)
+
+
+@each_network
+def test_muon_moves_convolution_kernels_alone_at_its_own_rate(architecture):
+    network = build(replace(CONFIG, architecture=architecture))
+    groups = parameter_groups(network, fill_all_but(network, "fc"), 0.01, 0.5, 0.05)
+    rate_of = {p: group["lr"] for group in groups for p in group["params"]}
+    optimizer = make_optimizer(groups, muon=3.0)
+    moved = {p: group for group in optimizer.param_groups for p in group["params"]}
+    assert moved.keys() == set(network.parameters())
+    for parameter, group in moved.items():
+        kernel = parameter.ndim == 4
+        assert group["lr"] == pytest.approx(rate_of[parameter] * (3 if kernel else 1))
+        assert group.get("use_fallback", False) == (not kernel)
+
+
+def test_muon_moves_a_kernel_along_all_directions_alike():
+    kernel = torch.nn.Parameter(torch.zeros(4, 2, 2, 2))
+    directions = torch.linalg.svd(torch.randn(4, 8), full_matrices=False)
+    strengths = torch.tensor([100.0, 10.0, 3.0, 1.0])
+    kernel.grad = (directions.U * strengths @ directions.Vh).reshape(4, 2, 2, 2)
+    make_optimizer([{"params": [kernel], "lr": 0.01, "weight_decay": 0.0}], muon=1.0).step()
+    steps = torch.linalg.svdvals(kernel.detach().reshape(4, 8))
+    assert steps.max() < 2 * steps.min()
+
+
+@pytest.mark.parametrize("muon", [0.0, 3.0])
+def test_what_is_no_kernel_keeps_its_own_rate(muon):
+    layer = torch.nn.Linear(3, 2)
+    groups = [{"params": list(layer.parameters()), "lr": 0.01, "weight_decay": 0.0}]
+    optimizer = make_optimizer(groups, muon)
+    before = [p.detach().clone() for p in layer.parameters()]
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    for parameter, old in zip(layer.parameters(), before, strict=True):
+        # Adam's first step is as large as the rate, whatever the gradient; Nesterov's twice that.
+        assert ((old - parameter > 0.0099) & (old - parameter < 0.0201)).all()
 
 
 @each_network

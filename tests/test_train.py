@@ -396,6 +396,7 @@ def test_exposure_needs_photos_of_nothing(capsys):
         ("--mixup", ["-1", "nan"]),
         ("--cutmix", ["-1"]),
         ("--weight-decay", ["-1"]),
+        ("--muon", ["-1", "nan"]),
         ("--layer-decay", ["-1", "0"]),
         ("--train-size", ["-32", "1"]),
         ("--first-size", ["-32", "16"]),

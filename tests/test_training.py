@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from landmark_model.config import LandmarkError
 from landmark_model.data import make_batches
+from landmark_model.networks import make_optimizer
 from landmark_model.training import (
     CHECKPOINT_NAME,
     RECIPES,
@@ -94,9 +95,10 @@ def train_in(engine):
 
         batches = make_batches(data or Stripes(), recipe.batch_size, True, workers, recipe.balance)
         validation = DataLoader(Stripes(9, noise=0), recipe.batch_size)
-        groups = [{"params": list(network.parameters()), "lr": recipe.lr}]
+        groups = [{"params": list(network.parameters()), "lr": recipe.lr, "weight_decay": 0.01}]
+        optimizer = make_optimizer(groups, recipe.muon)
         progress = fit(
-            network, groups, batches, validation, mix, recipe, accelerator, folder, **settings
+            network, optimizer, batches, validation, mix, recipe, accelerator, folder, **settings
         )
         return network, progress
 
@@ -226,8 +228,8 @@ def test_loss_that_turns_bad_late_names_the_step(train_in, tmp_path):
 @pytest.mark.parametrize("kill_at_batch", [STEPS + 1, 2 * STEPS - 1, 3 * STEPS])
 @pytest.mark.parametrize(
     "recipe",
-    [RECIPE, MIXED, replace(RECIPE, balance=0.5)],
-    ids=["plain", "mixed", "balanced"],
+    [RECIPE, MIXED, replace(RECIPE, balance=0.5), replace(RECIPE, muon=3.0)],
+    ids=["plain", "mixed", "balanced", "muon"],
 )
 def test_resumed_run_equals_an_unbroken_one(train_in, tmp_path, kill_at_batch, recipe):
     whole, curve = train_in(tmp_path / "whole", recipe)
@@ -374,8 +376,8 @@ def test_pretrained_layers_wait_for_the_fresh_ones(engine, tmp_path):
         moved.append([not torch.equal(network[i].weight, before[f"{i}.weight"]) for i in (0, 6)])
 
     batches = make_batches(Stripes(), 4, True, 0)
-    fit(network, groups, batches, DataLoader(Stripes(9), 4), mix_transform(3, 0, 0), recipe,
-        engine(), tmp_path, before_epoch=look)  # fmt: skip
+    fit(network, make_optimizer(groups), batches, DataLoader(Stripes(9), 4),
+        mix_transform(3, 0, 0), recipe, engine(), tmp_path, before_epoch=look)  # fmt: skip
     look(3)
     assert moved == [[False, False], [False, True], [True, True]]
 
