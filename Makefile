@@ -48,15 +48,11 @@ FIT = $(BIN)/python train.py --data $(DATA) --about-data "$(ABOUT)"
 DOUBT = --unknown $(OTHERS) --expose --flip
 LITE := --network tf_efficientnet_lite2 --image-size 224 --train-size 192
 LARGE := --network resnet18 --image-size 224 --train-size 160
-SMALL := --network landmark_cnn --image-size 160 --train-size 128
-TAUGHT := --teacher runs/lite2_doubt
 TOGETHER := --batch-size 32 --layer-decay 0.7 --min-area 0.5 --cutmix 0
 # Photos of all sharpnesses, some without colour: what earlier runs saw too little of.
 VARIED := --mixup 0.4 --low-resolution 0.4 --grey 0.1 --distillation 0.8
 LARGE_TOGETHER = $(FIT) $(LARGE) --train-size 192 --first-size 160 --lr 0.0008 \
 	$(TOGETHER) $(DOUBT)
-SMALL_TOGETHER = $(FIT) $(SMALL) --image-size 192 --train-size 160 --first-size 128 \
-	--batch-size 32 --balance 0.5 --cutmix 0 $(VARIED) $(DOUBT)
 train: $(READY)
 	$(FIT) $(LITE) --first-size 128 --init $(TEACHER) --out runs/lite2
 	$(FIT) $(LITE) --first-size 160 --init runs/lite2/model.safetensors --epochs 6 --lr 0.0006 \
@@ -81,7 +77,8 @@ train: $(READY)
 	$(FIT) $(LARGE) --init runs/resnet18_stage2/model.safetensors --epochs 24 --lr 0.001 \
 		--layer-decay 0.7 --first-size 128 --teacher runs/lite2 --out runs/resnet18
 	$(FIT) $(LARGE) --init runs/resnet18/model.safetensors --epochs 5 --lr 0.0005 \
-		--layer-decay 0.7 --image-size 192 --cutmix 0 $(TAUGHT) $(DOUBT) --out runs/resnet18_doubt
+		--layer-decay 0.7 --image-size 192 --cutmix 0 --teacher runs/lite2_doubt $(DOUBT) \
+		--out runs/resnet18_doubt
 	$(LARGE_TOGETHER) --init runs/resnet18_doubt/model.safetensors \
 		--teacher runs/lite2_two runs/quick --epochs 10 --out runs/resnet18_two
 	$(LARGE_TOGETHER) --init runs/resnet18_two/model.safetensors $(VARIED) \
@@ -90,15 +87,9 @@ train: $(READY)
 	$(LARGE_TOGETHER) --init runs/resnet18_three/model.safetensors $(VARIED) \
 		--teacher runs/lite2_taught runs/quick runs/quick_lite0 --epochs 30 \
 		--out runs/resnet18_taught
-	$(FIT) $(SMALL) --out runs/landmark_cnn_stage1
-	$(FIT) $(SMALL) --init runs/landmark_cnn_stage1/model.safetensors --epochs 14 --lr 0.001 \
-		--first-size 96 --balance 0.5 $(TAUGHT) $(DOUBT) --out runs/landmark_cnn
-	$(SMALL_TOGETHER) --init runs/landmark_cnn/model.safetensors \
-		--teacher runs/lite2_taught runs/resnet18_two --epochs 20 --lr 0.0015 \
-		--out runs/landmark_cnn_two
-	$(SMALL_TOGETHER) --init runs/landmark_cnn_two/model.safetensors --zoom-out 0.2 \
-		--teacher runs/lite2_taught runs/resnet18_three --epochs 15 --lr 0.001 \
-		--out runs/landmark_cnn_taught
+	$(FIT) --network landmark_cnn --image-size 192 --train-size 160 --first-size 128 \
+		--teacher runs/lite2_blended runs/resnet18_taught --epochs 80 --batch-size 32 \
+		--balance 0.5 --cutmix 0 $(VARIED) --zoom-out 0.2 $(DOUBT) --out runs/landmark_cnn_muon
 
 SHIPPED := config.json model.safetensors metrics.json reliability.png training_curve.png \
 	confusion_matrix.png
@@ -110,7 +101,7 @@ ship: $(READY)
 	mkdir -p $(WEIGHTS)/landmark_cnn $(WEIGHTS)/tf_efficientnet_lite2
 	rm -f $(WEIGHTS)/$(FEATURES) $(WEIGHTS)/*/$(FEATURES)
 	cp $(call shipped,resnet18_taught) $(WEIGHTS)
-	cp $(call shipped,landmark_cnn_taught) $(WEIGHTS)/landmark_cnn
+	cp $(call shipped,landmark_cnn_muon) $(WEIGHTS)/landmark_cnn
 	cp $(call shipped,lite2_blended) $(WEIGHTS)/tf_efficientnet_lite2
 	$(MAKE) card
 
