@@ -240,9 +240,9 @@ def test_a_resumed_run_does_not_pretrain_again(run, tmp_path, monkeypatch):
 def test_the_classifier_starts_from_the_encoder(photos, tmp_path, monkeypatch):
     seen = {}
 
-    def look(network, groups, *_):
+    def look(network, optimizer, *_):
         seen.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
-        seen["groups"] = groups
+        seen["groups"] = optimizer.param_groups
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train.training, "fit", look)
@@ -254,7 +254,9 @@ def test_the_classifier_starts_from_the_encoder(photos, tmp_path, monkeypatch):
         if name.startswith("encoder."):
             assert torch.equal(seen[name.removeprefix("encoder.")], tensor), name
     # Not as if pretrained for the task: all layers learn at the full rate.
-    assert len({group["lr"] for group in seen["groups"]}) == 1
+    for by_muon in (True, False):
+        groups = [group for group in seen["groups"] if group.get("use_fallback", False) != by_muon]
+        assert len({group["lr"] for group in groups}) == 1
 
 
 @pytest.mark.parametrize(
