@@ -574,6 +574,8 @@ def rules(options: argparse.Namespace) -> dict[str, bool]:
         "--frozen-layers and --frozen-epochs must be 0 or more": options.frozen_layers >= 0
         and options.frozen_epochs >= 0,
         "--blend needs --init FILE": not options.blend or options.init not in (None, "none"),
+        "--blend needs --init outside --out, where the run writes": not options.blend
+        or Path(options.init or "").resolve().parent != options.out.resolve(),
         "--expose needs --unknown FOLDER": options.unknown is not None or not options.expose,
         f"{options.out} is a file; give --out a folder": not options.out.is_file(),
     }
@@ -776,7 +778,7 @@ VARYING = {
 FITTING = {
     "epochs": "passes over the training photos",
     "batch_size": "photos in a step, on each process",
-    "lr": "peak learning rate (AdamW, warm-up, cosine)",
+    "lr": "peak learning rate (warm-up, then cosine)",
     "weight_decay": "share of the rate by which weights shrink in each step",
     "layer_decay": "factor on the rate of each pretrained layer further down",
     "muon": "convolution kernels learn by Muon, at so many times --lr; 0: by AdamW, as the rest",

@@ -506,8 +506,8 @@ ImageNet ResNet18, all frozen, and a new linear layer. 224 px crops of photos re
 flips, RandAugment (6 operations, magnitude 9), cross-entropy, Adam at 0.001, a tenth of the rate
 after 5 epochs without a lower validation loss. Written anew from its description.
 
-**Ours**: train.py as it is, LandmarkCNN from scratch, its convolution kernels by Muon, and ResNet18
-by transfer. No teacher.
+**Ours**: train.py as it is, LandmarkCNN from scratch and ResNet18 by transfer, the convolution
+kernels of both by Muon. No teacher.
 """
 
 

@@ -56,7 +56,7 @@ class Recipe:
 
 LITE = Recipe(epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers=3)
 RECIPES = {
-    "resnet18": Recipe(epochs=50, cutmix=1.0, balance=0.5),
+    "resnet18": Recipe(epochs=50, muon=3.0, cutmix=1.0, balance=0.5),
     "landmark_cnn": Recipe(
         epochs=160,
         lr=2e-3,

@@ -360,6 +360,13 @@ def test_blend_needs_first_weights(capsys):
     assert "--blend needs --init FILE" in capsys.readouterr().err
 
 
+def test_blend_needs_first_weights_that_the_run_does_not_replace(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train.parse(["--data", "photos", "--out", str(tmp_path), "--blend",
+                     "--init", str(tmp_path / "model.safetensors")])  # fmt: skip
+    assert "--blend needs --init outside --out" in capsys.readouterr().err
+
+
 def test_blend_needs_first_weights_of_every_layer(tmp_path, small_run):
     config = read_config(small_run.folder)
     tensors = load_file(small_run.folder / "model.safetensors")
