@@ -47,7 +47,7 @@ smoke: $(READY)
 FIT = $(BIN)/python train.py --data $(DATA) --about-data "$(ABOUT)"
 DOUBT = --unknown $(OTHERS) --expose --flip
 LITE := --network tf_efficientnet_lite2 --image-size 224 --train-size 192
-LARGE := --network resnet18 --image-size 224 --train-size 160
+LARGE := --network resnet18 --muon 0 --image-size 224 --train-size 160
 TOGETHER := --batch-size 32 --layer-decay 0.7 --min-area 0.5 --cutmix 0
 # Photos of all sharpnesses, some without colour: what earlier runs saw too little of.
 VARIED := --mixup 0.4 --low-resolution 0.4 --grey 0.1 --distillation 0.8
