@@ -46,6 +46,7 @@ smoke: $(READY)
 # ABOUT="where from", then make ship.
 FIT = $(BIN)/python train.py --data $(DATA) --about-data "$(ABOUT)"
 DOUBT = --unknown $(OTHERS) --expose --flip
+MORE_DOUBT = --unknown $(MORE) --expose --outlier-share 0.35 --flip
 LITE := --network tf_efficientnet_lite2 --image-size 224 --train-size 192
 LARGE := --network resnet18 --muon 0 --image-size 224 --train-size 160
 TOGETHER := --batch-size 32 --layer-decay 0.7 --min-area 0.5 --cutmix 0
@@ -69,8 +70,8 @@ train: $(READY)
 		--epochs 20 --lr 0.0006 $(TOGETHER) $(VARIED) $(DOUBT) --out runs/lite2_taught
 	$(FIT) $(LITE) --image-size 256 --train-size 224 --first-size 192 \
 		--init runs/lite2_taught/model.safetensors --teacher runs/lite2_taught runs/quick_lite0 \
-		--epochs 11 --lr 0.0006 $(TOGETHER) $(VARIED) --unknown $(MORE) --expose \
-		--outlier-share 0.35 --flip --blend --out runs/lite2_blended
+		--epochs 11 --lr 0.0006 $(TOGETHER) $(VARIED) $(MORE_DOUBT) --blend \
+		--out runs/lite2_blended
 	$(FIT) $(LARGE) --init $(INIT) --epochs 32 --out runs/resnet18_stage1
 	$(FIT) $(LARGE) --init runs/resnet18_stage1/model.safetensors --epochs 14 --lr 0.0006 \
 		--layer-decay 0.7 --cutmix 0 --out runs/resnet18_stage2
@@ -87,6 +88,13 @@ train: $(READY)
 	$(LARGE_TOGETHER) --init runs/resnet18_three/model.safetensors $(VARIED) \
 		--teacher runs/lite2_taught runs/quick runs/quick_lite0 --epochs 30 \
 		--out runs/resnet18_taught
+	$(FIT) --network resnet18 --image-size 224 --train-size 192 --first-size 128 --init $(INIT) \
+		--teacher runs/lite2_blended runs/quick runs/quick_lite0 --epochs 55 --batch-size 32 \
+		--cutmix 0 $(VARIED) $(DOUBT) --out runs/resnet18_muon
+	$(FIT) $(LITE) --image-size 256 --train-size 224 --first-size 128 \
+		--init runs/quick/model.safetensors \
+		--teacher runs/lite2_blended runs/resnet18_muon runs/quick_lite0 --epochs 45 \
+		--batch-size 32 --cutmix 0 $(VARIED) $(MORE_DOUBT) --blend --out runs/lite2_again
 	$(FIT) --network landmark_cnn --image-size 192 --train-size 160 --first-size 128 \
 		--teacher runs/lite2_blended runs/resnet18_taught --epochs 80 --batch-size 32 \
 		--balance 0.5 --cutmix 0 $(VARIED) --zoom-out 0.2 $(DOUBT) --out runs/landmark_cnn_muon
@@ -102,7 +110,7 @@ ship: $(READY)
 	rm -f $(WEIGHTS)/$(FEATURES) $(WEIGHTS)/*/$(FEATURES)
 	cp $(call shipped,resnet18_taught) $(WEIGHTS)
 	cp $(call shipped,landmark_cnn_muon) $(WEIGHTS)/landmark_cnn
-	cp $(call shipped,lite2_blended) $(WEIGHTS)/tf_efficientnet_lite2
+	cp $(call shipped,lite2_again) $(WEIGHTS)/tf_efficientnet_lite2
 	$(MAKE) card
 
 card: $(READY)

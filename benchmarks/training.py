@@ -21,7 +21,7 @@ import torch
 import train
 from landmark_model import data, networks, training
 from landmark_model.card import wilson
-from landmark_model.config import ModelConfig
+from landmark_model.config import WEIGHTS_NAME, ModelConfig
 from landmark_model.evaluation import compute_logits
 from landmark_model.files import write_text
 from landmark_model.metrics import measure
@@ -85,6 +85,11 @@ SCRATCH = (
     Row("autoencoder pretraining", ("--pretrain-autoencoder", "PHOTOS", "--pretrain-epochs", "8")),
     Row("with the teacher", ("--teacher", "TEACHER10")),
 )
+START = (
+    Row("from ImageNet"),
+    Row("from the quick mode's network", ("--init", "QUICK")),
+    Row("the same, blended with the quick mode's network", ("--init", "QUICK", "--blend")),
+)
 BACKBONES = ("resnet18", "resnet34", "resnet50", "mobilenetv3_large_100", "efficientnet_b0",
              "tf_efficientnet_lite0", "tf_efficientnet_lite2", "convnext_tiny")  # fmt: skip
 
@@ -101,6 +106,7 @@ def fit_row(arguments: list[str]) -> dict:
     began = time.monotonic()
     train.pretrain(network, config, options, accelerator)
     train.fit(network, start, sets, None, config, options, accelerator)
+    train.find_blend(network, sets, config, options, accelerator)
     seconds = time.monotonic() - began
     loader = accelerator.prepare(train.batches(sets["validation"], options))
     found = {
@@ -126,6 +132,7 @@ def run_table(rows: tuple[Row, ...], base: list[str], options, key: str, done: d
         "TEACHER": options.teacher,
         "TEACHER10": options.teacher10,
         "PHOTOS": options.data10 and options.data10 / "train",
+        "QUICK": options.quick and options.quick / WEIGHTS_NAME,
     }
     for row in rows:
         label = f"{key}: {row.name}"
@@ -162,6 +169,7 @@ def render(done: dict, command: str) -> str:
     """The text of training.md."""
     parts = [HEAD.format(command=command, threads=torch.get_num_threads())]
     for key, rows, text in (("transfer", TRANSFER, ABOUT_TRANSFER),
+                            ("start", START, ABOUT_START),
                             ("scratch", SCRATCH, ABOUT_SCRATCH)):  # fmt: skip
         base = done.get(f"{key}: {rows[0].name}")
         if base is None:
@@ -206,13 +214,20 @@ HEAD = """# What each ingredient is worth
 Written by `{command}` on {threads} CPU threads. Validation photos only. Short trainings at small
 sizes, one seed: a change in top-1 of less than the range given is noise; the loss (cross-entropy,
 lower is better, not yet calibrated) is steadier. All layers learn by AdamW but in the rows that
-name Muon, which is what both recipes have since.
+name Muon, which is what ResNet18 and LandmarkCNN learn by since.
 """
 ABOUT_TRANSFER = """
 ## Transfer: ResNet18 on `world50`
 
 {epochs} epochs on {train:,} photos, crops growing from 64 to 96 px, evaluated at 128 px on
 {validation:,} validation photos.
+"""
+ABOUT_START = """
+## Transfer: where EfficientNet-Lite2 begins on `world50`
+
+{epochs} epochs on {train:,} photos, crops growing from 64 to 128 px, evaluated at 160 px on
+{validation:,} validation photos. The quick mode's network is ImageNet's, frozen, with a last layer
+that learned.
 """
 ABOUT_SCRATCH = """
 ## From scratch: LandmarkCNN on `landmarks10`
@@ -228,8 +243,30 @@ others that are well known: float32, one photo of 224 px, median of nine:
 
 | network | parameters with 50 classes | a photo |
 |---|---|---|"""
-EPOCHS = {"transfer": 6, "scratch": 6}
+EPOCHS = {"transfer": 6, "start": 6, "scratch": 6}
 BY_ADAMW = ("--muon", "0")
+
+
+def run_tables(options: argparse.Namespace, done: dict) -> None:
+    """Trains the missing rows of every table whose photos and first weights the options name."""
+    photos = ["--data", str(options.data), "--init"]
+    base = ["--epochs", str(EPOCHS["transfer"]), "--network", "resnet18", "--image-size", "128"]
+    base += ["--train-size", "96", "--first-size", "64", *BY_ADAMW, *photos, str(options.init)]
+    run_table(TRANSFER, base, options, "transfer", done)
+    if options.lite2:
+        base = ["--epochs", str(EPOCHS["start"]), "--network", "tf_efficientnet_lite2"]
+        base += ["--image-size", "160", "--train-size", "128", "--first-size", "64"]
+        run_table(START, [*base, *photos, str(options.lite2)], options, "start", done)
+    if options.data10:
+        base = ["--epochs", str(EPOCHS["scratch"]), "--network", "landmark_cnn"]
+        base += ["--image-size", "64", "--train-size", "64", "--data", str(options.data10)]
+        # As in a long run, which this stands for.
+        long = training.RECIPES["landmark_cnn"]
+        base += ["--mixup", str(long.mixup), "--cutmix", str(long.cutmix)]
+        base += ["--ema-decay", str(long.ema_decay), "--policy", Augmentation.policy]
+        base += ["--erasing", str(Augmentation.erasing), *BY_ADAMW]
+        base += ["--low-resolution", str(Augmentation.low_resolution)]
+        run_table(SCRATCH, base, options, "scratch", done)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -244,24 +281,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", type=Path, required=True, help="first weights of ResNet18")
     parser.add_argument("--teacher", type=Path, help="a run folder of the classes of --data")
     parser.add_argument("--teacher10", type=Path, help="a run folder of the classes of --data10")
+    parser.add_argument("--lite2", type=Path, help="first weights of EfficientNet-Lite2")
+    parser.add_argument("--quick", type=Path, help="a run folder of `train.py --quick`")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     options = parser.parse_args(arguments)
     path = options.out / "training.json"
     done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     time_backbones(done)
-    base = ["--epochs", str(EPOCHS["transfer"]), "--network", "resnet18", "--image-size", "128"]
-    base += ["--train-size", "96", "--first-size", "64", "--data", str(options.data), *BY_ADAMW]
-    run_table(TRANSFER, [*base, "--init", str(options.init)], options, "transfer", done)
-    if options.data10:
-        base = ["--epochs", str(EPOCHS["scratch"]), "--network", "landmark_cnn"]
-        base += ["--image-size", "64", "--train-size", "64", "--data", str(options.data10)]
-        # As in a long run, which this stands for.
-        long = training.RECIPES["landmark_cnn"]
-        base += ["--mixup", str(long.mixup), "--cutmix", str(long.cutmix)]
-        base += ["--ema-decay", str(long.ema_decay), "--policy", Augmentation.policy]
-        base += ["--erasing", str(Augmentation.erasing), *BY_ADAMW]
-        base += ["--low-resolution", str(Augmentation.low_resolution)]
-        run_table(SCRATCH, base, options, "scratch", done)
+    run_tables(options, done)
     words = [train.portable(word) for word in arguments or sys.argv[1:]]
     text = render(done, " ".join(["python -m benchmarks.training", *words]))
     write_text(options.out / "training.md", text)

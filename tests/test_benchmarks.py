@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+import train
 from benchmarks import results, training, unknown
 
 
@@ -57,14 +58,18 @@ def test_rows_of_the_recipe_are_trained_once(photos, tmp_path, monkeypatch):
     gate = next(row for row in training.SCRATCH if row.name == "without channel attention")
     monkeypatch.setattr(training, "SCRATCH", (training.SCRATCH[0], gate))
     monkeypatch.setattr(training, "BACKBONES", ("resnet18",))
-    monkeypatch.setattr(training, "EPOCHS", {"transfer": 1, "scratch": 1})
+    monkeypatch.setattr(training, "EPOCHS", {"transfer": 1, "start": 1, "scratch": 1})
     calls = []
     monkeypatch.setattr(training, "fit_row", lambda arguments: calls.append(arguments) or dict(ROW))
     arguments = ["--data", str(photos), "--data10", str(photos), "--init", "x.safetensors",
+                 "--lite2", "y.safetensors", "--quick", "quick",
                  "--out", str(tmp_path)]  # fmt: skip
     training.main(arguments)
     training.main(arguments)
-    assert len(calls) == 3
+    assert len(calls) == 6
+    first, *others = (train.parse(call) for call in calls[1:4])
+    assert first.init == "y.safetensors" and not first.blend
+    assert [run.init for run in others] == ["quick/model.safetensors"] * 2 and others[1].blend
     text = (tmp_path / "training.md").read_text()
     assert "| without channel attention | 50.0% | +0.0 | 1.000 | +0.000 | 7 |" in text
     assert "| the first row, with test-time flip | 75.0% | +25.0 | 0.500 | -0.500 | 7 |" in text

@@ -47,11 +47,12 @@ def test_training_commands_in_the_readme_run(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_photos(tmp_path / "my_landmarks")
     arguments = shlex.split(command)[2:]
-    init = [] if "landmark_cnn" in arguments else ["--init", "none"]
+    init = [] if {"landmark_cnn", "--init"} & {*arguments} else ["--init", "none"]
+    known = ["--init", str(hub.SHIPPED / train.QUICK_NETWORK / "model.safetensors")]
     if "--quick" in arguments:
-        init = ["--init", str(hub.SHIPPED / train.QUICK_NETWORK / "model.safetensors")]
+        init = known
     if "--teacher" in arguments:
-        train.main(["--data", "my_landmarks", *QUICK, "--network", "landmark_cnn",
+        train.main(["--data", "my_landmarks", *QUICK, "--quick", *known,
                     "--out", arguments[arguments.index("--teacher") + 1]])  # fmt: skip
     train.main([*arguments, *QUICK, *init])
     out = Path(arguments[arguments.index("--out") + 1])
