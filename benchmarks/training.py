@@ -249,14 +249,14 @@ BY_ADAMW = ("--muon", "0")
 
 def run_tables(options: argparse.Namespace, done: dict) -> None:
     """Trains the missing rows of every table whose photos and first weights the options name."""
-    photos = ["--data", str(options.data), "--init"]
+    photos = ["--data", str(options.data)]
     base = ["--epochs", str(EPOCHS["transfer"]), "--network", "resnet18", "--image-size", "128"]
-    base += ["--train-size", "96", "--first-size", "64", *BY_ADAMW, *photos, str(options.init)]
-    run_table(TRANSFER, base, options, "transfer", done)
+    base += ["--train-size", "96", "--first-size", "64", *photos, *BY_ADAMW]
+    run_table(TRANSFER, [*base, "--init", str(options.init)], options, "transfer", done)
     if options.lite2:
         base = ["--epochs", str(EPOCHS["start"]), "--network", "tf_efficientnet_lite2"]
-        base += ["--image-size", "160", "--train-size", "128", "--first-size", "64"]
-        run_table(START, [*base, *photos, str(options.lite2)], options, "start", done)
+        base += ["--image-size", "160", "--train-size", "128", "--first-size", "64", *photos]
+        run_table(START, [*base, "--init", str(options.lite2)], options, "start", done)
     if options.data10:
         base = ["--epochs", str(EPOCHS["scratch"]), "--network", "landmark_cnn"]
         base += ["--image-size", "64", "--train-size", "64", "--data", str(options.data10)]
