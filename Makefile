@@ -22,8 +22,9 @@ $(PACKAGES): tests/javascript/package-lock.json
 	cd tests/javascript && npm ci --no-audit --no-fund \
 		&& touch node_modules || echo "npm gave nothing: tests of JavaScript and axe are skipped"
 
+# Each file of tests in one process, for what its tests share; a process takes about 2 GB.
 test: $(READY) check javascript
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # What a hosted Space does with the folder we build: needs a package index.
 test-space: $(READY)

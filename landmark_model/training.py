@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from landmark_model.config import LandmarkError
 from landmark_model.files import staged
 from landmark_model.metrics import Metrics, measure
+from landmark_model.networks import has_fast_bf16
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -126,7 +127,7 @@ def make_accelerator(precision: str, seed: int) -> Accelerator:
     set_seed(seed)
     keep_freed_memory()
     if precision == "auto":
-        precision = "bf16" if _has_fast_bf16() else "no"
+        precision = "bf16" if has_fast_bf16() else "no"
     return Accelerator(
         mixed_precision=precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
@@ -148,13 +149,6 @@ def keep_freed_memory() -> None:
     m_trim_threshold, m_mmap_max = -1, -4
     mallopt(m_mmap_max, 0)
     mallopt(m_trim_threshold, 2**31 - 1)
-
-
-def _has_fast_bf16() -> bool:
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Other CPUs emulate it, slower than float32.
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def learning_rate_factor(step: int, step_count: int, warmup: float) -> float:

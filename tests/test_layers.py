@@ -69,7 +69,7 @@ ALLOWED = {
     "smoke": set(),
     "space": {"config", "files", "hubclient"},
     "tagging": {"classifier", "config", "files", "photos"},
-    "training": {"config", "files", "metrics"},
+    "training": {"config", "files", "metrics", "networks"},
     "transforms": {"config", "files"},
 }
 OWNERS = {

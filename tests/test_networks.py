@@ -6,7 +6,9 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from timm.optim import muon as timm_muon
 
+from landmark_model import networks
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
 from landmark_model.networks import (
     NETWORKS,
@@ -450,6 +452,25 @@ def test_muon_moves_a_kernel_along_all_directions_alike():
     make_optimizer([{"params": [kernel], "lr": 0.01, "weight_decay": 0.0}], muon=1.0).step()
     steps = torch.linalg.svdvals(kernel.detach().reshape(4, 8))
     assert steps.max() < 2 * steps.min()
+
+
+@pytest.mark.parametrize(("fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_muon_multiplies_in_bfloat16_only_where_it_is_not_emulated(fast, expected, monkeypatch):
+    seen = []
+    real = timm_muon.zeropower_via_newtonschulz
+
+    def watch(matrix, *args, **settings):
+        moved = real(matrix, *args, **settings)
+        seen.append(moved.dtype)
+        return moved
+
+    monkeypatch.setattr(timm_muon, "zeropower_via_newtonschulz", watch)
+    monkeypatch.setattr(networks, "has_fast_bf16", lambda: fast)
+    kernel = torch.nn.Parameter(torch.randn(4, 2, 2, 2))
+    kernel.grad = torch.randn(4, 2, 2, 2)
+    make_optimizer([{"params": [kernel], "lr": 0.01, "weight_decay": 0.0}], muon=1.0).step()
+    assert seen == [expected]
+    assert timm_muon.zeropower_via_newtonschulz is watch, "others' Muon must stay as it was"
 
 
 @pytest.mark.parametrize("muon", [0.0, 3.0])
