@@ -24,7 +24,8 @@ $(PACKAGES): tests/javascript/package-lock.json
 
 # Each file of tests in one process, for what its tests share; a process takes about 2 GB.
 test: $(READY) check javascript
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder
 
 # What a hosted Space does with the folder we build: needs a package index.
 test-space: $(READY)

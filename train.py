@@ -239,7 +239,17 @@ def batches(photos: TorchDataset, options: argparse.Namespace, shuffle: bool = F
     return data.make_batches(photos, options.batch_size, shuffle, options.workers, options.balance)
 
 
-def fit_head(network, start, sets, config, options, accelerator) -> training.Progress:
+def frozen_views(network, photos, split, options, accelerator) -> quick.Views:
+    """The frozen network's features of photos: of several views of each, in validation of one."""
+    count, varied = (1, "") if split == "validation" else (options.views, augmentation(options))
+    path = options.out / quick.VIEWS_NAME.format(split=split)
+    features = quick.compute_views(
+        network, batches(photos, options), count, accelerator, path, f"{photos.key} {varied}"
+    )
+    return quick.Views(features, photos.labels)
+
+
+def fit_head(network, start, sets, strangers, config, options, accelerator) -> training.Progress:
     """Fits the last layer only, on features of the frozen rest: the quick mode."""
     names = {name.split(".")[0] for name in start.fresh}
     if not start.filled or len(names) > 1:
@@ -248,22 +258,19 @@ def fit_head(network, start, sets, config, options, accelerator) -> training.Pro
             f"{options.network}, or leave out --quick."
         )
     began = time.monotonic()
+    shown = {"train": sets["train"], "validation": sets["validation"]}
+    shown |= {"outsider": strangers} if strangers else {}
     views = {
-        split: quick.Views(
-            quick.compute_views(network, batches(sets[split], options), count, accelerator,
-                                options.out / quick.VIEWS_NAME.format(split=split),
-                                sets[split].key), sets[split].labels,
-        )
-        for split, count in (("train", options.views), ("validation", 1))
-    }  # fmt: skip
+        split: frozen_views(network, photos, split, options, accelerator)
+        for split, photos in shown.items()
+    }
     recipe = training.Recipe(**{name: getattr(options, name) for name in RECIPE})
     head = quick.Head(network)
     seconds = time.monotonic() - began
+    groups = networks.parameter_groups(head, start, recipe.lr, 1.0, recipe.weight_decay)
     progress = training.fit(
         head,
-        networks.make_optimizer(
-            networks.parameter_groups(head, start, recipe.lr, 1.0, recipe.weight_decay)
-        ),
+        networks.make_optimizer(groups),
         batches(views["train"], options, shuffle=True),
         batches(views["validation"], options),
         mix_transform(len(config.class_names), recipe.mixup, 0.0),
@@ -271,14 +278,23 @@ def fit_head(network, start, sets, config, options, accelerator) -> training.Pro
         accelerator,
         options.out,
         options.resume,
+        outliers=outlier_batches(views.get("outsider"), options),
     )
     return replace(progress, seconds_before=seconds)
+
+
+def outlier_batches(strangers, options: argparse.Namespace):
+    """Batches of photos of no class, or of their features, as large as --outlier-share says."""
+    if strangers is None:
+        return None
+    count = max(1, round(options.outlier_share * options.batch_size))
+    return data.make_batches(strangers, count, True, options.workers)
 
 
 def fit(network, start, sets, strangers, config, options, accelerator) -> training.Progress:
     """Fits the network by the recipe that the options name."""
     if options.quick:
-        return fit_head(network, start, sets, config, options, accelerator)
+        return fit_head(network, start, sets, strangers, config, options, accelerator)
     recipe = training.Recipe(**{name: getattr(options, name) for name in RECIPE})
     networks.freeze(network, recipe.frozen_layers)
 
@@ -291,6 +307,10 @@ def fit(network, start, sets, strangers, config, options, accelerator) -> traini
     groups = networks.parameter_groups(
         network, start, recipe.lr, recipe.layer_decay, recipe.weight_decay
     )
+    teacher = find_teacher(options.teacher, config)
+    if recipe.feature_distillation:
+        network = networks.Pupil(network, teacher.feature_count)
+        groups += [{"params": [*network.guess.parameters()], "lr": recipe.lr, "weight_decay": 0.0}]
     return training.fit(
         network,
         networks.make_optimizer(groups, recipe.muon),
@@ -302,12 +322,9 @@ def fit(network, start, sets, strangers, config, options, accelerator) -> traini
         options.out,
         options.resume,
         grow,
-        find_teacher(options.teacher, config),
-        strangers and data.make_batches(
-            strangers, max(1, round(recipe.outlier_share * recipe.batch_size)), True,
-            options.workers,
-        ),
-    )  # fmt: skip
+        teacher,
+        outlier_batches(strangers, options),
+    )
 
 
 def find_blend(network, sets, config, options, accelerator) -> dict[float, float]:
@@ -569,6 +586,9 @@ def rules(options: argparse.Namespace) -> dict[str, bool]:
             0 < share <= 1 for share in (options.min_area, options.outlier_share)
         ),
         "--distillation-temperature must be above 0": options.distillation_temperature > 0,
+        "--feature-distillation must be 0 or more": options.feature_distillation >= 0,
+        "--feature-distillation needs --teacher FOLDER": not options.feature_distillation
+        or bool(options.teacher),
         "--first-size must be 0, or 32 px or more": options.first_size == 0
         or options.first_size >= 32,
         "--frozen-layers and --frozen-epochs must be 0 or more": options.frozen_layers >= 0
@@ -792,6 +812,7 @@ FITTING = {
     "frozen_epochs": "epochs at the start in which only fresh layers learn",
     "distillation": "weight of the teacher's answers, the labels have the rest",
     "distillation_temperature": "by which logits are divided before they are compared",
+    "feature_distillation": "weight of the teacher's features, the first one's of several",
     "outlier_share": "with --expose: photos of no class shown besides, as a share of the batch",
     "seed": "of splits, first weights, order and augmentation",
 }

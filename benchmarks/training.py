@@ -37,6 +37,9 @@ class Row:
     change: tuple[str, ...] = ()
 
 
+MUON = ("--muon", str(training.RECIPES["resnet18"].muon))
+TEACHER = ("--teacher", "TEACHER")
+FEATURES = ("--feature-distillation", "2")
 TRANSFER = (
     Row("the recipe"),
     Row("without growing crops", ("--first-size", "0")),
@@ -52,8 +55,11 @@ TRANSFER = (
     Row("pretrained layers frozen for 2 epochs, then not", ("--frozen-epochs", "2")),
     Row("without averaged weights (EMA)", ("--ema-decay", "0")),
     Row("without class-balanced sampling", ("--balance", "0")),
-    Row("convolution kernels by Muon", ("--muon", str(training.RECIPES["resnet18"].muon))),
-    Row("with the teacher", ("--teacher", "TEACHER")),
+    Row("convolution kernels by Muon", MUON),
+    Row("with the teacher", TEACHER),
+    Row("with the teacher's features, too", (*TEACHER, *FEATURES)),
+    Row("by Muon, with the teacher", (*MUON, *TEACHER)),
+    Row("by Muon, with the teacher's features, too", (*MUON, *TEACHER, *FEATURES)),
 )
 SCRATCH = (
     Row("LandmarkCNN"),

@@ -214,7 +214,7 @@ def inspect(row: dict, top: str, version: int) -> dict:
     small.thumbnail((256, 256))
     pixels = np.asarray(small, dtype=np.float64).reshape(-1, 3) / 255
     return found | {
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": _content_hash(path),
         "difference_hash": difference_hash(photo),
         "width": photo.width,
         "height": photo.height,
@@ -448,6 +448,11 @@ class Outsiders(TorchDataset):
         """No class's number, for each photo."""
         return [-1] * len(self)
 
+    @property
+    def key(self) -> str:
+        """A name for these photos: the same for the same content in the same order."""
+        return hashlib.sha256("".join(map(_content_hash, self.paths)).encode()).hexdigest()[:16]
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -456,11 +461,15 @@ class Outsiders(TorchDataset):
 
     def cut_off(self, transform: Callable[[Image.Image], torch.Tensor]) -> Outsiders:
         """Takes two of three photos away, the same ones wherever they lie, and gives them back."""
-        order = sorted(self.paths, key=lambda path: hashlib.sha256(path.read_bytes()).digest())
+        order = sorted(self.paths, key=_content_hash)
         taken = copy(self)
         self.paths, taken.paths = order[::3], [p for i, p in enumerate(order) if i % 3]
         taken.transform = transform
         return taken
+
+
+def _content_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _keep_pixels(row: dict, prepare: Callable[[Image.Image], Image.Image]) -> dict:

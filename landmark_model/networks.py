@@ -173,7 +173,7 @@ def compute_features(network: nn.Module, images: Tensor, flip: bool = False) -> 
 
 
 class Teacher(nn.Module):
-    """A trained network that tells a student its logits (Hinton et al. 2015).
+    """A trained network that tells a student its logits and features (Hinton et al. 2015).
 
     It sees the very images that the student sees (Beyer et al. 2022), `shown_as` the student's
     config says: normalised by its mean and std, which it turns into the teacher's own.
@@ -197,9 +197,16 @@ class Teacher(nn.Module):
         self.register_buffer("scale", theirs[1] / ours[1])
         self.register_buffer("shift", (theirs[0] - ours[0]) / ours[1])
 
+    @property
+    def feature_count(self) -> int:
+        """How many features of an image it tells."""
+        return self.network.num_features
+
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(images * self.scale + self.shift)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, C) and pooled features (N, D) of images (N, 3, H, W)."""
+        features = compute_features(self.network, images * self.scale + self.shift)
+        return self.network.get_classifier()(features), features
 
     def train(self, mode: bool = True) -> Teacher:
         """Stays in evaluation mode."""
@@ -209,16 +216,45 @@ class Teacher(nn.Module):
 class Teachers(nn.Module):
     """Several teachers that agree on logits: the mean of theirs, each at its own temperature.
 
-    Networks of different pasts err on different photos, so together they know more than each.
+    Networks of different pasts err on different photos, so together they know more than each. The
+    features are those of the first.
     """
 
     def __init__(self, teachers: Iterable[Teacher]) -> None:
         super().__init__()
         self.teachers = nn.ModuleList(teachers)
 
-    def forward(self, images: Tensor) -> Tensor:
-        told = [teacher(images).float() / teacher.temperature for teacher in self.teachers]
-        return torch.stack(told).mean(0)
+    @property
+    def feature_count(self) -> int:
+        """How many features of an image they tell."""
+        return self.teachers[0].feature_count
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, C) and pooled features (N, D) of images (N, 3, H, W)."""
+        logits, features = zip(*(teacher(images) for teacher in self.teachers), strict=True)
+        told = zip(logits, self.teachers, strict=True)
+        mean = torch.stack([logit.float() / teacher.temperature for logit, teacher in told]).mean(0)
+        return mean, features[0]
+
+
+class Pupil(nn.Module):
+    """A network that in training also guesses its teacher's features, from its own.
+
+    What it must know for that is more than the names of the classes, and goes into its own
+    features (Romero et al. 2015); the linear guess itself is thrown away.
+    """
+
+    def __init__(self, network: nn.Module, feature_count: int) -> None:
+        super().__init__()
+        self.network = network
+        self.guess = nn.Linear(network.num_features, feature_count)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (N, C) of images (N, 3, H, W); in training, guessed features (N, D) besides."""
+        if not self.training:
+            return self.network(images)
+        features = compute_features(self.network, images)
+        return self.network.get_classifier()(features), self.guess(features)
 
 
 @dataclass(frozen=True)
@@ -409,7 +445,8 @@ def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimiz
 class Float32Muon(timm_muon.Muon):
     """timm's Muon, which multiplies in bfloat16 and takes no other wish, in float32.
 
-    A CPU that has to emulate bfloat16 would need twenty times as long: most of the training.
+    A CPU that emulates bfloat16 takes twenty times as long over a kernel of 512 x 512 x 3 x 3, and
+    most of a training step over all of them.
     """
 
     def step(self, closure=None):

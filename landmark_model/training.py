@@ -51,6 +51,7 @@ class Recipe:
     frozen_epochs: int = 0
     distillation: float = 0.9
     distillation_temperature: float = 2.0
+    feature_distillation: float = 0.0
     outlier_share: float = 0.25
     seed: int = 0
 
@@ -180,8 +181,8 @@ def fit(
     and soft labels (N, C). A checkpoint in `folder` is written after every epoch; `resume` goes on
     from it with the same outcome as a run that was never stopped, to the last bit on the same
     machine.
-    `before_epoch` is called with the number (1, 2, ...) of each; `teacher` gives logits to learn
-    from, `outliers` images that show no class.
+    `before_epoch` is called with the number (1, 2, ...) of each; `teacher` gives logits, and to a
+    Pupil features, to learn from; `outliers` images that show no class.
     Raises LandmarkError where the loss is no longer a number.
     """
     run = _Run(network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers)
@@ -313,27 +314,36 @@ class _Run:
         return loss.detach()
 
     def _loss(
-        self, images: Tensor, logits: Tensor, soft_labels: Tensor, known_count: int
+        self,
+        images: Tensor,
+        answers: Tensor | tuple[Tensor, Tensor],
+        soft_labels: Tensor,
+        known_count: int,
     ) -> Tensor:
-        """Cross-entropy with the labels and, where there is a teacher, with what it says.
+        """Cross-entropy with the labels and, where there is a teacher, with what it tells.
 
-        It is asked about the first `known_count` images, those that show a class.
+        `answers` are logits or, of a Pupil, logits and guessed features. The first `known_count`
+        images show a class: the teacher is asked about these.
         """
         recipe = self.recipe
+        logits, guessed = answers if isinstance(answers, tuple) else (answers, None)
         loss = nn.functional.cross_entropy(
             logits, soft_labels, label_smoothing=recipe.label_smoothing
         )
         if self.teacher is None:
             return loss
         with self.accelerator.autocast():
-            told = self.teacher(images[:known_count]).float()
-        told = (told / recipe.distillation_temperature).softmax(1)
+            told, features = self.teacher(images[:known_count])
+        told = (told.float() / recipe.distillation_temperature).softmax(1)
         told = torch.cat([told, soft_labels[known_count:]])
         softened = logits / recipe.distillation_temperature
         # Times the temperature squared, so that gradients keep their size (Hinton et al. 2015).
         distilled = nn.functional.cross_entropy(softened, told)
         distilled = distilled * recipe.distillation_temperature**2
-        return (1 - recipe.distillation) * loss + recipe.distillation * distilled
+        loss = (1 - recipe.distillation) * loss + recipe.distillation * distilled
+        if guessed is not None:
+            loss = loss + recipe.feature_distillation * _missed(guessed[:known_count], features)
+        return loss
 
     def _validate(self) -> Metrics:
         # Batch-norm statistics differ between processes; all must measure the same network.
@@ -379,6 +389,15 @@ class _Run:
         set_moments(self.optimizer, parts.get("optimizer", {}))
         epochs = [Epoch(**epoch) for epoch in about["progress"]["epochs"]]
         self.progress = Progress(epochs, about["progress"]["best_epoch"])
+
+
+def _missed(guessed: Tensor, features: Tensor) -> Tensor:
+    """How far the guess (N, D) is from features (N, D); about 1 for one that knows their mean only.
+
+    Each feature counts alike: it is brought to mean 0 and variance 1 over the batch.
+    """
+    features = nn.functional.batch_norm(features.float(), None, None, training=True)
+    return nn.functional.mse_loss(guessed, features)
 
 
 def get_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

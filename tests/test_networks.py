@@ -13,6 +13,7 @@ from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
 from landmark_model.networks import (
     NETWORKS,
     LandmarkCNN,
+    Pupil,
     ResidualBlock,
     Start,
     Teacher,
@@ -507,9 +508,11 @@ def test_teacher_sees_the_students_images_in_its_own_numbers(small):
     teacher = Teacher(small, ours, shown_as=CONFIG).train()
     pixels = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CONFIG.mean, CONFIG.std))
-    told = teacher((pixels - mean) / std)
-    assert torch.allclose(told, small((pixels - 0.5) / 0.5), atol=1e-5)
-    assert not told.requires_grad and not small.training
+    logits, features = teacher((pixels - mean) / std)
+    assert torch.allclose(logits, small((pixels - 0.5) / 0.5), atol=1e-5)
+    assert torch.allclose(small.fc(features), logits, atol=1e-5)
+    assert features.shape == (2, teacher.feature_count)
+    assert not logits.requires_grad and not features.requires_grad and not small.training
 
 
 def test_teachers_tell_the_mean_of_their_calibrated_logits(small):
@@ -521,7 +524,21 @@ def test_teachers_tell_the_mean_of_their_calibrated_logits(small):
     ]
     images = torch.randn(2, 3, 32, 32)
     expected = (2 * small(images) + second.eval()(images) / 2) / 2
-    assert torch.allclose(Teachers(teachers)(images), expected, atol=1e-5)
+    logits, features = Teachers(teachers)(images)
+    assert torch.allclose(logits, expected, atol=1e-5)
+    assert torch.equal(features, teachers[0](images)[1]), "the features are the first one's"
+
+
+@each_network
+def test_pupil_tells_logits_and_guesses_features_in_training_only(architecture):
+    network = build(replace(CONFIG, architecture=architecture)).eval()
+    pupil = Pupil(network, 7)
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(pupil.eval()(images), network(images))
+    logits, guessed = pupil.train()(images)
+    assert logits.shape == (2, 3) and guessed.shape == (2, 7)
+    guessed.sum().backward()
+    assert next(network.parameters()).grad.abs().sum() > 0, "the network itself learns from it"
 
 
 def test_teacher_of_other_classes_is_refused_by_their_names(small):

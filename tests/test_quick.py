@@ -1,6 +1,7 @@
 """The quick mode: the rest of the network stays, features are computed once, answers are whole."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -37,6 +38,38 @@ def test_features_are_computed_once(quick_run):
         path = quick_run[1] / VIEWS_NAME.format(split=split)
         assert load_file(path)["features"].shape == shape
         assert path.stat().st_mtime_ns < quick_run[2]  # the second run has found it
+
+
+def fit_again(first, photos, out, *more: str) -> None:
+    train.main(["--smoke", "--quick", "--network", "landmark_cnn", "--data", str(photos),
+                "--init", str(first / "model.safetensors"), "--out", str(out), *more])  # fmt: skip
+
+
+def test_features_of_otherwise_varied_photos_are_not_taken_for_these(quick_run, photos, tmp_path):
+    first, out, _ = quick_run
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
+    fit_again(first, photos, tmp_path, "--grey", "1")
+    kept, new = (
+        load_file(folder / VIEWS_NAME.format(split="train"))["features"]
+        for folder in (out, tmp_path)
+    )
+    assert not torch.equal(kept, new)
+
+
+def test_strangers_it_was_shown_are_called_by_every_name_alike(quick_run, photos, tmp_path):
+    for split in ("train", "validation"):  # so like a class that who was not told takes them for it
+        (tmp_path / "others" / split).mkdir(parents=True)
+        for number in range(3):
+            make_photo(0, 900 + number).save(tmp_path / "others" / split / f"{number}.png")
+    surest = []
+    for name, more in (("shown", ("--unknown", str(tmp_path / "others"), "--expose")), ("not", ())):
+        fit_again(quick_run[0], photos, tmp_path / name, "--lr", "0.1", *more)
+        features = load_file(tmp_path / "shown" / VIEWS_NAME.format(split="outsider"))["features"]
+        assert features.shape == (2, 5, 320)  # of three in validation/, two are for training
+        last = load_file(tmp_path / name / "model.safetensors")
+        logits = features.float() @ last["fc.weight"].float().T + last["fc.bias"].float()
+        surest.append(logits.softmax(-1).amax(-1).mean().item())
+    assert surest[0] < 0.45 and surest[0] < surest[1] - 0.1, surest
 
 
 def test_outcome_is_a_whole_network(quick_run):

@@ -158,7 +158,8 @@ def test_run_with_teachers_and_strangers_measures_doubt(
     out = tmp_path / "run"
     train.main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(out), "--flip",
                 "--teacher", str(small_run.folder), str(small_run.folder),
-                "--unknown", str(strangers), "--expose", "--known-method", "knn"])  # fmt: skip
+                "--feature-distillation", "2", "--unknown", str(strangers), "--expose",
+                "--known-method", "knn"])  # fmt: skip
     assert "Skipped: validation/broken.jpg" in capsys.readouterr().out
     metrics = strict_json(out / "metrics.json")
     taught_by = strict_json(small_run.folder / "metrics.json")["training"]["commands"]
@@ -416,6 +417,7 @@ def test_exposure_needs_photos_of_nothing(capsys):
         ("--views", ["0"]),
         ("--distillation", ["-0.1", "1.1"]),
         ("--distillation-temperature", ["0"]),
+        ("--feature-distillation", ["-1", "nan", "1"]),  # the last for want of a teacher
         ("--outlier-share", ["0", "2"]),
         ("--frozen-layers", ["-1"]),
         ("--frozen-epochs", ["-1"]),

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from landmark_model.config import LandmarkError
 from landmark_model.data import make_batches
-from landmark_model.networks import make_optimizer
+from landmark_model.networks import LandmarkCNN, Pupil, make_optimizer
 from landmark_model.training import (
     CHECKPOINT_NAME,
     RECIPES,
@@ -356,10 +356,16 @@ def test_every_network_has_a_recipe_that_makes_sense():
 
 
 class Oracle(nn.Module):
-    """A teacher that is sure of class 2, whatever it sees."""
+    """A teacher that is sure of class 2, whatever it sees; its features are the mean colours."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.tensor([0.0, 0.0, 20.0]).expand(len(images), 3)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.tensor([0.0, 0.0, 20.0]).expand(len(images), 3), images.mean((2, 3))
+
+
+def make_pupil() -> Pupil:
+    """A small network that guesses the three features of Oracle."""
+    torch.manual_seed(5)
+    return Pupil(LandmarkCNN(3, widths=(8, 8), depths=(1, 1)), 3)
 
 
 def test_pretrained_layers_wait_for_the_fresh_ones(engine, tmp_path):
@@ -393,6 +399,30 @@ def test_teacher_without_weight_changes_nothing(train_in, tmp_path):
     alone, _ = train_in(tmp_path / "alone")
     taught, _ = train_in(tmp_path / "taught", replace(RECIPE, distillation=0.0), teacher=Oracle())
     assert same_weights(alone, taught)
+
+
+@pytest.mark.parametrize(("weight", "learned"), [(1.0, True), (0.0, False)])
+def test_pupil_learns_the_teachers_features(train_in, tmp_path, weight, learned):
+    recipe = replace(RECIPE, epochs=8, distillation=0.0, feature_distillation=weight)
+    pupil, _ = train_in(tmp_path, recipe, network=make_pupil(), teacher=Oracle())
+    images, _ = zip(*(Stripes(9)[index] for index in range(9)), strict=True)
+    _, told = Oracle()(torch.stack(images))
+    pupil.train().network.eval()  # without dropout
+    _, guessed = pupil(torch.stack(images))
+    pairs = zip(guessed.detach().T, told.T, strict=True)
+    likeness = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs]
+    assert (min(likeness) > 0.8) is learned, likeness
+
+
+def test_pupils_run_goes_on_after_a_kill_as_if_unbroken(train_in, tmp_path):
+    recipe = replace(RECIPE, feature_distillation=1.0)
+    whole, _ = train_in(tmp_path / "whole", recipe, network=make_pupil(), teacher=Oracle())
+    with pytest.raises(Stopped):
+        train_in(tmp_path / "broken", recipe, kill_at_batch=STEPS + 2, network=make_pupil(),
+                 teacher=Oracle())  # fmt: skip
+    resumed, _ = train_in(tmp_path / "broken", recipe, network=make_pupil(), teacher=Oracle(),
+                          resume=True)  # fmt: skip
+    assert same_weights(whole, resumed)
 
 
 def test_loss_that_is_no_number_leaves_the_last_good_weights(train_in, tmp_path):
