@@ -303,13 +303,14 @@ def test_resuming_with_photos_of_other_classes_is_refused(unbroken, lay_out, tmp
 
 
 @pytest.fixture(scope="module")
-def two_processes(python, photos, tmp_path_factory):
-    """A run on two processes; folders are spelled as a shell completes them."""
+def two_processes(python, photos, small_run, tmp_path_factory):
+    """A run on two processes, taught by another; folders are spelled as a shell completes them."""
     out = tmp_path_factory.mktemp("two processes")
     # On CPUs `accelerate launch` starts one process whatever it is asked for; torch's own does not.
     done = python(
         "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "train.py", *SMALL,
         f"--data={photos}/", "--out", f"{out}/", "--epochs", 1, "--batch-size", 4, "--balance", 0.5,
+        "--teacher", small_run.folder, "--feature-distillation", 1,
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
