@@ -395,10 +395,13 @@ def test_no_tab_has_barriers_or_is_wider_than_the_screen(visit, width, scheme):
     assert (red + green + blue < 200) == (scheme == "dark")
     upload(page, EXAMPLES / "taj-mahal.jpg")
     expect(page.locator("#result h2")).to_have_text("Taj Mahal", timeout=SLOW_MS)
-    page.wait_for_timeout(500)  # what fades in has no contrast yet
-    found = {}
+    found = {}  # what is pending is faded, and has no contrast
     for name in TABS:
         open_tab(page, name)
+        if name == "Compare":
+            expect(page.locator("#verdicts .verdict")).to_have_count(3, timeout=SLOW_MS)
+        page.wait_for_timeout(700)
+        expect(page.locator(".pending")).to_have_count(0, timeout=SLOW_MS)
         page.wait_for_timeout(700)
         found[name] = findings(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name

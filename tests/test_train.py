@@ -320,7 +320,10 @@ def two_processes(python, photos, small_run, tmp_path_factory):
 def test_two_processes_measure_each_photo_once(two_processes, photos):
     out, _ = two_processes
     figures = strict_json(out / "metrics.json")
-    assert figures["training"]["hardware"].startswith("2 x CPU")
+    hardware = figures["training"]["hardware"]
+    assert hardware.startswith("2 x CPU") and hardware.endswith(
+        ("1 threads, float32 precision", "1 threads, bf16 precision")
+    )
     for split in ("test", "validation"):
         expected = remeasure(out, photos / split)
         assert expected["photo_count"] == 9
