@@ -392,7 +392,6 @@ def describe_run(options, start, progress, accelerator) -> dict:
     earlier = earlier_run(options.init)
     seconds = progress.seconds_before + sum(epoch.seconds for epoch in progress.epochs)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    mixed = accelerator.mixed_precision
     return {
         "commands": [*earlier_commands(options), shlex.join(["python", "train.py", *words])],
         "start": str(start),
@@ -400,7 +399,7 @@ def describe_run(options, start, progress, accelerator) -> dict:
         "recipe": {name: getattr(options, name) for name in RECIPE},
         "augmentation": asdict(augmentation(options)),
         "hardware": f"{accelerator.num_processes} x {device}, {torch.get_num_threads()} threads, "
-        f"{'float32' if mixed == 'no' else mixed} precision",
+        f"{training.name_precision(accelerator.mixed_precision)} precision",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "fit_seconds": round(seconds + earlier.get("fit_seconds", 0)),
         "best_epoch": progress.best_epoch,

@@ -173,7 +173,7 @@ def time_backbones(done: dict) -> None:
 
 def render(done: dict, command: str) -> str:
     """The text of training.md."""
-    parts = [HEAD.format(command=command, threads=torch.get_num_threads())]
+    parts = [HEAD.format(command=command)]
     for key, rows, text in (("transfer", TRANSFER, ABOUT_TRANSFER),
                             ("start", START, ABOUT_START),
                             ("scratch", SCRATCH, ABOUT_SCRATCH)):  # fmt: skip
@@ -217,9 +217,10 @@ def table_row(name: str, found: dict, base: dict) -> str:
 COLUMNS = "| | top-1 | points | loss | change | seconds |\n|---|---|---|---|---|---|"
 HEAD = """# What each ingredient is worth
 
-Written by `{command}` on {threads} CPU threads. Validation photos only. Short trainings at small
-sizes, one seed: a change in top-1 of less than the range given is noise; the loss (cross-entropy,
-lower is better, not yet calibrated) is steadier. All layers learn by AdamW but in the rows that
+Written by `{command}`. Validation photos only. Rows are kept once they are trained, not all on the
+same machine, so their seconds compare only roughly. Short trainings at small sizes, one seed: a
+change in top-1 of less than the range given is noise; the loss (cross-entropy, lower is better,
+not yet calibrated) is steadier. All layers learn by AdamW but in the rows that
 name Muon, which is what ResNet18 and LandmarkCNN learn by since.
 """
 ABOUT_TRANSFER = """

@@ -463,7 +463,7 @@ def describe_hardware(precision: str) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return (
         f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"{precision} precision"
+        f"{training.name_precision(precision)} precision"
     )
 
 

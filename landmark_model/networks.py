@@ -231,10 +231,12 @@ class Teachers(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and pooled features (N, D) of images (N, 3, H, W)."""
-        logits, features = zip(*(teacher(images) for teacher in self.teachers), strict=True)
-        told = zip(logits, self.teachers, strict=True)
-        mean = torch.stack([logit.float() / teacher.temperature for logit, teacher in told]).mean(0)
-        return mean, features[0]
+        told = [teacher(images) for teacher in self.teachers]
+        calibrated = [
+            logits.float() / teacher.temperature
+            for teacher, (logits, _) in zip(self.teachers, told, strict=True)
+        ]
+        return torch.stack(calibrated).mean(0), told[0][1]
 
 
 class Pupil(nn.Module):

@@ -135,6 +135,11 @@ def make_accelerator(precision: str, seed: int) -> Accelerator:
     )
 
 
+def name_precision(precision: str) -> str:
+    """What people call the `precision` of an accelerator: its "no" is float32."""
+    return "float32" if precision == "no" else precision
+
+
 def keep_freed_memory() -> None:
     """Has glibc keep the memory of large tensors for the next ones, as man mallopt(3) says how.
 
