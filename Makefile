@@ -103,7 +103,7 @@ train: $(READY)
 
 SHIPPED := config.json model.safetensors metrics.json reliability.png training_curve.png \
 	confusion_matrix.png
-# Only of networks that tell "none of these" by neighbours.
+# Of networks whose answers compare with training photos.
 FEATURES := features.safetensors
 WEIGHTS := landmark_model/weights
 shipped = $(addprefix runs/$(1)/,$(SHIPPED)) $(wildcard runs/$(1)/$(FEATURES))

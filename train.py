@@ -39,10 +39,11 @@ from landmark_model.config import (
     ModelConfig,
     read_config,
 )
-from landmark_model.evaluation import Evaluation, blend, evaluate
+from landmark_model.evaluation import WEIGHTS, Evaluation, blend, evaluate
 from landmark_model.export import export_onnx, export_torchscript
 from landmark_model.files import staged
 from landmark_model.hubclient import require_login
+from landmark_model.metrics import Metrics
 from landmark_model.places import find_place
 from landmark_model.publish import publish
 from landmark_model.smoke import make_photos
@@ -117,7 +118,7 @@ def make_sets(
 ) -> dict[str, data.PhotoSet]:
     """The photos of each split, decoded and cut: varied for training, fixed for the others.
 
-    "known" are the training photos as the others are cut, for what "knn" compares with.
+    "known" are the training photos as the others are cut, for answers that compare with them.
     """
     side_px = round(1.5 * max(options.train_size, config.image_size))
     vary = train_transform(config, augmentation(options))
@@ -129,7 +130,7 @@ def make_sets(
         )
     }
     fixed = {"validation": splits.validation, "test": splits.test}
-    if "knn" in known_methods(options):
+    if options.neighbours or "knn" in known_methods(options):
         fixed["known"] = splits.train
     for name, table in fixed.items():
         sets[name] = data.PhotoSet(table, lambda photo: eval_crop(photo, config), finish, square)
@@ -344,12 +345,13 @@ def find_blend(network, sets, config, options, accelerator) -> dict[float, float
 
 
 def measure(network, sets, unknown, config, options, accelerator) -> Evaluation:
-    """The network's scores, with the temperature and threshold that fit validation."""
+    """The network's scores, with temperature, neighbours and threshold that fit validation."""
     known, outsiders = (
         {name: accelerator.prepare(batches(photos, options)) for name, photos in group.items()}
         for group in ({name: sets[name] for name in sets if name != "train"}, unknown)
     )
-    return evaluate(network, config, known, outsiders, accelerator, known_methods(options))
+    weights = WEIGHTS if options.neighbours else (0.0,)
+    return evaluate(network, config, known, outsiders, accelerator, known_methods(options), weights)
 
 
 def write_report(report: data.DataReport, photos, config, options) -> None:
@@ -442,22 +444,29 @@ def earlier_run(weights: str | Path | None) -> dict:
 
 def write_outputs(network, measured: Evaluation, facts, progress, out: Path) -> None:
     """Writes weights, config, exports, metrics, pictures, card and checksums: all, or nothing."""
-    config, scores = measured.config, measured.scores
+    config, scores, neighbours = measured.config, measured.scores, measured.neighbours
     with staged(out) as folder:
-        hub.save(network, config, folder, bank=measured.bank)
+        hub.save(network, config, folder, neighbours=neighbours)
         facts["torchscript_difference"] = export_torchscript(
-            network, config, folder / TORCHSCRIPT_NAME
+            network, config, folder / TORCHSCRIPT_NAME, neighbours
         )
-        facts["onnx_difference"] = export_onnx(network, config, folder / ONNX_NAME)
-        figures = {**scores, "unknown": measured.unknown, "training": facts}
+        facts["onnx_difference"] = export_onnx(network, config, folder / ONNX_NAME, neighbours)
+        alone = {split: few_figures(scores) for split, scores in measured.last_layer.items()}
+        figures = {**scores, "last_layer": alone, "unknown": measured.unknown, "training": facts}
         (folder / hub.METRICS_NAME).write_text(hub.to_json(figures), encoding="utf-8")
         pictures.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
         pictures.reliability_diagram(scores["test"], folder / "reliability.png")
         pictures.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
         write_card(folder, folder / hub.CARD_NAME)
         hub.write_checksums(folder)
-    if measured.bank is None:  # an earlier run in this folder may have needed one
-        (out / hub.BANK_NAME).unlink(missing_ok=True)
+    if neighbours is None:  # an earlier run in this folder may have needed them
+        (out / hub.FEATURES_NAME).unlink(missing_ok=True)
+
+
+def few_figures(scores: Metrics) -> dict[str, float]:
+    """Those of the scores that are one number."""
+    names = ("top1", "top5", "loss", "calibration_error")
+    return {name: getattr(scores, name) for name in names}
 
 
 def push(options: argparse.Namespace) -> None:
@@ -734,6 +743,12 @@ DATA = {
     "--flip": {
         "action": "store_true",
         "help": "answers are the mean of the photo's and its mirror image's: better, half as fast",
+    },
+    "--neighbours": {
+        "action": argparse.BooleanOptionalAction,
+        "default": True,
+        "help": "name photos by the training photos near them, too, as far as validation gains; "
+        "keeps a feature of each; default: on",
     },
     "--known-method": {
         "choices": KNOWN_METHODS,

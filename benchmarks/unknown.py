@@ -24,9 +24,10 @@ from landmark_model import LandmarkError, autoencoder, hub, networks
 from landmark_model.calibration import fit_known_threshold, known_score
 from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
 from landmark_model.data import Outsiders
-from landmark_model.evaluation import compute_logits, make_bank
+from landmark_model.evaluation import compute_answers
 from landmark_model.files import write_text
 from landmark_model.metrics import UnknownScores, measure_unknown
+from landmark_model.neighbours import Neighbours
 from landmark_model.training import keep_freed_memory
 from landmark_model.transforms import eval_transform
 
@@ -44,14 +45,16 @@ def compute_features(network: nn.Module, config: ModelConfig, photos: Dataset, n
     return torch.cat(parts)
 
 
-def all_scores(network: nn.Module, config: ModelConfig, features: Tensor, bank: Tensor) -> Scores:
+def all_scores(
+    network: nn.Module, config: ModelConfig, features: Tensor, neighbours: Neighbours
+) -> Scores:
     """The scores (N,) of photos with `features` (N, D), by the name of the method."""
-    logits = compute_logits(network, features).double() / config.temperature
+    logits = compute_answers(network, config, features, neighbours)
     scores = {
         method: known_score(method, logits, features) for method in KNOWN_METHODS if method != "knn"
     }
     for k in NEIGHBOURS:
-        scores[f"knn, k = {k}"] = known_score("knn", logits, features, bank, k)
+        scores[f"knn, k = {k}"] = known_score("knn", logits, features, neighbours.features, k)
     return scores
 
 
@@ -88,9 +91,12 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
         return compute_features(network, config, photos, name)
 
-    bank = make_bank(features_of(options.known / "train"))
+    memory = hub.read_neighbours(config, folder)
+    if memory is None:  # answers take none, but knn does, whatever the labels
+        features = features_of(options.known / "train")
+        memory = Neighbours.remember(features, torch.zeros(len(features)), len(config.class_names))
     known, unknown = (
-        {split: all_scores(network, config, features_of(root / split), bank) for split in SPLITS}
+        {split: all_scores(network, config, features_of(root / split), memory) for split in SPLITS}
         for root in (options.known, options.unknown)
     )
     return compare(known, unknown)

@@ -75,7 +75,7 @@ def export(options: argparse.Namespace) -> int:
     """Writes the TorchScript or ONNX file of the network in a folder."""
     from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, read_config
     from landmark_model.export import export_onnx, export_torchscript
-    from landmark_model.hub import find
+    from landmark_model.hub import find, read_neighbours
     from landmark_model.networks import restore
 
     folder = find(options.source, options.network, revision=options.revision)
@@ -84,7 +84,7 @@ def export(options: argparse.Namespace) -> int:
     if path.is_dir() or not path.parent.is_dir():
         raise LandmarkError(f"{path} is no file that can be written. Give --out FILE.")
     write = export_onnx if options.onnx else export_torchscript
-    difference = write(restore(config, folder), config, path)
+    difference = write(restore(config, folder), config, path, read_neighbours(config, folder))
     print(f"{path}: differs from the network by at most {difference:.0e} in probability")
     return 0
 

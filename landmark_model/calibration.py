@@ -28,6 +28,12 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(found.x)
 
 
+def calibrated_loss(logits: Tensor, labels: Tensor) -> float:
+    """The mean cross-entropy of logits (N, C) and labels (N,) at the temperature that fits best."""
+    scaled = logits.double() / fit_temperature(logits, labels)
+    return nn.functional.cross_entropy(scaled, labels).item()
+
+
 @dataclass(frozen=True)
 class ReliabilityBin:
     """The answers whose confidence is in one bin: how many, how sure and how often right (0..1)."""

@@ -21,6 +21,12 @@ RESULTS_HEAD = (
     "| network | test top-1 | 95 % range | test top-5 | validation top-1 | calibration error "
     "| none of these: AUROC | FPR95 | parameters | file | photo side | training |\n|" + "---|" * 12
 )
+NEIGHBOURS_HEAD = (
+    "Training photos with features near those of a photo are heard beside the last layer (their\n"
+    "weight is in `config.json`). The last layer alone, as timm reads it, and with them:\n\n"
+    "| network | alone: top-1 | top-5 | loss | calibration error | with neighbours: top-1 | top-5 "
+    "| loss | calibration error | photos |\n|" + "---|" * 10
+)
 TITLES = {
     "resnet18": "ResNet18 (transfer learning)",
     "landmark_cnn": "LandmarkCNN (from scratch)",
@@ -105,6 +111,7 @@ def render(reports: list[Report], base: Path, repo: str | None = None) -> str:
         network_list=", ".join(names),
         photo_count=first.metrics["test"]["photo_count"],
         results=results_table(reports),
+        neighbours=_neighbours(reports),
         figures="\n".join(
             f"![{report.title}: {what}]({_link(base, first, report, file)})"
             for report in reports
@@ -162,6 +169,25 @@ def _calibration_cell(test: dict) -> str:
 def _unknown_cells(report: Report) -> str:
     unknown = report.metrics.get("unknown", {}).get("test")
     return f"{unknown['auroc']:.3f} | {unknown['fpr95']:.1%}" if unknown else "not measured |"
+
+
+def _neighbours(reports: list[Report]) -> str:
+    """What training photos nearby add to the last layer's answers; "" where they add nothing."""
+    rows = [
+        f"| {report.title} | {_few_cells(report.metrics['last_layer'][split])} "
+        f"| {_few_cells(report.metrics[split])} | {split} |"
+        for report in reports
+        if report.config.neighbour_weight
+        for split in ("validation", "test")
+    ]
+    return "\n".join([NEIGHBOURS_HEAD, *rows, "\n"]) if rows else ""
+
+
+def _few_cells(scores: dict) -> str:
+    return (
+        f"{scores['top1']:.1%} | {scores['top5']:.1%} | {scores['loss']:.3f} "
+        f"| {scores['calibration_error']:.1%}"
+    )
 
 
 def _data(report: Report) -> str:

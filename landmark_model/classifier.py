@@ -15,7 +15,8 @@ from landmark_model.calibration import known_score
 from landmark_model.config import LandmarkError, ModelConfig, read_config, require_counts
 from landmark_model.explain import Explanation, class_activation, locate_heat, surest_class
 from landmark_model.export import read_torchscript
-from landmark_model.hub import best_first, find, is_remote, locate, read_bank
+from landmark_model.hub import best_first, find, is_remote, locate, read_neighbours
+from landmark_model.neighbours import Neighbours
 from landmark_model.networks import compute_features, restore
 from landmark_model.photos import Photo, open_photo
 from landmark_model.places import Place, country_in, find_place, flag, main_language, place_in
@@ -92,17 +93,20 @@ class Answer(list[Prediction]):
 class LandmarkClassifier:
     """A trained network with its own labels and preprocessing; made by `load`.
 
-    `bank` are the normalised features (M, D) of training photos, where the config's
-    `known_method` is "knn".
+    `neighbours` are the training photos it compares with, where its config asks for them.
     """
 
     def __init__(
-        self, network: nn.Module, config: ModelConfig, device: str, bank: Tensor | None = None
+        self,
+        network: nn.Module,
+        config: ModelConfig,
+        device: str,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.config = config
         self.device = device
         self._network = network.to(device).eval()
-        self._bank = bank
+        self._neighbours = neighbours
         self._transform = eval_transform(config)
         self._places = [find_place(name) for name in config.class_names]
 
@@ -171,8 +175,9 @@ class LandmarkClassifier:
         any part of the photo as large as half its shorter side.
 
         The heat is exactly what each place adds to the landmark's logit (Zhou et al. 2016) above
-        the mean of all landmarks' logits. Raises LandmarkError where the photo cannot be read or
-        `class_name` is none of `config.class_names`.
+        the mean of all landmarks' logits; what neighbours say has no place in the photo. Raises
+        LandmarkError where the photo cannot be read or `class_name` is none of
+        `config.class_names`.
         """
         if self._is_script:
             raise LandmarkError("explain needs the network itself: load it as backend='eager'.")
@@ -218,8 +223,11 @@ class LandmarkClassifier:
         images = torch.stack([self._transform(open_photo(photo)) for photo in photos])
         config = self.config
         logits, features = self._describe(images.to(self.device))
-        scaled = logits.cpu().double() / config.temperature
-        scores = known_score(config.known_method, scaled, features.cpu(), self._bank)
+        scaled, features = logits.cpu().double() / config.temperature, features.cpu()
+        bank = None
+        if self._neighbours is not None:
+            scaled, bank = self._neighbours(scaled, features), self._neighbours.features
+        scores = known_score(config.known_method, scaled, features, bank)
         for probabilities, score in zip(scaled.softmax(1), scores.tolist(), strict=True):
             known = None if config.known_threshold is None else score >= config.known_threshold
             yield Answer(self._best(probabilities, top_k), score, known)
@@ -288,7 +296,7 @@ def load(
     config, device = read_config(folder), device or _best_device()
     net = read_torchscript(folder, device) if script else restore(config, folder)
     try:
-        return LandmarkClassifier(net, config, device, read_bank(config, folder))
+        return LandmarkClassifier(net, config, device, read_neighbours(config, folder))
     except LandmarkError:
         raise
     except (RuntimeError, AssertionError) as error:  # unknown to torch, or not here

@@ -57,8 +57,10 @@ class ModelConfig:
     the photo's shorter side is first resized to `image_size / crop_pct` px. `mean` and `std` are
     of RGB values scaled to 0..1. With `flip`, logits are the mean of the photo's and its mirror
     image's. `model_args` change the shape of a LandmarkCNN. Logits are divided by `temperature`
-    before the softmax. A photo whose score by `known_method` is below `known_threshold` shows none
-    of the classes; None: nobody measured.
+    before the softmax; where `neighbour_weight` is above 0, training photos nearby are then heard
+    at that weight, and all is divided by `neighbour_temperature` (see `neighbours.Neighbours`). A
+    photo whose score by `known_method` is below `known_threshold` shows none of the classes; None:
+    nobody measured.
     """
 
     architecture: str
@@ -71,6 +73,8 @@ class ModelConfig:
     flip: bool = False
     model_args: dict = field(default_factory=dict)
     temperature: float = 1.0
+    neighbour_weight: float = 0.0
+    neighbour_temperature: float = 1.0
     known_method: str = "energy"
     known_threshold: float | None = None
 
@@ -94,7 +98,9 @@ class ModelConfig:
             "std must be three finite numbers above 0": _are_finite(self.std) and min(self.std) > 0,
             f"model_args may be {', '.join(MODEL_ARGS)}": set(self.model_args) <= set(MODEL_ARGS),
             "flip must be true or false": isinstance(self.flip, bool),
-            "temperature must be above 0": 0 < self.temperature < math.inf,
+            "temperature and neighbour_temperature must be above 0": 0 < self.temperature < math.inf
+            and 0 < self.neighbour_temperature < math.inf,
+            "neighbour_weight must be 0 or more": 0 <= self.neighbour_weight < math.inf,
             f"known_method must be one of {', '.join(KNOWN_METHODS)}": self.known_method
             in KNOWN_METHODS,
             "known_threshold must be a finite number or null": self.known_threshold is None
@@ -103,6 +109,11 @@ class ModelConfig:
         for rule, kept in rules.items():
             if not kept:
                 raise LandmarkError(f"{CONFIG_NAME}: {rule}. Use the file that train.py wrote.")
+
+    @property
+    def needs_neighbours(self) -> bool:
+        """Whether answers take features of training photos, besides the weights."""
+        return self.neighbour_weight > 0 or self.known_method == "knn"
 
     def to_json(self) -> str:
         """The text of config.json."""
@@ -129,6 +140,8 @@ class ModelConfig:
                     "class_names": self.class_names,
                     "flip": self.flip,
                     "temperature": self.temperature,
+                    "neighbour_weight": self.neighbour_weight,
+                    "neighbour_temperature": self.neighbour_temperature,
                     "known_method": self.known_method,
                     "known_threshold": self.known_threshold,
                 },
@@ -163,6 +176,8 @@ class ModelConfig:
                     if name in MODEL_ARGS
                 },
                 temperature=float(ours.get("temperature", 1.0)),
+                neighbour_weight=float(ours.get("neighbour_weight", 0.0)),
+                neighbour_temperature=float(ours.get("neighbour_temperature", 1.0)),
                 known_method=ours.get("known_method", "energy"),
                 known_threshold=_number(ours.get("known_threshold")),
             )

@@ -1,4 +1,4 @@
-"""Measures a trained network: temperature, the threshold of "none of these", and every score."""
+"""Measures a trained network: temperature, neighbours, "none of these", and every score."""
 
 from __future__ import annotations
 
@@ -8,26 +8,38 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from landmark_model.calibration import fit_known_threshold, fit_temperature, known_score
+from landmark_model.calibration import (
+    calibrated_loss,
+    fit_known_threshold,
+    fit_temperature,
+    known_score,
+)
 from landmark_model.config import ModelConfig
 from landmark_model.metrics import Metrics, UnknownScores, measure, measure_unknown
+from landmark_model.neighbours import Neighbours
 from landmark_model.networks import compute_features
 from landmark_model.training import Accelerator, compute_outputs
 
 # Of the trained weights, in a mean with those that training started from.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Of what the neighbours say, beside logits that are divided by their temperature.
+WEIGHTS = (0.0, 5.0, 10.0, 20.0, 40.0)
+PHOTOS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The config with what was fitted, the scores by split, and the `bank` of "knn" (else None)."""
+    """The config with what was fitted, the scores by split, and what answers remember, if needed.
+
+    `last_layer` are the scores that answers have without neighbours.
+    """
 
     config: ModelConfig
     scores: dict[str, Metrics]
+    last_layer: dict[str, Metrics]
     unknown: dict[str, UnknownScores]
-    bank: Tensor | None
+    neighbours: Neighbours | None
 
 
 def evaluate(
@@ -37,33 +49,27 @@ def evaluate(
     unknown: dict[str, Iterable],
     accelerator: Accelerator,
     methods: Sequence[str],
+    weights: Sequence[float] = WEIGHTS,
 ) -> Evaluation:
-    """Fits temperature and threshold on validation photos, then measures validation and test.
+    """Fits all that answers need on validation photos, then measures validation and test.
 
     `known` are unshuffled batches of "validation" and "test", and of "known", the training photos,
-    where "knn" is among the `methods`; `unknown` those of photos that show no class, by split, if
-    any. Of several methods the one of the highest AUROC on validation photos is kept.
+    where "knn" is among the `methods` or neighbours may be heard; `unknown` those of photos that
+    show no class, by split, if any. Of several methods the one of the highest AUROC on validation
+    photos is kept, of several `weights` of the neighbours the one by which most of these photos
+    are named right, and of those the one of the lowest cross-entropy.
     """
     network.eval()
     features_of = partial(_gather_features, network, config, accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
     outsiders = {split: features_of(batches)[0] for split, batches in unknown.items()}
-    bank = make_bank(found.pop("known")[0]) if "known" in found else None
+    memory = None
+    if "known" in found:
+        memory = Neighbours.remember(*found.pop("known"), len(config.class_names))
+    config = _fit_answers(network, config, found["validation"], memory, weights)
     others = outsiders.get("validation")
-    config = _fit(network, config, methods, found["validation"], others, bank)
-    scores, unknown_scores = {}, {}
-    for split, (features, labels) in found.items():
-        logits = compute_logits(network, features) / config.temperature
-        scores[split] = measure(logits, labels, config.class_names)
-        if split in outsiders:
-            unknown_scores[split] = measure_unknown(
-                config.known_method,
-                _score(network, config, features, bank),
-                _score(network, config, outsiders[split], bank),
-                config.known_threshold,
-            )
-    kept = bank if config.known_method == "knn" else None
-    return Evaluation(config, scores, unknown_scores, kept)
+    config = _fit_known(network, config, methods, found["validation"][0], others, memory)
+    return _measure(network, config, found, outsiders, memory)
 
 
 @torch.inference_mode()
@@ -90,8 +96,7 @@ def blend(
     def loss(share: float) -> float:
         move(share)
         features, labels = _gather_features(network, config, accelerator, validation)
-        logits = compute_logits(network, features)
-        return cross_entropy(logits / fit_temperature(logits, labels), labels).item()
+        return calibrated_loss(compute_logits(network, features), labels)
 
     network.eval()
     losses = {share: loss(share) for share in SHARES}
@@ -105,11 +110,6 @@ def _gather_features(network, config, accelerator, batches) -> tuple[Tensor, Ten
     )
 
 
-def make_bank(features: Tensor) -> Tensor:
-    """Features (M, D) as they are stored for "knn": of length one, with float16 precision."""
-    return nn.functional.normalize(features).half().float()
-
-
 @torch.inference_mode()
 def compute_logits(network: nn.Module, features: Tensor) -> Tensor:
     """Logits (N, C) of features (N, D), on the CPU."""
@@ -117,24 +117,79 @@ def compute_logits(network: nn.Module, features: Tensor) -> Tensor:
     return last(features.to(last.weight.device)).float().cpu()
 
 
-def _fit(network, config, methods, known, unknown, bank) -> ModelConfig:
-    """Temperature, best method and its threshold, by features of validation photos.
+@torch.inference_mode()
+def compute_answers(
+    network: nn.Module, config: ModelConfig, features: Tensor, neighbours: Neighbours | None
+) -> Tensor:
+    """The logits (N, C) that answers are made of: calibrated, and with what neighbours say."""
+    scaled = compute_logits(network, features).double() / config.temperature
+    if neighbours is None:
+        return scaled
+    # In parts: it compares each photo with every training photo.
+    parts = zip(scaled.split(PHOTOS_AT_ONCE), features.split(PHOTOS_AT_ONCE), strict=True)
+    return torch.cat([neighbours(*part) for part in parts])
 
-    `known` come with their labels; `unknown` are None where there is but one method.
+
+def _fit_answers(network, config, known, memory, weights) -> ModelConfig:
+    """Temperature, and weight and temperature of the neighbours, by features of validation photos.
+
+    `known` are those with their labels. Sets the `memory`, if there is one, to what is found.
     """
     features, labels = known
     temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
-    trials = [replace(config, temperature=temperature, known_method=method) for method in methods]
+    config = replace(config, temperature=temperature)
+    if memory is None:
+        return config
+
+    def answers(weight: float, temperature: float = 1.0) -> Tensor:
+        memory.weight, memory.temperature = weight, temperature
+        return compute_answers(network, config, features, memory)
+
+    def rank(weight: float) -> tuple[float, float]:  # as of epochs: by top-1, then by loss
+        logits = answers(weight)
+        return (logits.argmax(1) == labels).sum().item(), -calibrated_loss(logits, labels)
+
+    weight = max(weights, key=rank)
+    again = round(fit_temperature(answers(weight), labels), 4) if weight else 1.0
+    answers(weight, again)
+    return replace(config, neighbour_weight=weight, neighbour_temperature=again)
+
+
+def _fit_known(network, config, methods, known, unknown, memory) -> ModelConfig:
+    """The best method to tell "none of these" and its threshold, by features of validation photos.
+
+    `unknown` are None where there is but one method.
+    """
+    trials = [replace(config, known_method=method) for method in methods]
 
     def auroc(trial: ModelConfig) -> float:
-        known_scores, others = (_score(network, trial, x, bank) for x in (features, unknown))
+        known_scores, others = (_score(network, trial, x, memory) for x in (known, unknown))
         return measure_unknown(trial.known_method, known_scores, others, threshold=0.0).auroc
 
     best = max(trials, key=auroc) if len(trials) > 1 else trials[0]
-    threshold = fit_known_threshold(_score(network, best, features, bank))
+    threshold = fit_known_threshold(_score(network, best, known, memory))
     return replace(best, known_threshold=threshold)
 
 
-def _score(network, config, features, bank) -> Tensor:
-    logits = compute_logits(network, features).double() / config.temperature
+def _measure(network, config, found, outsiders, memory) -> Evaluation:
+    """Every score, by features of photos and their labels, and of `outsiders`, by split."""
+    scores, last_layer, unknown_scores = {}, {}, {}
+    for split, (features, labels) in found.items():
+        for group, heard in ((scores, memory), (last_layer, None)):
+            logits = compute_answers(network, config, features, heard)
+            group[split] = measure(logits, labels, config.class_names)
+        if split in outsiders:
+            unknown_scores[split] = measure_unknown(
+                config.known_method,
+                _score(network, config, features, memory),
+                _score(network, config, outsiders[split], memory),
+                config.known_threshold,
+            )
+    kept = memory if config.needs_neighbours else None
+    return Evaluation(config, scores, last_layer, unknown_scores, kept)
+
+
+def _score(network, config, features, memory) -> Tensor:
+    logits = compute_answers(network, config, features, memory)
+    bank = None if memory is None else memory.features
     return known_score(config.known_method, logits, features, bank)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from landmark_model.config import TORCHSCRIPT_NAME, LandmarkError, ModelConfig
 from landmark_model.files import staged
+from landmark_model.neighbours import Neighbours
 
 LABELS_NAME = "labels.json"
 TOLERANCE = 1e-4
@@ -19,15 +20,19 @@ TOLERANCE = 1e-4
 class Square(nn.Module):
     """Square RGB images (N, 3, S, S) in 0..255 -> probabilities and logits (N, C), features (N, D).
 
-    Normalisation, test-time flip and temperature are part of it.
+    Normalisation, test-time flip, temperature and neighbours are part of it; the logits are those
+    of the last layer alone.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
+    def __init__(
+        self, network: nn.Module, config: ModelConfig, neighbours: Neighbours | None = None
+    ) -> None:
         super().__init__()
         self.network = network
+        self.neighbours = neighbours if config.neighbour_weight else None
         self.classifier = network.get_classifier()
         self.flip = config.flip
         self.temperature = config.temperature
@@ -44,7 +49,10 @@ class Square(nn.Module):
         if self.flip:
             features = (features + self.features(images.flip(3))) / 2
         logits = self.classifier(features)  # (N, D) -> (N, C)
-        return (logits / self.temperature).softmax(dim=1), logits, features
+        scaled = logits / self.temperature
+        if self.neighbours is not None:
+            scaled = self.neighbours(scaled, features)
+        return scaled.softmax(dim=1), logits, features
 
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees: (N, 3, S, S) -> (N, D)."""
@@ -60,9 +68,11 @@ class Portable(nn.Module):
     labels: list[str]
     class_names: list[str]
 
-    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
+    def __init__(
+        self, network: nn.Module, config: ModelConfig, neighbours: Neighbours | None = None
+    ) -> None:
         super().__init__()
-        self.square = Square(network, config)
+        self.square = Square(network, config, neighbours)
         self.labels = list(config.labels)
         self.class_names = list(config.class_names)
         self.image_size = config.image_size
@@ -82,13 +92,15 @@ class Portable(nn.Module):
         return self.square(images)[0]
 
 
-def export_torchscript(network: nn.Module, config: ModelConfig, path: Path) -> float:
+def export_torchscript(
+    network: nn.Module, config: ModelConfig, path: Path, neighbours: Neighbours | None = None
+) -> float:
     """Writes `network` (float32, CPU) to `path`; gives back the largest difference to eager.
 
     The file is read back and compared on batches of 1 and 3 photos first. Raises LandmarkError
     where a probability differs by more than 1e-4; `path` is then not written.
     """
-    portable = Portable(network.eval().cpu(), config).eval()
+    portable = Portable(network.eval().cpu(), config, neighbours).eval()
     labels = json.dumps(config.labels, ensure_ascii=False)
 
     def write(file: Path) -> Callable[[Tensor], Tensor]:
@@ -124,13 +136,15 @@ def read_torchscript(folder: Path, device: str) -> torch.jit.ScriptModule:
     return script
 
 
-def export_onnx(network: nn.Module, config: ModelConfig, path: Path) -> float:
+def export_onnx(
+    network: nn.Module, config: ModelConfig, path: Path, neighbours: Neighbours | None = None
+) -> float:
     """Writes `network` (float32, CPU) to `path` for any ONNX runtime; checked as TorchScript is.
 
     Input `images` (N, 3, S, S), uint8 RGB, cut as `eval_crop` cuts them; outputs `probabilities`,
     `logits`, `features`. The metadata has the labels (JSON) and the side S in px.
     """
-    square = Square(network.eval().cpu(), config).eval()
+    square = Square(network.eval().cpu(), config, neighbours).eval()
     side = config.image_size
 
     def write(file: Path) -> Callable[[Tensor], Tensor]:

@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
-from torch import Tensor, nn
+from torch import nn
 
 from landmark_model.config import (
     CONFIG_NAME,
@@ -28,9 +29,10 @@ from landmark_model.config import (
     read_config,
 )
 from landmark_model.hubclient import fetch
+from landmark_model.neighbours import Neighbours
 
 METRICS_NAME = "metrics.json"
-BANK_NAME = "features.safetensors"
+FEATURES_NAME = "features.safetensors"
 CARD_NAME = "README.md"
 CHECKSUMS_NAME = "SHA256SUMS"
 # What a hub repo holds of each network. The rest of a run folder shows or names training photos,
@@ -38,7 +40,7 @@ CHECKSUMS_NAME = "SHA256SUMS"
 PUBLISHED = (
     CONFIG_NAME,
     WEIGHTS_NAME,
-    BANK_NAME,
+    FEATURES_NAME,
     TORCHSCRIPT_NAME,
     ONNX_NAME,
     METRICS_NAME,
@@ -55,13 +57,12 @@ def save(
     config: ModelConfig,
     folder: Path,
     half: bool = True,
-    bank: Tensor | None = None,
+    neighbours: Neighbours | None = None,
 ) -> None:
-    """Writes config.json and model.safetensors to `folder`; features.safetensors for a `bank`.
+    """Writes config.json and model.safetensors to `folder`; features.safetensors for `neighbours`.
 
     With `half`, tensors of two or more dimensions are stored as float16 (see
-    `networks.round_to_half`), which halves the file. `bank` are the normalised features (M, D) of
-    training photos, which `known_method` "knn" compares with.
+    `networks.round_to_half`), which halves the file.
     """
     tensors = {
         name: (tensor.half() if half and tensor.ndim > 1 else tensor).cpu().contiguous()
@@ -70,22 +71,34 @@ def save(
     # Not save_file, which makes files that only their owner can read.
     (folder / WEIGHTS_NAME).write_bytes(serialise(tensors, metadata={"format": "pt"}))
     (folder / CONFIG_NAME).write_text(config.to_json() + "\n", encoding="utf-8")
-    if bank is not None:
-        (folder / BANK_NAME).write_bytes(serialise({"features": bank.half().contiguous()}))
+    if neighbours is not None:
+        remembered = {"features": neighbours.features.half(), "labels": neighbours.labels.int()}
+        (folder / FEATURES_NAME).write_bytes(
+            serialise({name: tensor.cpu().contiguous() for name, tensor in remembered.items()})
+        )
 
 
-def read_bank(config: ModelConfig, folder: Path) -> Tensor | None:
-    """The features (M, D) of training photos in `folder`; None where `config` needs none.
+def read_neighbours(config: ModelConfig, folder: Path) -> Neighbours | None:
+    """The training photos in `folder`, as features; None where `config` needs none.
 
     Raises LandmarkError where they are needed but missing, or no such.
     """
-    if config.known_method != "knn":
+    if not config.needs_neighbours:
         return None
     try:
-        return load_file(folder / BANK_NAME)["features"].float()
-    except (OSError, KeyError, SafetensorError) as error:
+        stored = load_file(folder / FEATURES_NAME)
+        if not config.neighbour_weight:  # older files, for knn alone, have no labels
+            stored.setdefault("labels", torch.zeros(len(stored["features"]), dtype=torch.int))
+        return Neighbours(
+            stored["features"],
+            stored["labels"],
+            len(config.class_names),
+            config.neighbour_weight,
+            config.neighbour_temperature,
+        )
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise LandmarkError(
-            f"{folder.name} has no whole {BANK_NAME}, which its {CONFIG_NAME} asks for. "
+            f"{folder.name} has no whole {FEATURES_NAME}, which its {CONFIG_NAME} asks for. "
             "Copy the whole folder again."
         ) from error
 
@@ -146,7 +159,7 @@ def find(
     """
     root = locate(source, revision, cache_dir, local_files_only)
     folder = choose(root, network)
-    needed = [WEIGHTS_NAME, BANK_NAME, *[TORCHSCRIPT_NAME] * script]
+    needed = [WEIGHTS_NAME, FEATURES_NAME, *[TORCHSCRIPT_NAME] * script]
     if is_remote(source):
         place = folder.relative_to(root)
         wanted = [(place / name).as_posix() for name in needed]

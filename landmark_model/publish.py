@@ -67,4 +67,5 @@ def _copy(folder: Path, place: Path) -> None:
     config = read_config(folder)
     for name, export in ((TORCHSCRIPT_NAME, export_torchscript), (ONNX_NAME, export_onnx)):
         if not (place / name).is_file():
-            export(restore(config, folder), config, place / name)
+            neighbours = hub.read_neighbours(config, folder)
+            export(restore(config, folder), config, place / name, neighbours)

@@ -8,6 +8,7 @@ from PIL import Image
 
 import train
 from benchmarks import results, training, unknown
+from landmark_model.hub import SHIPPED
 
 
 @pytest.fixture
@@ -74,6 +75,10 @@ def test_rows_of_the_recipe_are_trained_once(photos, tmp_path, monkeypatch):
     assert "| without channel attention | 50.0% | +0.0 | 1.000 | +0.000 | 7 |" in text
     assert "| the first row, with test-time flip | 75.0% | +25.0 | 0.500 | -0.500 | 7 |" in text
     assert str(tmp_path) not in text
+    lite2 = next(line for line in text.splitlines() if line.startswith("| EfficientNet-Lite2 ("))
+    shipped = SHIPPED / "tf_efficientnet_lite2" / "metrics.json"
+    validation = json.loads(shipped.read_text(encoding="utf-8"))["validation"]
+    assert f"{validation['top1']:.1%}" in lite2 and f"{validation['loss']:.3f}" in lite2
 
 
 ROW = {

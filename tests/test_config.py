@@ -35,6 +35,7 @@ def changed(**values: object) -> str:
         replace(CONFIG, class_names=CONFIG.class_names[:1], labels=CONFIG.labels[:1]),
         replace(CONFIG, temperature=1.3749),
         replace(CONFIG, flip=True, known_method="knn", known_threshold=-0.71),
+        replace(CONFIG, neighbour_weight=20.0, neighbour_temperature=1.8),
         replace(CONFIG, model_args={"kernel": 5, "depths": [1, 1, 2, 2]}),
     ],
 )
@@ -133,6 +134,9 @@ def test_text_that_is_no_config_is_refused(text):
         ("temperature", 0),
         ("temperature", "warm"),
         ("temperature", INFINITY),
+        ("neighbour_temperature", 0),
+        ("neighbour_weight", -1),
+        ("neighbour_weight", INFINITY),
     ],
 )
 def test_value_of_the_wrong_kind_is_refused(key, value):

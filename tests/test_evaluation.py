@@ -31,12 +31,12 @@ def test_threshold_keeps_95_percent_of_validation(network, engine, method, flip)
     config = ModelConfig(**vars(CONFIG) | {"known_method": method, "flip": flip})
     known = {"validation": batches(40, 1), "test": batches(9, 2), "known": batches(30, 3)}
     if method != "knn":
-        del known["known"]
+        del known["known"]  # neighbours are not asked, then
     found = evaluate(network, config, known, {"validation": batches(20, 4)}, engine(), [method])
     assert found.unknown["validation"].kept >= 0.95
     assert set(found.unknown) == {"validation"} and set(found.scores) == {"validation", "test"}
     assert found.config.known_threshold is not None and found.config.temperature != 1
-    assert (found.bank is None) == (method != "knn")
+    assert (found.neighbours is None) == (method != "knn")
     assert found.scores["test"].photo_count == 9
 
 
@@ -44,15 +44,38 @@ def test_best_method_is_that_of_the_highest_auroc_on_validation(network, engine)
     known = {"validation": batches(40, 1), "test": batches(9, 2), "known": batches(30, 3)}
     others = {"validation": batches(20, 4), "test": batches(20, 5)}
     alone = {
-        method: evaluate(network, CONFIG, known, others, engine(), [method])
+        method: evaluate(network, CONFIG, known, others, engine(), [method], weights=[0.0])
         for method in KNOWN_METHODS
     }
     best = max(alone, key=lambda method: alone[method].unknown["validation"].auroc)
     assert len({found.unknown["validation"].auroc for found in alone.values()}) > 1
-    found = evaluate(network, CONFIG, known, others, engine(), KNOWN_METHODS)
+    found = evaluate(network, CONFIG, known, others, engine(), KNOWN_METHODS, weights=[0.0])
     assert found.config == alone[best].config and found.config.known_method == best
     assert found.unknown == alone[best].unknown
-    assert (found.bank is None) == (best != "knn")
+    assert (found.neighbours is None) == (best != "knn")
+
+
+def measured_beside(network, engine, training: DataLoader):
+    """The evaluation of 40 validation photos beside these training photos."""
+    known = {"validation": batches(40, 1), "test": batches(9, 2), "known": training}
+    return evaluate(network, CONFIG, known, {}, engine(), ["energy"])
+
+
+def test_neighbours_are_heard_where_validation_gains(network, engine):
+    """Training photos that are the validation photos know the labels best."""
+    found = measured_beside(network, engine, batches(40, 1))
+    assert found.config.neighbour_weight > 0 and found.neighbours is not None
+    assert found.scores["validation"].loss < found.last_layer["validation"].loss
+    assert found.scores["validation"].top1 > found.last_layer["validation"].top1
+    assert found.config.neighbour_temperature == found.neighbours.temperature
+
+
+def test_neighbours_that_mislead_are_not_heard(network, engine):
+    images = torch.cat([images for images, _ in batches(40, 1)])
+    wrong = DataLoader(TensorDataset(images, (torch.arange(40) + 1) % 3), 4)
+    found = measured_beside(network, engine, wrong)
+    assert found.config.neighbour_weight == 0 and found.neighbours is None
+    assert found.scores == found.last_layer
 
 
 @pytest.mark.parametrize("right", SHARES)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from landmark_model import LandmarkError, export, load
 from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, ModelConfig, read_config
 from landmark_model.export import LABELS_NAME, Portable, export_onnx, export_torchscript
-from landmark_model.hub import SHIPPED
+from landmark_model.hub import SHIPPED, read_neighbours
+from landmark_model.neighbours import Neighbours
 from landmark_model.networks import build, restore
 from landmark_model.photos import open_photo
 from landmark_model.smoke import make_photo
@@ -57,7 +58,8 @@ def elsewhere(smoke_run, python, tmp_path_factory):
 
 def test_file_gives_the_probabilities_of_the_network(smoke_run, elsewhere):
     config = read_config(smoke_run.folder)
-    eager = Portable(restore(config, smoke_run.folder), config).eval()
+    memory = read_neighbours(config, smoke_run.folder)
+    eager = Portable(restore(config, smoke_run.folder), config, memory).eval()
     for photos, found in zip(make_batches(), elsewhere[0], strict=True):
         with torch.inference_mode():
             expected = eager(photos)
@@ -89,12 +91,16 @@ def test_onnx_runtime_gives_the_same_on_any_batch(smoke_run):
     for count in (1, 2, 5):
         random = torch.Generator().manual_seed(count)
         images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=random)
-        found = session.run(["probabilities", "logits"], {"images": images.numpy()})
+        found = session.run(["probabilities", "logits", "features"], {"images": images.numpy()})
         mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (config.mean, config.std))
         with torch.inference_mode():
             logits = network((images / 255 - mean) / std)
         assert np.abs(found[1] - logits.numpy()).max() < 1e-4
-        assert np.abs(found[0] - (logits / config.temperature).softmax(1).numpy()).max() < 1e-4
+        answers = logits / config.temperature
+        if config.neighbour_weight:
+            memory = read_neighbours(config, smoke_run.folder)
+            answers = memory(answers, torch.from_numpy(found[2]))
+        assert np.abs(found[0] - answers.softmax(1).numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -113,13 +119,35 @@ def test_flip_is_in_both_exports(flip, tmp_path):
     assert np.allclose(answers[1], mirrored, atol=1e-6) == flip
 
 
+@torch.inference_mode()
+def test_neighbours_are_in_both_exports(tmp_path):
+    config = replace(CONFIG, image_size=32, neighbour_weight=5.0, neighbour_temperature=2.0)
+    network = build(config).eval()
+    memory = Neighbours.remember(torch.randn(9, 320), torch.arange(9) % 3, 3)
+    memory.weight, memory.temperature = 5.0, 2.0
+    export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME, memory)
+    export_onnx(network, config, tmp_path / ONNX_NAME, memory)
+    photo = make_batches()[0][:, :, :32, :32]
+    script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
+    session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
+    found, logits, features = map(
+        torch.from_numpy,
+        session.run(["probabilities", "logits", "features"], {"images": photo.numpy()}),
+    )
+    expected = memory(logits / config.temperature, features).softmax(1)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(script(photo), expected, atol=1e-5)
+    assert not torch.allclose(found, (logits / config.temperature).softmax(1), atol=1e-2)
+
+
 @pytest.fixture(scope="module", params=["resnet18", "landmark_cnn", "tf_efficientnet_lite2"])
 def shipped(request, tmp_path_factory):
     """A network that ships, as classifier and as TorchScript."""
     tagger = load(network=request.param, device="cpu")
     folder = SHIPPED if request.param == "resnet18" else SHIPPED / request.param
     path = tmp_path_factory.mktemp("shipped") / "network.pt"
-    export_torchscript(restore(tagger.config, folder), tagger.config, path)
+    memory = read_neighbours(tagger.config, folder)
+    export_torchscript(restore(tagger.config, folder), tagger.config, path, memory)
     return tagger, torch.jit.load(str(path))
 
 

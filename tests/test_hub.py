@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,19 +28,20 @@ from landmark_model.config import (
     read_config,
 )
 from landmark_model.hub import (
-    BANK_NAME,
     CHECKSUMS_NAME,
+    FEATURES_NAME,
     METRICS_NAME,
     PUBLISHED,
     best_first,
     choose,
     locate,
     networks_in,
-    read_bank,
+    read_neighbours,
     save,
     to_json,
 )
 from landmark_model.hubclient import card_metadata, fetch
+from landmark_model.neighbours import Neighbours
 from landmark_model.networks import NETWORKS, build, restore, round_to_half
 
 LABELS = ("Eiffel Tower", "Hạ Long Bay", "Statue of Liberty")
@@ -406,14 +408,35 @@ def test_features_of_training_photos_come_back(tmp_path):
     config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, known_method="knn",
                          known_threshold=-2.1)  # fmt: skip
     network = build(config)
-    bank = torch.nn.functional.normalize(torch.randn(30, 320)).half()
-    save(network, config, tmp_path, bank=bank)
-    assert torch.equal(read_bank(config, tmp_path), bank.float())
+    memory = Neighbours.remember(torch.randn(30, 320), torch.arange(30) % 3, 3)
+    save(network, config, tmp_path, neighbours=memory)
+    found = read_neighbours(config, tmp_path)
+    assert torch.equal(found.features, memory.features)
+    assert torch.equal(found.shares, memory.shares)
     answer = load(tmp_path, device="cpu").predict(Path("examples/taj-mahal.jpg").read_bytes())
     assert answer.is_known == (answer.score >= -2.1)
-    (tmp_path / BANK_NAME).unlink()
-    with pytest.raises(LandmarkError, match=f"has no whole {BANK_NAME}"):
+    (tmp_path / FEATURES_NAME).unlink()
+    with pytest.raises(LandmarkError, match=f"has no whole {FEATURES_NAME}"):
         load(tmp_path)
+
+
+def test_features_without_labels_still_serve_to_tell_none_of_these(tmp_path):
+    """As files had none before neighbours helped to name photos."""
+    config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, known_method="knn",
+                         known_threshold=-2.1)  # fmt: skip
+    features = torch.nn.functional.normalize(torch.randn(30, 320)).half()
+    save_file({"features": features}, tmp_path / FEATURES_NAME)
+    assert torch.equal(read_neighbours(config, tmp_path).features, features.float())
+    with pytest.raises(LandmarkError, match=f"has no whole {FEATURES_NAME}"):
+        read_neighbours(replace(config, neighbour_weight=5.0), tmp_path)
+
+
+def test_labels_of_other_classes_are_refused(tmp_path):
+    config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, neighbour_weight=5.0)
+    save_file({"features": torch.randn(3, 320), "labels": torch.tensor([0, 1, 3])},
+              tmp_path / FEATURES_NAME)  # fmt: skip
+    with pytest.raises(LandmarkError, match=f"has no whole {FEATURES_NAME}"):
+        read_neighbours(config, tmp_path)
 
 
 # --- checksums ---

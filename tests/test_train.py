@@ -202,11 +202,12 @@ def test_score_is_chosen_where_strangers_can_tell_the_best(words, methods, stran
 
 def test_run_keeps_the_score_that_tells_strangers_best(strangers, photos, small_run, tmp_path):
     command = [*SMALL, "--data", str(photos), "--epochs", "1", "--unknown", str(strangers),
-               "--out", str(tmp_path)]  # fmt: skip
+               "--no-neighbours", "--out", str(tmp_path)]  # fmt: skip
 
     def measured() -> dict:
         found = strict_json(tmp_path / "metrics.json")["unknown"]["validation"]
-        assert (tmp_path / "features.safetensors").exists() == (found["method"] == "knn")
+        needed = read_config(tmp_path).needs_neighbours
+        assert (tmp_path / "features.safetensors").exists() == needed
         return found
 
     train.main(command)
