@@ -34,7 +34,7 @@ def run(capsys):
 @pytest.fixture
 def shipped(small_run, tmp_path) -> Path:
     """A copy of a trained network and its metrics, to be written in."""
-    for name in ("config.json", "model.safetensors", "metrics.json"):
+    for name in ("config.json", "model.safetensors", "metrics.json", "features.safetensors"):
         shutil.copy(small_run.folder / name, tmp_path)
     return tmp_path
 

@@ -182,7 +182,7 @@ def test_blended_run_tells_what_each_share_of_the_trained_weights_costs(
     assert set(losses) == {"0.0", "0.25", "0.5", "0.75", "1.0"}
     shown = ", ".join(f"{float(share):.0%}: {loss:.3f}" for share, loss in losses.items())
     assert f"Validation loss by share of the trained weights: {shown}" in capsys.readouterr().out
-    measured = strict_json(tmp_path / "metrics.json")["validation"]["loss"]
+    measured = strict_json(tmp_path / "metrics.json")["last_layer"]["validation"]["loss"]
     assert measured == pytest.approx(min(losses.values()), abs=2e-3)  # rounded to float16 since
 
 
