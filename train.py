@@ -748,12 +748,12 @@ DATA = {
         "action": argparse.BooleanOptionalAction,
         "default": True,
         "help": "name photos by the training photos near them, too, as far as validation gains; "
-        "keeps a feature of each; default: on",
+        "keeps their features, as knn does; default: on",
     },
     "--known-method": {
         "choices": KNOWN_METHODS,
         "help": "the score by which 'none of these' is told; default: the best on --unknown "
-        "validation photos, without any knn",
+        "validation photos, and knn where there are none",
     },
     "--workers": {
         "type": int,

@@ -177,7 +177,7 @@ def _neighbours(reports: list[Report]) -> str:
         f"| {report.title} | {_few_cells(report.metrics['last_layer'][split])} "
         f"| {_few_cells(report.metrics[split])} | {split} |"
         for report in reports
-        if report.config.neighbour_weight
+        if report.config.neighbour_weight and "last_layer" in report.metrics
         for split in ("validation", "test")
     ]
     return "\n".join([NEIGHBOURS_HEAD, *rows, "\n"]) if rows else ""

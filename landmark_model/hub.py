@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
-from torch import nn
+from torch import Tensor, nn
 
 from landmark_model.config import (
     CONFIG_NAME,
@@ -78,29 +78,55 @@ def save(
         )
 
 
-def read_neighbours(config: ModelConfig, folder: Path) -> Neighbours | None:
+def read_neighbours(
+    config: ModelConfig, folder: Path, feature_count: int | None = None
+) -> Neighbours | None:
     """The training photos in `folder`, as features; None where `config` needs none.
 
-    Raises LandmarkError where they are needed but missing, or no such.
+    `feature_count` is how many features the network has, if known. Raises LandmarkError where they
+    are needed but missing, damaged, or of another network or other classes.
     """
     if not config.needs_neighbours:
         return None
     try:
         stored = load_file(folder / FEATURES_NAME)
-        if not config.neighbour_weight:  # older files, for knn alone, have no labels
-            stored.setdefault("labels", torch.zeros(len(stored["features"]), dtype=torch.int))
-        return Neighbours(
-            stored["features"],
-            stored["labels"],
-            len(config.class_names),
-            config.neighbour_weight,
-            config.neighbour_temperature,
-        )
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+        features = stored["features"].float()
+    except (OSError, KeyError, SafetensorError) as error:
         raise LandmarkError(
             f"{folder.name} has no whole {FEATURES_NAME}, which its {CONFIG_NAME} asks for. "
             "Copy the whole folder again."
         ) from error
+    # Files for knn alone have none, if they are old.
+    labels = stored.get(
+        "labels", torch.zeros(0 if config.neighbour_weight else len(features)).int()
+    )
+    class_count = len(config.class_names)
+    for problem, found in _misfits(features, labels, class_count, feature_count).items():
+        if found:
+            raise LandmarkError(
+                f"{FEATURES_NAME} and {CONFIG_NAME} in {folder.name} do not belong together: "
+                f"{problem}. Use both from one training run."
+            )
+    weight, temperature = config.neighbour_weight, config.neighbour_temperature
+    return Neighbours(features, labels, class_count, weight, temperature)
+
+
+def _misfits(
+    features: Tensor, labels: Tensor, class_count: int, feature_count: int | None
+) -> dict[str, bool]:
+    """What may be wrong with stored features of training photos, and whether it is."""
+    return {
+        "its features are no table of finite numbers": features.ndim != 2
+        or not features.numel()
+        or not features.isfinite().all(),
+        f"it has not {feature_count} features of each photo": feature_count is not None
+        and features.shape[1:] != (feature_count,),
+        "it has not one label, a whole number, of each photo": labels.is_floating_point()
+        or labels.shape != features.shape[:1],
+        f"it has labels of other than {class_count} classes": bool(
+            ((labels < 0) | (labels >= class_count)).any()
+        ),
+    }
 
 
 def to_json(thing: object) -> str:

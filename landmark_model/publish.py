@@ -65,7 +65,7 @@ def _copy(folder: Path, place: Path) -> None:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
     config = read_config(folder)
+    neighbours = hub.read_neighbours(config, folder)
     for name, export in ((TORCHSCRIPT_NAME, export_torchscript), (ONNX_NAME, export_onnx)):
         if not (place / name).is_file():
-            neighbours = hub.read_neighbours(config, folder)
             export(restore(config, folder), config, place / name, neighbours)

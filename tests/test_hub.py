@@ -4,6 +4,7 @@ Hubs are never asked: HF_HUB_OFFLINE is set, and repos that "are cached" are lai
 """
 
 import json
+import math
 import os
 import pickle
 import shutil
@@ -43,6 +44,7 @@ from landmark_model.hub import (
 from landmark_model.hubclient import card_metadata, fetch
 from landmark_model.neighbours import Neighbours
 from landmark_model.networks import NETWORKS, build, restore, round_to_half
+from landmark_model.publish import assemble
 
 LABELS = ("Eiffel Tower", "Hạ Long Bay", "Statue of Liberty")
 CLASSES = ("00.Eiffel_Tower", "01.Ha_Long", "l2_Liberty")
@@ -427,16 +429,38 @@ def test_features_without_labels_still_serve_to_tell_none_of_these(tmp_path):
     features = torch.nn.functional.normalize(torch.randn(30, 320)).half()
     save_file({"features": features}, tmp_path / FEATURES_NAME)
     assert torch.equal(read_neighbours(config, tmp_path).features, features.float())
-    with pytest.raises(LandmarkError, match=f"has no whole {FEATURES_NAME}"):
+    with pytest.raises(LandmarkError, match="one label"):
         read_neighbours(replace(config, neighbour_weight=5.0), tmp_path)
 
 
-def test_labels_of_other_classes_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("features", "labels", "problem"),
+    [
+        (torch.ones(3, 320), [0, 1, 3], "labels of other than 3 classes"),
+        (torch.ones(3, 320), [0, -1, 2], "labels of other than 3 classes"),
+        (torch.ones(3, 320), [0, 1], "one label"),
+        (torch.ones(3, 320), [0.0, 1.0, 2.0], "one label, a whole number"),
+        (torch.ones(3, 320), [[0], [1], [2]], "one label"),
+        (torch.ones(3, 512), [0, 1, 2], "not 320 features"),
+        (torch.ones(3), [0, 1, 2], "no table"),
+        (torch.ones(0, 320), [], "no table"),
+        (torch.full((3, 320), math.nan), [0, 1, 2], "no table of finite numbers"),
+    ],
+)
+def test_features_of_something_else_are_refused_when_loading(features, labels, problem, tmp_path):
     config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, neighbour_weight=5.0)
-    save_file({"features": torch.randn(3, 320), "labels": torch.tensor([0, 1, 3])},
-              tmp_path / FEATURES_NAME)  # fmt: skip
-    with pytest.raises(LandmarkError, match=f"has no whole {FEATURES_NAME}"):
-        read_neighbours(config, tmp_path)
+    save(build(config), config, tmp_path)
+    stored = {"features": features, "labels": torch.tensor(labels)}
+    save_file(stored, tmp_path / FEATURES_NAME)
+    with pytest.raises(LandmarkError, match=f"do not belong together: it.*{problem}"):
+        load(tmp_path, device="cpu")
+
+
+def test_run_without_its_features_is_not_published(small_run, tmp_path):
+    folder = Path(shutil.copytree(small_run.folder, tmp_path / "run"))
+    (folder / FEATURES_NAME).unlink()
+    with pytest.raises(LandmarkError, match=f"run has no whole {FEATURES_NAME}"):
+        assemble([folder], tmp_path / "repo")
 
 
 # --- checksums ---
