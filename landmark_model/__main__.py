@@ -84,7 +84,8 @@ def export(options: argparse.Namespace) -> int:
     if path.is_dir() or not path.parent.is_dir():
         raise LandmarkError(f"{path} is no file that can be written. Give --out FILE.")
     write = export_onnx if options.onnx else export_torchscript
-    difference = write(restore(config, folder), config, path, read_neighbours(config, folder))
+    network = restore(config, folder)
+    difference = write(network, config, path, read_neighbours(config, folder, network))
     print(f"{path}: differs from the network by at most {difference:.0e} in probability")
     return 0
 

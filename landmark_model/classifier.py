@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from PIL.Image import Image
@@ -296,19 +295,15 @@ def load(
                   local_files_only=local_files_only, script=script)  # fmt: skip
     config, device = read_config(folder), device or _best_device()
     net = read_torchscript(folder, device) if script else restore(config, folder)
+    neighbours = read_neighbours(config, folder, None if script else net)
     try:
-        return LandmarkClassifier(net, config, device, _neighbours_of(net, config, folder))
+        return LandmarkClassifier(net, config, device, neighbours)
     except LandmarkError:
         raise
     except (RuntimeError, AssertionError) as error:  # unknown to torch, or not here
         raise LandmarkError(
             f"Device {device!r} is not to be had here. Try device='cpu'."
         ) from error
-
-
-def _neighbours_of(net: nn.Module, config: ModelConfig, folder: Path) -> Neighbours | None:
-    last = None if isinstance(net, torch.jit.ScriptModule) else net.get_classifier()
-    return read_neighbours(config, folder, getattr(last, "in_features", None))
 
 
 def _wants_script(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,14 @@ class Evaluation:
     neighbours: Neighbours | None
 
 
+class Answers(NamedTuple):
+    """The logits (N, C) that answers are made of; features (N, D) and labels (N,) of the photos."""
+
+    logits: Tensor
+    features: Tensor
+    labels: Tensor
+
+
 def evaluate(
     network: nn.Module,
     config: ModelConfig,
@@ -62,14 +71,16 @@ def evaluate(
     network.eval()
     features_of = partial(_gather_features, network, config, accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
-    outsiders = {split: features_of(batches)[0] for split, batches in unknown.items()}
+    outsiders = {split: features_of(batches) for split, batches in unknown.items()}
     memory = None
     if "known" in found:
         memory = Neighbours.remember(*found.pop("known"), len(config.class_names))
     config = _fit_answers(network, config, found["validation"], memory, weights)
-    others = outsiders.get("validation")
-    config = _fit_known(network, config, methods, found["validation"][0], others, memory)
-    return _measure(network, config, found, outsiders, memory)
+    answer = partial(_answer, network, config, memory)
+    answers = {split: answer(*photos) for split, photos in found.items()}
+    others = {split: answer(*photos) for split, photos in outsiders.items()}
+    config = _fit_known(config, methods, answers["validation"], others.get("validation"), memory)
+    return _measure(network, config, answers, others, memory)
 
 
 @torch.inference_mode()
@@ -140,56 +151,57 @@ def _fit_answers(network, config, known, memory, weights) -> ModelConfig:
     config = replace(config, temperature=temperature)
     if memory is None:
         return config
-
-    def answers(weight: float, temperature: float = 1.0) -> Tensor:
-        memory.weight, memory.temperature = weight, temperature
-        return compute_answers(network, config, features, memory)
+    scaled = compute_answers(network, config, features, None)
+    nearness = torch.cat([memory.nearness(part) for part in features.split(PHOTOS_AT_ONCE)])
 
     def rank(weight: float) -> tuple[float, float]:  # as of epochs: by top-1, then by loss
-        logits = answers(weight)
+        logits = scaled + weight * nearness
         return (logits.argmax(1) == labels).sum().item(), -calibrated_loss(logits, labels)
 
-    weight = max(weights, key=rank)
-    again = round(fit_temperature(answers(weight), labels), 4) if weight else 1.0
-    answers(weight, again)
-    return replace(config, neighbour_weight=weight, neighbour_temperature=again)
+    memory.weight = max(weights, key=rank)
+    if memory.weight:
+        heard = scaled + memory.weight * nearness
+        memory.temperature = round(fit_temperature(heard, labels), 4)
+    return replace(config, neighbour_weight=memory.weight, neighbour_temperature=memory.temperature)
 
 
-def _fit_known(network, config, methods, known, unknown, memory) -> ModelConfig:
-    """The best method to tell "none of these" and its threshold, by features of validation photos.
+def _answer(network, config, memory, features, labels) -> Answers:
+    return Answers(compute_answers(network, config, features, memory), features, labels)
+
+
+def _fit_known(config, methods, known, unknown, memory) -> ModelConfig:
+    """The best method to tell "none of these" and its threshold, by Answers to validation photos.
 
     `unknown` are None where there is but one method.
     """
     trials = [replace(config, known_method=method) for method in methods]
 
     def auroc(trial: ModelConfig) -> float:
-        known_scores, others = (_score(network, trial, x, memory) for x in (known, unknown))
+        known_scores, others = (_score(trial, answers, memory) for answers in (known, unknown))
         return measure_unknown(trial.known_method, known_scores, others, threshold=0.0).auroc
 
     best = max(trials, key=auroc) if len(trials) > 1 else trials[0]
-    threshold = fit_known_threshold(_score(network, best, known, memory))
-    return replace(best, known_threshold=threshold)
+    return replace(best, known_threshold=fit_known_threshold(_score(best, known, memory)))
 
 
-def _measure(network, config, found, outsiders, memory) -> Evaluation:
-    """Every score, by features of photos and their labels, and of `outsiders`, by split."""
+def _measure(network, config, known, unknown, memory) -> Evaluation:
+    """Every score, of Answers to `known` and to `unknown` photos by split."""
     scores, last_layer, unknown_scores = {}, {}, {}
-    for split, (features, labels) in found.items():
-        for group, heard in ((scores, memory), (last_layer, None)):
-            logits = compute_answers(network, config, features, heard)
-            group[split] = measure(logits, labels, config.class_names)
-        if split in outsiders:
+    for split, answers in known.items():
+        alone = compute_answers(network, config, answers.features, None)
+        for group, logits in ((scores, answers.logits), (last_layer, alone)):
+            group[split] = measure(logits, answers.labels, config.class_names)
+        if split in unknown:
             unknown_scores[split] = measure_unknown(
                 config.known_method,
-                _score(network, config, features, memory),
-                _score(network, config, outsiders[split], memory),
+                _score(config, answers, memory),
+                _score(config, unknown[split], memory),
                 config.known_threshold,
             )
     kept = memory if config.needs_neighbours else None
     return Evaluation(config, scores, last_layer, unknown_scores, kept)
 
 
-def _score(network, config, features, memory) -> Tensor:
-    logits = compute_answers(network, config, features, memory)
+def _score(config: ModelConfig, answers: Answers, memory: Neighbours | None) -> Tensor:
     bank = None if memory is None else memory.features
-    return known_score(config.known_method, logits, features, bank)
+    return known_score(config.known_method, answers.logits, answers.features, bank)

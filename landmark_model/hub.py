@@ -79,12 +79,12 @@ def save(
 
 
 def read_neighbours(
-    config: ModelConfig, folder: Path, feature_count: int | None = None
+    config: ModelConfig, folder: Path, network: nn.Module | None = None
 ) -> Neighbours | None:
     """The training photos in `folder`, as features; None where `config` needs none.
 
-    `feature_count` is how many features the network has, if known. Raises LandmarkError where they
-    are needed but missing, damaged, or of another network or other classes.
+    `network` is the one they are for, if it can be asked. Raises LandmarkError where they are
+    needed but missing, damaged, or of another network or other classes.
     """
     if not config.needs_neighbours:
         return None
@@ -101,6 +101,7 @@ def read_neighbours(
         "labels", torch.zeros(0 if config.neighbour_weight else len(features)).int()
     )
     class_count = len(config.class_names)
+    feature_count = getattr(network and network.get_classifier(), "in_features", None)
     for problem, found in _misfits(features, labels, class_count, feature_count).items():
         if found:
             raise LandmarkError(

@@ -39,7 +39,10 @@ class Neighbours(nn.Module):
     def forward(self, logits: Tensor, features: Tensor) -> Tensor:
         """Logits (N, C), divided by their temperature, with what the neighbours of features (N, D)
         say; calibrated anew by `temperature`."""
+        return (logits + self.weight * self.nearness(features)) / self.temperature
+
+    def nearness(self, features: Tensor) -> Tensor:
+        """How near each class is (N, C) to features (N, D)."""
         cosine = nn.functional.normalize(features) @ self.features.T  # (N, D) -> (N, M)
         density = ((cosine - 1) / self.width).exp() @ self.shares  # (N, M) -> (N, C)
-        nearness = self.width * density.clamp_min(1e-30).log()
-        return (logits + self.weight * nearness) / self.temperature
+        return self.width * density.clamp_min(1e-30).log()
