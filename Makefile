@@ -56,6 +56,8 @@ TOGETHER := --batch-size 32 --layer-decay 0.7 --min-area 0.5 --cutmix 0
 VARIED := --mixup 0.4 --low-resolution 0.4 --grey 0.1 --distillation 0.8
 LARGE_TOGETHER = $(FIT) $(LARGE) --train-size 192 --first-size 160 --lr 0.0008 \
 	$(TOGETHER) $(DOUBT)
+SCRATCH = --network landmark_cnn --image-size 192 --train-size 160 --batch-size 32 --balance 0.5 \
+	--cutmix 0 $(VARIED) --zoom-out 0.2 $(DOUBT)
 train: $(READY)
 	$(FIT) $(LITE) --first-size 128 --init $(TEACHER) --out runs/lite2
 	$(FIT) $(LITE) --first-size 160 --init runs/lite2/model.safetensors --epochs 6 --lr 0.0006 \
@@ -97,9 +99,11 @@ train: $(READY)
 		--init runs/quick/model.safetensors \
 		--teacher runs/lite2_blended runs/resnet18_muon runs/quick_lite0 --epochs 45 \
 		--batch-size 32 --cutmix 0 $(VARIED) $(MORE_DOUBT) --blend --out runs/lite2_again
-	$(FIT) --network landmark_cnn --image-size 192 --train-size 160 --first-size 128 \
-		--teacher runs/lite2_blended runs/resnet18_taught --epochs 80 --batch-size 32 \
-		--balance 0.5 --cutmix 0 $(VARIED) --zoom-out 0.2 $(DOUBT) --out runs/landmark_cnn_muon
+	$(FIT) $(SCRATCH) --first-size 128 --teacher runs/lite2_blended runs/resnet18_taught \
+		--epochs 80 --out runs/landmark_cnn_muon
+	$(FIT) $(SCRATCH) --first-size 160 --init runs/landmark_cnn_muon/model.safetensors \
+		--teacher runs/lite2_again runs/resnet18_taught --epochs 16 --lr 0.001 --blend \
+		--out runs/landmark_cnn_more
 
 SHIPPED := config.json model.safetensors metrics.json reliability.png training_curve.png \
 	confusion_matrix.png
@@ -111,7 +115,7 @@ ship: $(READY)
 	mkdir -p $(WEIGHTS)/landmark_cnn $(WEIGHTS)/tf_efficientnet_lite2
 	rm -f $(WEIGHTS)/$(FEATURES) $(WEIGHTS)/*/$(FEATURES)
 	cp $(call shipped,resnet18_taught) $(WEIGHTS)
-	cp $(call shipped,landmark_cnn_muon) $(WEIGHTS)/landmark_cnn
+	cp $(call shipped,landmark_cnn_more) $(WEIGHTS)/landmark_cnn
 	cp $(call shipped,lite2_again) $(WEIGHTS)/tf_efficientnet_lite2
 	$(MAKE) card
 
