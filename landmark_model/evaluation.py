@@ -153,15 +153,15 @@ def _fit_answers(network, config, known, memory, weights) -> ModelConfig:
         return config
     scaled = compute_answers(network, config, features, None)
     nearness = torch.cat([memory.nearness(part) for part in features.split(PHOTOS_AT_ONCE)])
+    heard = {weight: scaled + weight * nearness for weight in weights}
 
     def rank(weight: float) -> tuple[float, float]:  # as of epochs: by top-1, then by loss
-        logits = scaled + weight * nearness
+        logits = heard[weight]
         return (logits.argmax(1) == labels).sum().item(), -calibrated_loss(logits, labels)
 
     memory.weight = max(weights, key=rank)
     if memory.weight:
-        heard = scaled + memory.weight * nearness
-        memory.temperature = round(fit_temperature(heard, labels), 4)
+        memory.temperature = round(fit_temperature(heard[memory.weight], labels), 4)
     return replace(config, neighbour_weight=memory.weight, neighbour_temperature=memory.temperature)
 
 
