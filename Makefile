@@ -90,7 +90,7 @@ train: $(READY)
 		--teacher runs/lite2_taught runs/quick runs/quick_lite0 --epochs 12 \
 		--out runs/resnet18_three
 	$(LARGE_TOGETHER) --init runs/resnet18_three/model.safetensors $(VARIED) \
-		--teacher runs/lite2_taught runs/quick runs/quick_lite0 --epochs 30 \
+		--teacher runs/lite2_taught runs/quick runs/quick_lite0 --epochs 30 --view both \
 		--out runs/resnet18_taught
 	$(FIT) --network resnet18 --image-size 224 --train-size 192 --first-size 128 --init $(INIT) \
 		--teacher runs/lite2_blended runs/quick runs/quick_lite0 --epochs 55 --batch-size 32 \
@@ -103,7 +103,7 @@ train: $(READY)
 		--epochs 80 --out runs/landmark_cnn_muon
 	$(FIT) $(SCRATCH) --first-size 160 --init runs/landmark_cnn_muon/model.safetensors \
 		--teacher runs/lite2_again runs/resnet18_taught --epochs 16 --lr 0.001 --blend \
-		--out runs/landmark_cnn_more
+		--view both --out runs/landmark_cnn_more
 
 SHIPPED := config.json model.safetensors metrics.json reliability.png training_curve.png \
 	confusion_matrix.png

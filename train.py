@@ -35,6 +35,7 @@ from landmark_model.config import (
     KNOWN_METHODS,
     ONNX_NAME,
     TORCHSCRIPT_NAME,
+    VIEWS,
     WEIGHTS_NAME,
     ModelConfig,
     read_config,
@@ -51,8 +52,8 @@ from landmark_model.transforms import (
     GENTLE,
     PLAIN,
     Augmentation,
-    eval_crop,
     eval_transform,
+    eval_views,
     mix_transform,
     shrink,
     to_tensor,
@@ -107,6 +108,7 @@ def make_config(options: argparse.Namespace, splits: data.Splits) -> ModelConfig
         splits.class_names,
         labels,
         options.image_size,
+        options.view,
         **networks.normalisation(options.network),
         model_args=options.model_args,
         flip=options.flip,
@@ -116,14 +118,12 @@ def make_config(options: argparse.Namespace, splits: data.Splits) -> ModelConfig
 def make_sets(
     splits: data.Splits, config: ModelConfig, options: argparse.Namespace
 ) -> dict[str, data.PhotoSet]:
-    """The photos of each split, decoded and cut: varied for training, fixed for the others.
+    """The photos of each split, decoded and shrunk: varied for training, fixed for the others.
 
-    "known" are the training photos as the others are cut, for answers that compare with them.
+    "known" are the training photos as the others are seen, for answers that compare with them.
     """
     side_px = round(1.5 * max(options.train_size, config.image_size))
     vary = train_transform(config, augmentation(options))
-    finish = to_tensor(config)
-    square = f"square {config.image_size} {config.crop_pct}"
     sets = {
         "train": data.PhotoSet(
             splits.train, lambda photo: shrink(photo, side_px), vary, f"shrink {side_px}"
@@ -132,9 +132,15 @@ def make_sets(
     fixed = {"validation": splits.validation, "test": splits.test}
     if options.neighbours or "knn" in known_methods(options):
         fixed["known"] = splits.train
-    for name, table in fixed.items():
-        sets[name] = data.PhotoSet(table, lambda photo: eval_crop(photo, config), finish, square)
-    return sets
+    return sets | {name: seen_photos(table, config) for name, table in fixed.items()}
+
+
+def seen_photos(table, config: ModelConfig) -> data.SeenPhotos:
+    """The photos in `table` as the network sees them when it answers."""
+    finish = to_tensor(config)
+    return data.SeenPhotos(
+        [data.PhotoSet(table, cut, finish, name) for name, cut in eval_views(config).items()]
+    )
 
 
 def known_methods(options: argparse.Namespace) -> tuple[str, ...]:
@@ -737,12 +743,19 @@ DATA = {
     "--image-size": {
         "type": int,
         "metavar": "PX",
-        "help": "side of the square a photo is classified at; default: 160, with --quick "
-        f"{QUICK_SIZE}",
+        "help": "a photo is classified at as many pixels as a square of this side has; default: "
+        f"160, with --quick {QUICK_SIZE}",
+    },
+    "--view": {
+        "choices": VIEWS,
+        "default": VIEWS[0],
+        "help": "what of a photo is classified: its centre square, all of it at its own aspect "
+        "ratio, or both, which takes twice as long unless with --flip",
     },
     "--flip": {
         "action": "store_true",
-        "help": "answers are the mean of the photo's and its mirror image's: better, half as fast",
+        "help": "answers are the mean of the photo's and its mirror image's, or with --view both "
+        "of its centre's and the mirror image of all: better, half as fast as one",
     },
     "--neighbours": {
         "action": argparse.BooleanOptionalAction,

@@ -10,18 +10,21 @@ training.json; a second run does the missing ones only. The test photos are not 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import train
 from landmark_model import data, networks, training
+from landmark_model.calibration import calibrated_loss
 from landmark_model.card import Report, read_reports, wilson
-from landmark_model.config import WEIGHTS_NAME, ModelConfig
+from landmark_model.config import VIEWS, WEIGHTS_NAME, ModelConfig
 from landmark_model.evaluation import WEIGHTS, compute_logits
 from landmark_model.files import write_text
 from landmark_model.hub import SHIPPED
@@ -115,7 +118,6 @@ def fit_row(arguments: list[str]) -> dict:
     train.fit(network, start, sets, None, config, options, accelerator)
     train.find_blend(network, sets, config, options, accelerator)
     seconds = time.monotonic() - began
-    loader = accelerator.prepare(train.batches(sets["validation"], options))
     found = {
         "seconds": round(seconds),
         "parameters": train.parameter_count(network),
@@ -123,10 +125,10 @@ def fit_row(arguments: list[str]) -> dict:
     }
     network.eval()
     for name, flip in (("plain", False), ("flip", True)):
+        photos = train.seen_photos(splits.validation, replace(config, flip=flip))
+        loader = accelerator.prepare(train.batches(photos, options))
         features, labels = compute_outputs(
-            lambda images, flip=flip: networks.compute_features(network, images, flip),
-            loader,
-            accelerator,
+            partial(networks.compute_features, network), loader, accelerator
         )
         scores = measure(compute_logits(network, features), labels, config.class_names)
         found[name] = {"top1": scores.top1, "loss": scores.loss}
@@ -198,7 +200,11 @@ def render(done: dict, command: str) -> str:
         parts.append(table_row("the first row, with test-time flip", flipped, base) + "\n")
     weights = ", ".join(f"{weight:g}" for weight in WEIGHTS)
     parts.append(ABOUT_NEIGHBOURS.format(weights=weights))
-    parts += [*map(neighbours_row, read_reports(SHIPPED)), ABOUT_BACKBONES]
+    reports = read_reports(SHIPPED)
+    parts += map(neighbours_row, reports)
+    seen = [report for report in reports if view_label(report, VIEWS[0]) in done]
+    parts += [ABOUT_VIEWS, *(view_row(report, done) for report in seen)] if seen else []
+    parts.append(ABOUT_BACKBONES)
     parts += [
         f"| {name} | {done[f'speed: {name}']['parameters'] / 1e6:.1f} M "
         f"| {done[f'speed: {name}']['ms']:.0f} ms |"
@@ -206,6 +212,46 @@ def render(done: dict, command: str) -> str:
         if f"speed: {name}" in done
     ]
     return "\n".join(parts) + "\n"
+
+
+def compare_views(options: argparse.Namespace, done: dict) -> None:
+    """What the last layer of each network that ships says of validation photos, by view.
+
+    None where they show other landmarks than the networks know.
+    """
+    accelerator = make_accelerator("auto", 0)
+    splits, _ = data.load_splits(options.data, 0)
+    reports = read_reports(SHIPPED)
+    for report in (one for one in reports if one.config.class_names == splits.class_names):
+        network = networks.restore(report.config, report.folder).eval()
+        features_of = partial(networks.compute_features, network)
+        for view in VIEWS:
+            config = replace(report.config, view=view)
+            label = view_label(report, view)
+            if label in done:
+                continue
+            photos = train.seen_photos(splits.validation, config)
+            features, labels = compute_outputs(
+                features_of, data.make_batches(photos, 32, False, 0), accelerator
+            )
+            logits = compute_logits(network, features)
+            done[label] = {
+                "top1": (logits.argmax(1) == labels).float().mean().item(),
+                "loss": calibrated_loss(logits, labels),
+            }
+
+
+def view_label(report: Report, view: str) -> str:
+    """The name of a result: of these weights, by this view."""
+    weights = hashlib.sha256((report.folder / WEIGHTS_NAME).read_bytes()).hexdigest()[:8]
+    return f"view: {report.config.architecture} {weights} {view}"
+
+
+def view_row(report: Report, done: dict) -> str:
+    """Validation top-1 and loss of a network that ships, by each of `VIEWS`."""
+    found = [done[view_label(report, view)] for view in VIEWS]
+    cells = [f"{one['top1']:.1%}" for one in found] + [f"{one['loss']:.3f}" for one in found]
+    return f"| {report.title} | {' | '.join(cells)} |"
 
 
 def neighbours_row(report: Report) -> str:
@@ -264,6 +310,16 @@ one of the lowest loss. Both losses are calibrated.
 
 | | weight | top-1 alone | with | points | loss alone | with | change |
 |---|---|---|---|---|---|---|---|"""
+ABOUT_VIEWS = """
+## View: a photo's centre square, all of it, or both
+
+No training: the networks that ship, last layer alone, which see two images of each validation
+photo, so that all take as long: its centre square and the mirror image of that; all of it, at its
+own aspect ratio, and the mirror image of that; or the square and the mirror image of all. Losses
+are calibrated.
+
+| | top-1 centre | whole | both | loss centre | whole | both |
+|---|---|---|---|---|---|---|"""
 ABOUT_BACKBONES = """
 ## Why ResNet18 for transfer
 
@@ -319,6 +375,8 @@ def main(arguments: list[str] | None = None) -> None:
     done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     time_backbones(done)
     run_tables(options, done)
+    compare_views(options, done)
+    write_text(path, json.dumps(done, indent=1) + "\n")
     words = [train.portable(word) for word in arguments or sys.argv[1:]]
     text = render(done, " ".join(["python -m benchmarks.training", *words]))
     write_text(options.out / "training.md", text)

@@ -13,23 +13,25 @@ import json
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from landmark_model import LandmarkError, autoencoder, hub, networks
 from landmark_model.calibration import fit_known_threshold, known_score
 from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
-from landmark_model.data import Outsiders
+from landmark_model.data import Outsiders, make_batches
 from landmark_model.evaluation import compute_answers
 from landmark_model.files import write_text
 from landmark_model.metrics import UnknownScores, measure_unknown
 from landmark_model.neighbours import Neighbours
 from landmark_model.training import keep_freed_memory
-from landmark_model.transforms import eval_transform
+from landmark_model.transforms import eval_crop, eval_transform, to_tensor
 
 NEIGHBOURS = (1, 5, 10, 20)
 SPLITS = ("validation", "test")
@@ -37,12 +39,14 @@ Scores = dict[str, Tensor]
 
 
 @torch.inference_mode()
-def compute_features(network: nn.Module, config: ModelConfig, photos: Dataset, name: str) -> Tensor:
+def compute_features(
+    network: nn.Module, config: ModelConfig, photos: Outsiders, name: str
+) -> Tensor:
     """Pooled features (N, D) of photos."""
     workers = min(2, os.cpu_count() or 1)
-    batches = tqdm(DataLoader(photos, batch_size=32, num_workers=workers), desc=name)
-    parts = [networks.compute_features(network, images, config.flip) for images, _ in batches]
-    return torch.cat(parts)
+    features_of = partial(networks.compute_features, network)
+    batches = tqdm(make_batches(photos, 32, False, workers), desc=name)
+    return torch.cat([networks.mean_of_views(features_of, seen, "cpu") for seen, _ in batches])
 
 
 def all_scores(
@@ -106,7 +110,10 @@ def compare_autoencoder(folder: Path, options: argparse.Namespace) -> list[list[
     """The row of the autoencoder in `folder`: the less is wrong in the mended photo, the better."""
     mender, _ = autoencoder.restore(folder)
     config = replace(read_config(folder), image_size=options.autoencoder_size)
-    look = eval_transform(config)
+    finish = to_tensor(config)
+
+    def look(photo: Image) -> Tensor:
+        return finish(eval_crop(photo, config))
 
     def scores_of(root: Path) -> Scores:
         batches = tqdm(DataLoader(Outsiders(root, look), batch_size=32), desc=f"mending {root}")

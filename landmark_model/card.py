@@ -23,7 +23,7 @@ RESULTS_HEAD = (
 )
 NEIGHBOURS_HEAD = (
     "Training photos with features near those of a photo are heard beside the last layer (their\n"
-    "weight is in `config.json`). The last layer alone, as timm reads it, and with them:\n\n"
+    "weight is in `config.json`). The last layer alone, and with them:\n\n"
     "| network | alone: top-1 | top-5 | loss | calibration error | with neighbours: top-1 | top-5 "
     "| loss | calibration error | photos |\n|" + "---|" * 10
 )

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from PIL.Image import Image
@@ -17,10 +18,10 @@ from landmark_model.explain import Explanation, class_activation, locate_heat, s
 from landmark_model.export import read_torchscript
 from landmark_model.hub import best_first, find, is_remote, locate, read_neighbours
 from landmark_model.neighbours import Neighbours
-from landmark_model.networks import compute_features, restore
+from landmark_model.networks import compute_features, mean_of_views, restore
 from landmark_model.photos import Photo, open_photo
 from landmark_model.places import Place, country_in, find_place, flag, main_language, place_in
-from landmark_model.transforms import eval_transform, to_tensor, whole_photo
+from landmark_model.transforms import by_shape, eval_transform, to_tensor, whole_photo
 
 SURE = 0.7
 CPU_BATCH, GPU_BATCH = 4, 32  # photos in a forward pass
@@ -220,9 +221,9 @@ class LandmarkClassifier:
 
     @torch.inference_mode()
     def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:
-        images = torch.stack([self._transform(open_photo(photo)) for photo in photos])
+        views = by_shape([self._transform(open_photo(photo)) for photo in photos])
         config = self.config
-        logits, features = self._describe(images.to(self.device))
+        logits, features = self._describe(views)
         scaled, features = logits.cpu().double() / config.temperature, features.cpu()
         bank = None
         if self._neighbours is not None:
@@ -232,13 +233,16 @@ class LandmarkClassifier:
             known = None if config.known_threshold is None else score >= config.known_threshold
             yield Answer(self._best(probabilities, top_k), score, known)
 
-    def _describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, C) and features (N, D) of images (N, 3, S, S) that are normalised."""
+    def _describe(self, views: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Logits (N, C) and features (N, D) of N photos, their images normalised and `by_shape`."""
         if self._is_script:
-            _, logits, features = self._network.square.answer(images)
-            return logits, features
-        features = compute_features(self._network, images, self.config.flip)
-        return self._network.get_classifier()(features), features
+            features_of = self._network.prepared.features
+            last_layer = self._network.prepared.classifier
+        else:
+            features_of = partial(compute_features, self._network)
+            last_layer = self._network.get_classifier()
+        features = mean_of_views(features_of, views, self.device)
+        return last_layer(features), features
 
     def _best(self, probabilities: Tensor, top_k: int) -> list[Prediction]:
         values, indices = probabilities.topk(min(top_k, len(probabilities)))

@@ -19,6 +19,7 @@ TORCHSCRIPT_NAME = "model.torchscript.pt"
 ONNX_NAME = "model.onnx"
 # No others: among timm's arguments are some that read files, even pickled ones.
 MODEL_ARGS = ("widths", "depths", "drop_rate", "kernel", "gated", "max_pool")
+VIEWS = ("centre", "whole", "both")
 KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn")
 
 
@@ -53,20 +54,21 @@ class ModelConfig:
     """Everything besides the weights that `load` needs.
 
     `class_names` are the folder names of the training photos, `labels` what people read, in the
-    order of the logits. `image_size` is the side in px of the square a photo is classified at;
-    the photo's shorter side is first resized to `image_size / crop_pct` px. `mean` and `std` are
-    of RGB values scaled to 0..1. With `flip`, logits are the mean of the photo's and its mirror
-    image's. `model_args` change the shape of a LandmarkCNN. Logits are divided by `temperature`
-    before the softmax; where `neighbour_weight` is above 0, training photos nearby are then heard
-    at that weight, and all is divided by `neighbour_temperature` (see `neighbours.Neighbours`). A
-    photo whose score by `known_method` is below `known_threshold` shows none of the classes; None:
-    nobody measured.
+    order of the logits. By `view` these are of the "centre" square of a photo, `image_size` px
+    wide, for which its shorter side is first resized to `image_size / crop_pct` px; of the "whole"
+    photo at as many pixels; or the mean of "both". With `flip`, the second of both, or one more,
+    is a mirror image. `mean` and `std` are of RGB values scaled to 0..1. `model_args` change the
+    shape of a LandmarkCNN. Logits are divided by `temperature` before the softmax; where
+    `neighbour_weight` is above 0, training photos nearby are then heard at that weight, and all is
+    divided by `neighbour_temperature` (see `neighbours.Neighbours`). A photo whose score by
+    `known_method` is below `known_threshold` shows none of the classes; None: nobody measured.
     """
 
     architecture: str
     class_names: tuple[str, ...]
     labels: tuple[str, ...]
     image_size: int = 160
+    view: str = "centre"
     crop_pct: float = 1.0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -93,6 +95,7 @@ class ModelConfig:
         rules = {
             "architecture must be a name": isinstance(self.architecture, str),
             "image_size must be 8 px or more": self.image_size >= 8,
+            f"view must be one of {', '.join(VIEWS)}": self.view in VIEWS,
             "crop_pct must be above 0 and at most 1": 0 < self.crop_pct <= 1,
             "mean must be three finite numbers": _are_finite(self.mean),
             "std must be three finite numbers above 0": _are_finite(self.std) and min(self.std) > 0,
@@ -138,6 +141,7 @@ class ModelConfig:
                 },
                 "landmark_model": {
                     "class_names": self.class_names,
+                    "view": self.view,
                     "flip": self.flip,
                     "temperature": self.temperature,
                     "neighbour_weight": self.neighbour_weight,
@@ -166,6 +170,7 @@ class ModelConfig:
                 class_names=_list(ours.get("class_names", labels)),
                 labels=_list(labels),
                 image_size=int(_list(pretrained["input_size"])[-1]),
+                view=ours.get("view", "centre"),
                 crop_pct=float(pretrained["crop_pct"]),
                 mean=tuple(map(float, _list(pretrained["mean"]))),
                 std=tuple(map(float, _list(pretrained["std"]))),

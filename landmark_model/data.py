@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
 from landmark_model.photos import open_photo, photo_files
+from landmark_model.transforms import by_shape
 
 SPLITS = ("train", "validation", "test")
 FOLDER_NAMES = {
@@ -429,6 +430,22 @@ class PhotoSet(TorchDataset):
         return Image.frombytes("RGB", (row["width"], row["height"]), row["pixels"])
 
 
+class SeenPhotos(TorchDataset):
+    """A split as the network sees it when it answers: (a photo's images, label), one `PhotoSet`
+    for each of the images."""
+
+    def __init__(self, views: list[PhotoSet]) -> None:
+        self.views = views
+        self.labels = views[0].labels
+        self.key = " ".join(view.key for view in views)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[list[torch.Tensor], int]:
+        return [view[index][0] for view in self.views], self.labels[index]
+
+
 class Outsiders(TorchDataset):
     """Photos that show none of the classes, in any folders under `root`, as (image, -1).
 
@@ -485,7 +502,7 @@ def _process_count(photo_count: int) -> int | None:
 def make_batches(
     photos: PhotoSet, batch_size: int, shuffle: bool, worker_count: int, balance: float = 0.0
 ) -> DataLoader:
-    """Batches of images (N, 3, H, W) and labels (N,).
+    """Batches of images (N, 3, H, W) and labels (N,); unshuffled ones have images `by_shape`.
 
     Unshuffled batches cover every photo once. Shuffled ones all have the same size, as batch norm
     likes it, and there are at least `MIN_BATCHES`: few photos are shown several times an epoch.
@@ -509,4 +526,12 @@ def make_batches(
         sampler=sampler,
         drop_last=shuffle,
         num_workers=worker_count,
+        collate_fn=None if shuffle else _join,
     )
+
+
+def _join(rows: list[tuple]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
+    """A batch of photos, each an image or several, of any shapes: images by shape, labels (N,)."""
+    photos, labels = zip(*rows, strict=True)
+    photos = [images if isinstance(images, list) else [images] for images in photos]
+    return by_shape(photos), torch.tensor(labels)

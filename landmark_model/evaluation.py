@@ -116,9 +116,7 @@ def blend(
 
 
 def _gather_features(network, config, accelerator, batches) -> tuple[Tensor, Tensor]:
-    return compute_outputs(
-        lambda images: compute_features(network, images, config.flip), batches, accelerator
-    )
+    return compute_outputs(partial(compute_features, network), batches, accelerator)
 
 
 @torch.inference_mode()

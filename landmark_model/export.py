@@ -12,16 +12,20 @@ from torch import Tensor, nn
 from landmark_model.config import TORCHSCRIPT_NAME, LandmarkError, ModelConfig
 from landmark_model.files import staged
 from landmark_model.neighbours import Neighbours
+from landmark_model.transforms import CUTS, STRIDE_PX, view_crop, view_size
 
 LABELS_NAME = "labels.json"
+RESULTS = ["probabilities", "logits", "features"]
 TOLERANCE = 1e-4
 
 
-class Square(nn.Module):
-    """Square RGB images (N, 3, S, S) in 0..255 -> probabilities and logits (N, C), features (N, D).
+class Prepared(nn.Module):
+    """Cuts of RGB photos, one or two (N, 3, H, W) in 0..255 -> probabilities and logits (N, C),
+    features (N, D).
 
-    Normalisation, test-time flip, temperature and neighbours are part of it; the logits are those
-    of the last layer alone.
+    The cuts are those in `CUTS` that the config's `view` names, not mirrored. Normalisation,
+    test-time flip, temperature and neighbours are part of it; the logits are those of the last
+    layer alone.
     """
 
     mean: Tensor
@@ -39,30 +43,33 @@ class Square(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.answer((images.float() / 255 - self.mean) / self.std)
-
-    @torch.jit.export
-    def answer(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of images that are normalised already, as `eval_transform` gives them."""
-        features = self.features(images)
+    def forward(self, cuts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        first, last = self.normalise(cuts[0]), self.normalise(cuts[-1])
+        features = self.features(first)
         if self.flip:
-            features = (features + self.features(images.flip(3))) / 2
+            last = last.flip(3)
+        if self.flip or len(cuts) > 1:
+            features = (features + self.features(last)) / 2
         logits = self.classifier(features)  # (N, D) -> (N, C)
         scaled = logits / self.temperature
         if self.neighbours is not None:
             scaled = self.neighbours(scaled, features)
         return scaled.softmax(dim=1), logits, features
 
+    def normalise(self, images: Tensor) -> Tensor:
+        """RGB in 0..255 -> what the network takes, as `to_tensor` does."""
+        return (images.float() / 255 - self.mean) / self.std
+
+    @torch.jit.export
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees: (N, 3, S, S) -> (N, D)."""
+        """What the last layer sees of normalised images: (N, 3, H, W) -> (N, D)."""
         return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
 
 
 class Portable(nn.Module):
     """RGB photos (N, 3, H, W), uint8 0..255, any size -> probabilities (N, C).
 
-    Resizing and centre crop are part of it; `square` does the rest. `labels` are in the order of C.
+    The cuts are part of it; `prepared` does the rest. `labels` are in the order of C.
     """
 
     labels: list[str]
@@ -72,24 +79,50 @@ class Portable(nn.Module):
         self, network: nn.Module, config: ModelConfig, neighbours: Neighbours | None = None
     ) -> None:
         super().__init__()
-        self.square = Square(network, config, neighbours)
+        self.prepared = Prepared(network, config, neighbours)
         self.labels = list(config.labels)
         self.class_names = list(config.class_names)
+        self.view = config.view
         self.image_size = config.image_size
         self.resize_px = int(config.image_size / config.crop_pct)
 
     def forward(self, photos: Tensor) -> Tensor:
         images = photos.float()
+        cuts: list[Tensor] = []
+        if self.view != "whole":
+            cuts.append(self.centre(images))
+        if self.view != "centre":
+            cuts.append(self.whole(images))
+        return self.prepared(cuts)[0]
+
+    def centre(self, images: Tensor) -> Tensor:
+        """What `eval_crop` gives: (N, 3, H, W) -> (N, 3, S, S)."""
         height, width = images.shape[2], images.shape[3]
         scale = self.resize_px / min(height, width)
-        size = [max(self.resize_px, int(height * scale)), max(self.resize_px, int(width * scale))]
-        if size[0] != height or size[1] != width:
-            images = nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
-            images = images.clamp(0, 255).round()
-        top = int(round((size[0] - self.image_size) / 2))  # noqa: RUF046 (a float in TorchScript)
-        left = int(round((size[1] - self.image_size) / 2))  # noqa: RUF046
-        images = images[:, :, top : top + self.image_size, left : left + self.image_size]
-        return self.square(images)[0]
+        rows = max(self.resize_px, int(height * scale))
+        columns = max(self.resize_px, int(width * scale))
+        return _middle(_resize(images, (rows, columns)), (self.image_size, self.image_size))
+
+    def whole(self, images: Tensor) -> Tensor:
+        """What `eval_whole` gives: (N, 3, H, W) -> (N, 3, h, w)."""
+        kept = view_crop(images.shape[2], images.shape[3])
+        size = view_size(kept[0], kept[1], self.image_size)
+        return _resize(_middle(images, kept), size)
+
+
+def _middle(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle (N, 3, *size) of images, as torchvision finds it."""
+    top = int(round((images.shape[2] - size[0]) / 2))  # noqa: RUF046 (a float in TorchScript)
+    left = int(round((images.shape[3] - size[1]) / 2))  # noqa: RUF046
+    return images[:, :, top : top + size[0], left : left + size[1]]
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (N, 3, *size), whole numbers in 0..255, as Pillow would give them."""
+    if images.shape[2] == size[0] and images.shape[3] == size[1]:
+        return images
+    images = nn.functional.interpolate(images, [size[0], size[1]], mode="bicubic", antialias=True)
+    return images.clamp(0, 255).round()
 
 
 def export_torchscript(
@@ -129,7 +162,7 @@ def read_torchscript(folder: Path, device: str) -> torch.jit.ScriptModule:
             raise LandmarkError(
                 f"{path.name} is damaged, or device {device!r} is not to be had here."
             ) from error
-    if not hasattr(script, "square"):
+    if not hasattr(script, "prepared"):
         raise LandmarkError(
             f"{path.name} is of an older version. Write it again: python -m landmark_model export"
         )
@@ -141,38 +174,56 @@ def export_onnx(
 ) -> float:
     """Writes `network` (float32, CPU) to `path` for any ONNX runtime; checked as TorchScript is.
 
-    Input `images` (N, 3, S, S), uint8 RGB, cut as `eval_crop` cuts them; outputs `probabilities`,
-    `logits`, `features`. The metadata has the labels (JSON) and the side S in px.
+    Inputs are `centre` (N, 3, S, S), `whole` (N, 3, H, W) or both, by the config's `view`: uint8
+    RGB as `eval_crop` and `eval_whole` give them; outputs `probabilities`, `logits`, `features`.
+    The metadata has the labels (JSON), the side S in px (`image_size`) and `crop_pct`.
     """
-    square = Square(network.eval().cpu(), config, neighbours).eval()
+    prepared = Prepared(network.eval().cpu(), config, neighbours).eval()
     side = config.image_size
 
+    def cut(photos: Tensor) -> dict[str, Tensor]:
+        names = CUTS if config.view == "both" else [config.view]
+        return {name: photos if name == "whole" else photos[..., :side, :side] for name in names}
+
     def write(file: Path) -> Callable[[Tensor], Tensor]:
-        import onnx
         import onnxruntime
 
-        names = ["probabilities", "logits", "features"]
-        # torch's newer exporter (dynamo) writes the same graph, but takes five times as long.
-        torch.onnx.export(
-            square,
-            (torch.zeros(1, 3, side, side, dtype=torch.uint8),),
-            str(file),
-            input_names=["images"],
-            output_names=names,
-            dynamic_axes={name: {0: "batch"} for name in ("images", *names)},
-            opset_version=18,
-            dynamo=False,
-        )
-        model = onnx.load(str(file))
-        labels = json.dumps(config.labels, ensure_ascii=False)
-        onnx.helper.set_model_props(model, {"labels": labels, "image_size": str(side)})
-        onnx.save(model, str(file))
+        _trace(prepared, cut(torch.zeros(1, 3, side, side, dtype=torch.uint8)), file)
+        _label_onnx(file, config)
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        return lambda images: torch.from_numpy(
-            session.run(names[:1], {"images": images.numpy()})[0]
+        return lambda photos: torch.from_numpy(
+            session.run(RESULTS[:1], {name: x.numpy() for name, x in cut(photos).items()})[0]
         )
 
-    return _write_checked(write, lambda images: square(images)[0], path, (side, side))
+    size = (side + STRIDE_PX, side + 2 * STRIDE_PX)
+    return _write_checked(write, lambda photos: prepared([*cut(photos).values()])[0], path, size)
+
+
+def _trace(prepared: Prepared, cuts: dict[str, Tensor], file: Path) -> None:
+    """Writes what is done to `cuts` as ONNX, for any number and size of them."""
+    sizes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in cuts}
+    # torch's newer exporter (dynamo) writes the same graph, but takes five times as long.
+    torch.onnx.export(
+        prepared,
+        ([*cuts.values()],),
+        str(file),
+        input_names=[*cuts],
+        output_names=RESULTS,
+        dynamic_axes=sizes | {name: {0: "batch"} for name in RESULTS},
+        opset_version=18,
+        dynamo=False,
+    )
+
+
+def _label_onnx(file: Path, config: ModelConfig) -> None:
+    """Adds the metadata that people need who have the file alone."""
+    import onnx
+
+    model = onnx.load(str(file))
+    labels = json.dumps(config.labels, ensure_ascii=False)
+    numbers = {"image_size": str(config.image_size), "crop_pct": str(config.crop_pct)}
+    onnx.helper.set_model_props(model, {"labels": labels, **numbers})
+    onnx.save(model, str(file))
 
 
 def _write_checked(

@@ -5,7 +5,7 @@ LandmarkCNN is registered with timm, so that one config format and one builder s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -162,14 +162,26 @@ def build(config: ModelConfig) -> nn.Module:
     )
 
 
-def compute_features(network: nn.Module, images: Tensor, flip: bool = False) -> Tensor:
-    """Pooled features (N, D) of images (N, 3, H, W), of which the last layer makes the logits.
+def mean_of_views(
+    forward: Callable[[Tensor], Tensor], views: Iterable[tuple[Tensor, Tensor]], device: str
+) -> Tensor:
+    """What `forward` makes (N, D) of N photos, each the mean of its images.
 
-    With `flip`, the mean of the images' and their mirror images'. As the last layer is linear, its
-    logits are then the mean of both, too.
+    `views` are those images as `transforms.by_shape` gives them: (n, 3, H, W), and of which photo
+    (n,) each is. As the last layer is linear, it makes the mean logits of mean features.
     """
-    features = network.forward_head(network.forward_features(images), pre_logits=True)
-    return (features + compute_features(network, images.flip(3))) / 2 if flip else features
+    outputs, photos = [], []
+    for images, photo in views:
+        outputs.append(forward(images.to(device, memory_format=torch.channels_last)).float())
+        photos.append(photo.to(device))
+    values, photo = torch.cat(outputs), torch.cat(photos)
+    counts = photo.bincount()[:, None]
+    return values.new_zeros(len(counts), values.shape[1]).index_add(0, photo, values) / counts
+
+
+def compute_features(network: nn.Module, images: Tensor) -> Tensor:
+    """Pooled features (N, D) of images (N, 3, H, W), of which the last layer makes the logits."""
+    return network.forward_head(network.forward_features(images), pre_logits=True)
 
 
 class Teacher(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from landmark_model.files import staged
-from landmark_model.networks import compute_features
+from landmark_model.networks import compute_features, mean_of_views
 from landmark_model.training import Accelerator
 
 VIEWS_NAME = "{split}_views.safetensors"
@@ -73,14 +74,14 @@ def compute_views(
     kept = _read(path, digest)
     if kept is not None:
         return kept
-    views = []
+    views, features_of = [], partial(compute_features, network)
     with tqdm(total=view_count * len(batches), desc="Frozen features", unit="batch") as bar:
         for _ in range(view_count):
             parts = []
-            for images, _ in batches:
-                images = images.to(accelerator.device, memory_format=torch.channels_last)
+            for seen, _ in batches:
                 with accelerator.autocast():
-                    parts.append(compute_features(network, images).half().cpu())
+                    features = mean_of_views(features_of, seen, accelerator.device)
+                parts.append(features.half().cpu())
                 bar.update()
             views.append(torch.cat(parts))
     features = torch.stack(views)

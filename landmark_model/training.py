@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from landmark_model.config import LandmarkError
 from landmark_model.files import staged
 from landmark_model.metrics import Metrics, measure
-from landmark_model.networks import has_fast_bf16
+from landmark_model.networks import has_fast_bf16, mean_of_views
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -470,11 +470,12 @@ def read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
 def compute_outputs(
     forward: Callable[[Tensor], Tensor], batches: Iterable, accelerator: Accelerator
 ) -> tuple[Tensor, Tensor]:
-    """What `forward` makes (N, D) and labels (N,) of every photo in `batches`, each once, on the
-    CPU. `forward` is a network in evaluation mode, or its part that gives features."""
+    """What `forward` makes (N, D) and labels (N,) of every photo in the unshuffled `batches`, each
+    once, on the CPU: means of what it makes of a photo's images. `forward` is a network in
+    evaluation mode, or its part that gives features."""
     outputs = []
-    for images, labels in batches:
-        images = images.to(accelerator.device, memory_format=torch.channels_last)
-        outputs.append(accelerator.gather_for_metrics((forward(images).float(), labels)))
+    for views, labels in batches:
+        found = mean_of_views(forward, views, accelerator.device)
+        outputs.append(accelerator.gather_for_metrics((found, labels)))
     values, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
     return values, labels

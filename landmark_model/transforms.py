@@ -1,14 +1,15 @@
 """The only preprocessing: evaluation, prediction and the app share `eval_transform`.
 
-Two steps, so that training can keep the outcome of the slow first one: cut a photo to the square
-that the network sees, then turn it into normalised numbers.
+Two steps, so that training can keep the outcome of the slow first one: make of a photo what the
+network sees, then turn it into normalised numbers.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torchvision.transforms import v2
 from landmark_model.config import ModelConfig
 
 MAX_ASPECT = 8
+MAX_VIEW_ASPECT = 2
 MAX_WHOLE_ASPECT = 4
 WHOLE_ZOOM = 2
 STRIDE_PX = 32
@@ -40,6 +42,55 @@ def shrink(photo: Image.Image, side_px: int) -> Image.Image:
     return v2.functional.resize(photo, [side_px], interpolation=BICUBIC)
 
 
+def eval_views(config: ModelConfig) -> dict[str, Callable[[Image.Image], Image.Image]]:
+    """The one or two images of a photo whose mean is the answer: by name, what makes them of it.
+
+    By `config.view` it is the photo's centre square, all of it, or both. With `config.flip` the
+    second image, or one more, is a mirror image.
+    """
+    names = list(CUTS) if config.view == "both" else [config.view] * (1 + config.flip)
+    views = {}
+    for number, name in enumerate(names):
+        mirrored = config.flip and number == 1
+        key = f"{'mirrored ' if mirrored else ''}{name} {config.image_size} {config.crop_pct}"
+        views[key] = partial(_cut, config=config, name=name, mirrored=mirrored)
+    return views
+
+
+def _cut(photo: Image.Image, config: ModelConfig, name: str, mirrored: bool) -> Image.Image:
+    image = CUTS[name](photo, config)
+    return v2.functional.horizontal_flip(image) if mirrored else image
+
+
+def eval_whole(photo: Image.Image, config: ModelConfig) -> Image.Image:
+    """All of `photo` at its own aspect ratio, up to 2:1; of a longer one the middle.
+
+    It has about as many pixels as a square of `config.image_size` px, so it costs as much.
+    """
+    kept = view_crop(photo.height, photo.width)
+    photo = v2.functional.center_crop(photo, list(kept))
+    return v2.functional.resize(photo, list(view_size(*kept, config.image_size)), BICUBIC)
+
+
+# Also part of the TorchScript files, which take globals as defaults only.
+def view_crop(height: int, width: int, limit: int = MAX_VIEW_ASPECT) -> tuple[int, int]:
+    """Height and width in px of the middle of a photo of these: all, up to an aspect of 2:1."""
+    return min(height, limit * width), min(width, limit * height)
+
+
+def view_size(
+    height: int, width: int, image_size: int, step_px: int = STRIDE_PX
+) -> tuple[int, int]:
+    """Height and width in px of a photo of these at the area of `image_size` x `image_size` px.
+
+    Both are multiples of 32 px, by which the networks shrink, so that few sizes occur.
+    """
+    aspect = (height / width) ** 0.5
+    rows = int(image_size * aspect / step_px + 0.5)
+    columns = int(image_size / aspect / step_px + 0.5)
+    return max(1, rows) * step_px, max(1, columns) * step_px
+
+
 def eval_crop(photo: Image.Image, config: ModelConfig) -> Image.Image:
     """The centre square of `photo`, `config.image_size` px wide, cut as timm does."""
     side_px = int(config.image_size / config.crop_pct)
@@ -47,6 +98,9 @@ def eval_crop(photo: Image.Image, config: ModelConfig) -> Image.Image:
     if min(photo.size) != side_px:
         photo = v2.functional.resize(photo, [side_px], interpolation=BICUBIC)
     return v2.functional.center_crop(photo, [config.image_size])
+
+
+CUTS = {"centre": eval_crop, "whole": eval_whole}
 
 
 def whole_photo(photo: Image.Image, config: ModelConfig) -> Image.Image:
@@ -73,10 +127,23 @@ def to_tensor(config: ModelConfig) -> v2.Compose:
     )
 
 
-def eval_transform(config: ModelConfig) -> Callable[[Image.Image], Tensor]:
-    """RGB photo of any size -> float32 (3, S, S), S = `config.image_size`; no randomness."""
-    finish = to_tensor(config)
-    return lambda photo: finish(eval_crop(photo, config))
+def eval_transform(config: ModelConfig) -> Callable[[Image.Image], list[Tensor]]:
+    """RGB photo of any size -> its images by `eval_views`, float32 (3, H, W); no randomness."""
+    finish, views = to_tensor(config), eval_views(config)
+    return lambda photo: [finish(view(photo)) for view in views.values()]
+
+
+def by_shape(photos: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The images (3, H, W) of photos, those of one shape together: (n, 3, H, W), and of which
+    photo (n,) each is, by its number."""
+    groups: dict[torch.Size, list[tuple[Tensor, int]]] = {}
+    for number, images in enumerate(photos):
+        for image in images:
+            groups.setdefault(image.shape, []).append((image, number))
+    return [
+        (torch.stack([image for image, _ in group]), torch.tensor([number for _, number in group]))
+        for group in groups.values()
+    ]
 
 
 @dataclass(frozen=True)

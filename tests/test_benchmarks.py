@@ -1,6 +1,7 @@
 """The programs that measure: their tables hold what was measured, and finished rows are kept."""
 
 import json
+from argparse import Namespace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from PIL import Image
 
 import train
 from benchmarks import results, training, unknown
+from landmark_model.card import read_reports
+from landmark_model.config import VIEWS
 from landmark_model.hub import SHIPPED
 
 
@@ -79,6 +82,22 @@ def test_rows_of_the_recipe_are_trained_once(photos, tmp_path, monkeypatch):
     shipped = SHIPPED / "tf_efficientnet_lite2" / "metrics.json"
     validation = json.loads(shipped.read_text(encoding="utf-8"))["validation"]
     assert f"{validation['top1']:.1%}" in lite2 and f"{validation['loss']:.3f}" in lite2
+
+
+def test_views_of_photos_are_compared_once(small_run, photos, monkeypatch):
+    (report,) = read_reports(small_run.folder)
+    monkeypatch.setattr(training, "read_reports", lambda folder: [report])
+    done = {}
+    training.compare_views(Namespace(data=photos), done)
+    found = {view: done[training.view_label(report, view)] for view in VIEWS}
+    assert len(done) == len(VIEWS)
+    measured = report.metrics["last_layer"]["validation"]
+    assert found[report.config.view]["top1"] == pytest.approx(measured["top1"])
+    assert found[report.config.view]["loss"] == pytest.approx(measured["loss"], abs=2e-3)
+    assert len({values["loss"] for values in found.values()}) == len(VIEWS)
+    assert f"| {found['whole']['loss']:.3f} |" in training.view_row(report, done)
+    monkeypatch.setattr(training, "compute_outputs", None)
+    training.compare_views(Namespace(data=photos), done)
 
 
 ROW = {

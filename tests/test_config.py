@@ -34,6 +34,7 @@ def changed(**values: object) -> str:
         replace(CONFIG, class_names=("", 'a"b\\'), labels=("é", "\u65e5\u672c \U0001f5fc")),
         replace(CONFIG, class_names=CONFIG.class_names[:1], labels=CONFIG.labels[:1]),
         replace(CONFIG, temperature=1.3749),
+        replace(CONFIG, view="both"),
         replace(CONFIG, flip=True, known_method="knn", known_threshold=-0.71),
         replace(CONFIG, neighbour_weight=20.0, neighbour_temperature=1.8),
         replace(CONFIG, model_args={"kernel": 5, "depths": [1, 1, 2, 2]}),

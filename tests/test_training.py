@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from landmark_model.config import LandmarkError
 from landmark_model.data import make_batches
@@ -94,7 +94,7 @@ def train_in(engine):
             return blend(images, labels)
 
         batches = make_batches(data or Stripes(), recipe.batch_size, True, workers, recipe.balance)
-        validation = DataLoader(Stripes(9, noise=0), recipe.batch_size)
+        validation = make_batches(Stripes(9, noise=0), recipe.batch_size, False, 0)
         groups = [{"params": list(network.parameters()), "lr": recipe.lr, "weight_decay": 0.01}]
         optimizer = make_optimizer(groups, recipe.muon)
         progress = fit(
@@ -154,7 +154,7 @@ def test_outcome_is_what_the_best_epoch_was_measured_with(train_in, tmp_path, en
     network, progress = train_in(tmp_path, replace(RECIPE, epochs=5, lr=0.3))
     ranks = [(epoch.validation_top1, -epoch.validation_loss) for epoch in progress.epochs]
     assert ranks[progress.best_epoch - 1] == max(ranks)
-    loader = DataLoader(Stripes(9, noise=0), 4)
+    loader = make_batches(Stripes(9, noise=0), 4, False, 0)
     logits, labels = compute_outputs(network.eval(), loader, engine())
     loss = nn.functional.cross_entropy(logits, labels).item()
     best = progress.epochs[progress.best_epoch - 1]
@@ -335,7 +335,7 @@ def test_every_photo_is_measured_once_whatever_the_batches(engine, batch_size):
     network = make_network().train()
     images, labels = torch.randn(7, 3, 8, 8), torch.arange(7) % 3
     accelerator = engine()
-    loader = accelerator.prepare(DataLoader(TensorDataset(images, labels), batch_size))
+    loader = accelerator.prepare(make_batches(TensorDataset(images, labels), batch_size, False, 0))
     logits, found = compute_outputs(network.eval(), loader, accelerator)
     with torch.no_grad():
         one_by_one = torch.cat([network.eval()(image[None]) for image in images])
@@ -382,7 +382,7 @@ def test_pretrained_layers_wait_for_the_fresh_ones(engine, tmp_path):
         moved.append([not torch.equal(network[i].weight, before[f"{i}.weight"]) for i in (0, 6)])
 
     batches = make_batches(Stripes(), 4, True, 0)
-    fit(network, make_optimizer(groups), batches, DataLoader(Stripes(9), 4),
+    fit(network, make_optimizer(groups), batches, make_batches(Stripes(9), 4, False, 0),
         mix_transform(3, 0, 0), recipe, engine(), tmp_path, before_epoch=look)  # fmt: skip
     look(3)
     assert moved == [[False, False], [False, True], [True, True]]

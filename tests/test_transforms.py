@@ -1,4 +1,4 @@
-"""The one preprocessing: timm's own for evaluation, bounded for any photo, random in training."""
+"""The one preprocessing: whole photos, or timm's centre, bounded for any; random in training."""
 
 import random
 import resource
@@ -19,13 +19,17 @@ from landmark_model.transforms import (
     RandomZoomOut,
     eval_crop,
     eval_transform,
+    eval_views,
+    eval_whole,
     mix_transform,
     noise,
     shrink,
     train_transform,
+    view_size,
 )
 
 CONFIG = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"), image_size=48)
+WHOLE = replace(CONFIG, image_size=160, view="whole")
 PHOTO = make_photo(2, seed=5, size=(120, 90))
 ODD_SIZES = [(8, 999), (999, 8), (9, 9), (1000, 37), (48, 48), (49, 48), (47, 376), (8, 64)]
 
@@ -42,7 +46,7 @@ def seeded(seed: int) -> None:
 @pytest.mark.parametrize("crop_pct", [1.0, 0.875])
 @pytest.mark.parametrize("size", ODD_SIZES)
 def test_any_photo_becomes_a_square_of_floats(size, crop_pct):
-    image = eval_transform(replace(CONFIG, crop_pct=crop_pct))(PHOTO.resize(size))
+    (image,) = eval_transform(replace(CONFIG, crop_pct=crop_pct))(PHOTO.resize(size))
     assert image.shape == (3, 48, 48)
     assert image.dtype == torch.float32
     assert image.isfinite().all()
@@ -50,10 +54,10 @@ def test_any_photo_becomes_a_square_of_floats(size, crop_pct):
 
 def test_evaluation_has_no_randomness():
     transform = eval_transform(CONFIG)
-    first = transform(PHOTO)
+    (first,) = transform(PHOTO)
     seeded(7)
-    assert torch.equal(transform(PHOTO), first)
-    assert torch.equal(eval_transform(CONFIG)(PHOTO.copy()), first)
+    assert torch.equal(transform(PHOTO)[0], first)
+    assert torch.equal(eval_transform(CONFIG)(PHOTO.copy())[0], first)
 
 
 def test_evaluation_leaves_the_photo_alone():
@@ -76,12 +80,13 @@ def test_evaluation_equals_timm(size, image_size, crop_pct):
         crop_pct=crop_pct,
         crop_mode="center",
     )
-    assert (eval_transform(config)(photo) - oracle(photo)).abs().max() < 1e-6
+    (image,) = eval_transform(config)(photo)
+    assert (image - oracle(photo)).abs().max() < 1e-6
 
 
 def test_values_are_normalised_by_the_config():
     config = replace(CONFIG, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 0.25))
-    image = eval_transform(config)(Image.new("RGB", (60, 60), (51, 255, 0)))
+    (image,) = eval_transform(config)(Image.new("RGB", (60, 60), (51, 255, 0)))
     assert torch.allclose(image.amax((1, 2)), torch.tensor([0.2, 1.0, -4.0]), atol=1e-6)
     assert torch.allclose(image.amin((1, 2)), torch.tensor([0.2, 1.0, -4.0]), atol=1e-6)
 
@@ -90,6 +95,69 @@ def test_crop_is_the_middle():
     photo = Image.new("RGB", (144, 48), "red")
     photo.paste((0, 255, 0), (48, 0, 96, 48))
     assert np.array_equal(eval_crop(photo, CONFIG), np.full((48, 48, 3), (0, 255, 0)))
+
+
+# --- the whole photo ---
+
+
+@pytest.mark.parametrize("size", ODD_SIZES)
+def test_any_whole_photo_is_as_large_as_its_square(size):
+    _, height, width = eval_transform(WHOLE)(PHOTO.resize(size))[0].shape
+    assert height % 32 == width % 32 == 0
+    assert 0.7 < height * width / 160**2 < 1.4
+
+
+@pytest.mark.parametrize("size", [(120, 90), (90, 120), (64, 64), (200, 100), (100, 200)])
+def test_whole_photo_keeps_its_aspect_and_its_edges(size):
+    photo = Image.new("RGB", size, "red")
+    photo.paste((0, 255, 0), (size[0] // 4, size[1] // 4, size[0] * 3 // 4, size[1] * 3 // 4))
+    seen = eval_whole(photo, WHOLE)
+    assert abs(np.log(seen.width / seen.height * size[1] / size[0])) < 0.2  # steps of 32 px
+    pixels = np.asarray(seen)
+    for corner in (pixels[0, 0], pixels[0, -1], pixels[-1, 0], pixels[-1, -1]):
+        assert tuple(corner) == (255, 0, 0)
+    assert (pixels[..., 1] > 127).mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_square_photo_of_the_right_size_is_seen_as_it_is():
+    photo = make_photo(1, seed=3, size=(160, 160))
+    assert np.array_equal(eval_whole(photo, WHOLE), photo)
+
+
+def test_of_a_strip_the_middle_is_seen():
+    photo = Image.new("RGB", (600, 100), "red")
+    photo.paste((0, 255, 0), (200, 0, 400, 100))
+    seen = np.asarray(eval_whole(photo, WHOLE))
+    assert seen.shape[1] > 1.5 * seen.shape[0] and (seen == (0, 255, 0)).all()
+
+
+def test_few_sizes_occur_and_swap_with_the_sides():
+    sizes = {view_size(height, 100, 224) for height in range(50, 201)}
+    assert len(sizes) < 12
+    assert {(width, height) for height, width in sizes} == sizes
+
+
+@pytest.mark.parametrize(
+    ("view", "flip", "cuts"),
+    [
+        ("centre", False, ["centre"]),
+        ("whole", False, ["whole"]),
+        ("both", False, ["centre", "whole"]),
+        ("centre", True, ["centre", "mirrored centre"]),
+        ("whole", True, ["whole", "mirrored whole"]),
+        ("both", True, ["centre", "mirrored whole"]),
+    ],
+)
+def test_images_of_a_photo_are_those_of_the_view(view, flip, cuts):
+    config = replace(WHOLE, view=view, flip=flip)
+    images = [np.asarray(cut(PHOTO)) for cut in eval_views(config).values()]
+    by_hand = {"centre": np.asarray(eval_crop(PHOTO, config))}
+    by_hand["whole"] = np.asarray(eval_whole(PHOTO, config))
+    by_hand |= {f"mirrored {name}": image[:, ::-1] for name, image in by_hand.items()}
+    assert len(images) == len(cuts)
+    assert all(np.array_equal(image, by_hand[cut]) for image, cut in zip(images, cuts, strict=True))
+    seen = eval_transform(config)(PHOTO)
+    assert [tuple(image.shape[1:]) for image in seen] == [image.shape[:2] for image in images]
 
 
 # --- shrink ---
@@ -133,11 +201,14 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+@pytest.mark.parametrize(
+    "config", [replace(CONFIG, image_size=160), WHOLE], ids=["centre", "whole"]
+)
 @pytest.mark.parametrize("size", [(2_000_000, 8), (8, 2_000_000)])
-def test_giant_strip_is_no_giant_square(size, little_memory):
+def test_giant_strip_is_no_giant_image(size, config, little_memory):
     # Resized whole, its shorter side from 8 to 160 px, it would take 19 GB.
-    image = eval_transform(replace(CONFIG, image_size=160))(Image.new("L", size).convert("RGB"))
-    assert image.shape == (3, 160, 160)
+    (image,) = eval_transform(config)(Image.new("L", size).convert("RGB"))
+    assert image.numel() < 3 * 1.3 * 160**2
 
 
 @pytest.mark.parametrize("size", [(120, 90), (90, 130), (50, 40), (700, 60), (60, 900), (1000, 37)])
