@@ -117,7 +117,7 @@ def make_config(options: argparse.Namespace, splits: data.Splits) -> ModelConfig
 
 def make_sets(
     splits: data.Splits, config: ModelConfig, options: argparse.Namespace
-) -> dict[str, data.PhotoSet]:
+) -> dict[str, data.PhotoSet | data.SeenPhotos]:
     """The photos of each split, decoded and shrunk: varied for training, fixed for the others.
 
     "known" are the training photos as the others are seen, for answers that compare with them.
@@ -265,7 +265,7 @@ def fit_head(network, start, sets, strangers, config, options, accelerator) -> t
             f"{options.network}, or leave out --quick."
         )
     began = time.monotonic()
-    shown = {"train": sets["train"], "validation": sets["validation"]}
+    shown = {"train": sets["train"], "validation": sets["validation"].views[0]}
     shown |= {"outsider": strangers} if strangers else {}
     views = {
         split: frozen_views(network, photos, split, options, accelerator)
@@ -322,7 +322,7 @@ def fit(network, start, sets, strangers, config, options, accelerator) -> traini
         network,
         networks.make_optimizer(groups, recipe.muon),
         batches(sets["train"], options, shuffle=True),
-        batches(sets["validation"], options),
+        batches(sets["validation"].views[0], options),
         mix_transform(len(config.class_names), recipe.mixup, recipe.cutmix),
         recipe,
         accelerator,

@@ -106,7 +106,7 @@ class LandmarkClassifier:
     ) -> None:
         self.config = config
         self.device = device
-        self._network = network.to(device).eval()
+        self._network = network.to(device, memory_format=torch.channels_last).eval()
         self._neighbours = neighbours
         self._transform = eval_transform(config)
         self._places = [find_place(name) for name in config.class_names]
@@ -170,9 +170,9 @@ class LandmarkClassifier:
         """Where in `photo` the landmark is: a heatmap and a mask (H, W) of it, and a box in px.
 
         `photo` is anything that `predict` takes; H and W are its sides when upright, as
-        `open_photo` gives it. It looks at all of the photo, also beside the centre square that
-        `predict` sees. `class_name` is the landmark to look for. Without, it is the first guess of
-        `predict` if that has a probability of 0.7 or more, else what the network is surest of in
+        `open_photo` gives it. It looks at all of the photo, also where `predict` sees no more than
+        its centre square. `class_name` is the landmark to look for. Without, it is the first guess
+        of `predict` if that has a probability of 0.7 or more, else what the network is surest of in
         any part of the photo as large as half its shorter side.
 
         The heat is exactly what each place adds to the landmark's logit (Zhou et al. 2016) above

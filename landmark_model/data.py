@@ -432,7 +432,7 @@ class PhotoSet(TorchDataset):
 
 class SeenPhotos(TorchDataset):
     """A split as the network sees it when it answers: (a photo's images, label), one `PhotoSet`
-    for each of the images."""
+    for each of the images. Epochs are judged by the first alone, which takes half as long."""
 
     def __init__(self, views: list[PhotoSet]) -> None:
         self.views = views
