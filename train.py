@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     pretraining = pretrain(network, config, options, accelerator)
     strangers = unknown.pop("train", None)
     progress = fit(network, start, sets, strangers, config, options, accelerator)
-    shares = find_blend(network, sets, config, options, accelerator)
+    shares = find_blend(network, sets, options, accelerator)
     networks.round_to_half(network)  # before measuring: the figures are of what is written
     measured = measure(network, sets, unknown, config, options, accelerator)
     if accelerator.is_main_process:
@@ -334,7 +334,7 @@ def fit(network, start, sets, strangers, config, options, accelerator) -> traini
     )
 
 
-def find_blend(network, sets, config, options, accelerator) -> dict[float, float]:
+def find_blend(network, sets, options, accelerator) -> dict[float, float]:
     """Blends the trained weights with those of --init, where the options ask for it.
 
     Returns the validation loss by share of the trained weights; {} where they are kept as they are.
@@ -343,7 +343,7 @@ def find_blend(network, sets, config, options, accelerator) -> dict[float, float
         return {}
     first = networks.read_weights(Path(options.init))
     validation = accelerator.prepare(batches(sets["validation"], options))
-    losses = blend(network, first, config, validation, accelerator)
+    losses = blend(network, first, validation, accelerator)
     if accelerator.is_main_process:
         tried = ", ".join(f"{share:.0%}: {loss:.3f}" for share, loss in losses.items())
         print(f"Validation loss by share of the trained weights: {tried}")

@@ -116,7 +116,7 @@ def fit_row(arguments: list[str]) -> dict:
     began = time.monotonic()
     train.pretrain(network, config, options, accelerator)
     train.fit(network, start, sets, None, config, options, accelerator)
-    train.find_blend(network, sets, config, options, accelerator)
+    train.find_blend(network, sets, options, accelerator)
     seconds = time.monotonic() - began
     found = {
         "seconds": round(seconds),

@@ -69,7 +69,7 @@ def evaluate(
     are named right, and of those the one of the lowest cross-entropy.
     """
     network.eval()
-    features_of = partial(_gather_features, network, config, accelerator)
+    features_of = partial(_gather_features, network, accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
     outsiders = {split: features_of(batches) for split, batches in unknown.items()}
     memory = None
@@ -87,7 +87,6 @@ def evaluate(
 def blend(
     network: nn.Module,
     first: dict[str, Tensor],
-    config: ModelConfig,
     validation: Iterable,
     accelerator: Accelerator,
 ) -> dict[float, float]:
@@ -106,7 +105,7 @@ def blend(
 
     def loss(share: float) -> float:
         move(share)
-        features, labels = _gather_features(network, config, accelerator, validation)
+        features, labels = _gather_features(network, accelerator, validation)
         return calibrated_loss(compute_logits(network, features), labels)
 
     network.eval()
@@ -115,7 +114,7 @@ def blend(
     return losses
 
 
-def _gather_features(network, config, accelerator, batches) -> tuple[Tensor, Tensor]:
+def _gather_features(network, accelerator, batches) -> tuple[Tensor, Tensor]:
     return compute_outputs(partial(compute_features, network), batches, accelerator)
 
 

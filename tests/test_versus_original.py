@@ -12,6 +12,7 @@ from benchmarks import course
 from benchmarks import versus_original as versus
 from landmark_model import networks, training
 from landmark_model.config import LandmarkError, ModelConfig
+from landmark_model.data import make_batches
 from landmark_model.transforms import to_tensor
 
 NAMES = ("a", "b", "c")
@@ -81,7 +82,8 @@ def make_fit(network, engine):
     random = torch.Generator().manual_seed(0)
     photos = [(torch.randn(3, 2, 2, generator=random), index % 3) for index in range(8)]
     batches = torch.utils.data.DataLoader(photos, batch_size=4, shuffle=True)
-    return versus.OriginalFit(network, batches, batches, engine(), seed=0)
+    validation = make_batches(photos, 4, False, 0)
+    return versus.OriginalFit(network, batches, validation, engine(), seed=0)
 
 
 def test_a_killed_training_of_the_original_goes_on_as_if_nothing_had_happened(
