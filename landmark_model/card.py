@@ -19,7 +19,7 @@ RESULTS_START = "<!-- results: written by `make card` -->"
 RESULTS_END = "<!-- /results -->"
 RESULTS_HEAD = (
     "| network | test top-1 | 95 % range | test top-5 | validation top-1 | calibration error "
-    "| none of these: AUROC | FPR95 | parameters | file | photo side | training |\n|" + "---|" * 12
+    "| none of these: AUROC | FPR95 | parameters | file | looks at | training |\n|" + "---|" * 12
 )
 NEIGHBOURS_HEAD = (
     "Training photos with features near those of a photo are heard beside the last layer (their\n"
@@ -156,7 +156,7 @@ def _result_row(report: Report) -> str:
         f"| {test['top5']:.1%} | {validation['top1']:.1%} "
         f"| {_calibration_cell(test)} | {_unknown_cells(report)} "
         f"| {facts['parameters'] / 1e6:.1f} M "
-        f"| {size_mb:.1f} MB | {report.config.image_size} px "
+        f"| {size_mb:.1f} MB | {report.config.view}, {report.config.image_size} px "
         f"| {facts['fit_seconds'] / 60:.0f} min |"
     )
 

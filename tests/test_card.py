@@ -120,7 +120,7 @@ def test_results_are_those_of_the_metrics(pair, card, index):
         "",
         f"{facts['parameters'] / 1e6:.1f} M",
         f"{(place / WEIGHTS_NAME).stat().st_size / 1e6:.1f} MB",
-        f"{read_config(place).image_size} px",
+        f"{read_config(place).view}, {read_config(place).image_size} px",
         f"{facts['fit_seconds'] / 60:.0f} min",
     ]
 
