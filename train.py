@@ -56,7 +56,6 @@ from landmark_model.transforms import (
     eval_views,
     mix_transform,
     shrink,
-    to_tensor,
     train_transform,
 )
 
@@ -137,9 +136,9 @@ def make_sets(
 
 def seen_photos(table, config: ModelConfig) -> data.SeenPhotos:
     """The photos in `table` as the network sees them when it answers."""
-    finish = to_tensor(config)
+    views = eval_views(config)
     return data.SeenPhotos(
-        [data.PhotoSet(table, cut, finish, name) for name, cut in eval_views(config).items()]
+        [data.PhotoSet(table, view.cut, view.finish, view.name) for view in views]
     )
 
 
@@ -750,7 +749,8 @@ DATA = {
         "choices": VIEWS,
         "default": VIEWS[0],
         "help": "what of a photo is classified: its centre square, all of it at its own aspect "
-        "ratio, or both, which takes twice as long unless with --flip",
+        "ratio (sides in steps of 32 px, 2:1 at most), or both, which takes twice as long unless "
+        "with --flip; epochs are judged by the first of both",
     },
     "--flip": {
         "action": "store_true",

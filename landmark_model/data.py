@@ -437,7 +437,6 @@ class SeenPhotos(TorchDataset):
     def __init__(self, views: list[PhotoSet]) -> None:
         self.views = views
         self.labels = views[0].labels
-        self.key = " ".join(view.key for view in views)
 
     def __len__(self) -> int:
         return len(self.labels)

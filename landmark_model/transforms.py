@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,28 +43,36 @@ def shrink(photo: Image.Image, side_px: int) -> Image.Image:
     return v2.functional.resize(photo, [side_px], interpolation=BICUBIC)
 
 
-def eval_views(config: ModelConfig) -> dict[str, Callable[[Image.Image], Image.Image]]:
-    """The one or two images of a photo whose mean is the answer: by name, what makes them of it.
+class View(NamedTuple):
+    """One image of a photo that the network sees: `cut` out of it, then `finish`ed as numbers.
+
+    `name` is that of the cut, the same for the same pixels.
+    """
+
+    name: str
+    cut: Callable[[Image.Image], Image.Image]
+    finish: Callable[[Image.Image], Tensor]
+
+
+def eval_views(config: ModelConfig) -> list[View]:
+    """The one or two images of a photo whose mean is the answer.
 
     By `config.view` it is the photo's centre square, all of it, or both. With `config.flip` the
     second image, or one more, is a mirror image.
     """
+    plain = to_tensor(config)
+    mirrored = v2.Compose([v2.functional.horizontal_flip, plain])
     names = list(CUTS) if config.view == "both" else [config.view] * (1 + config.flip)
-    views = {}
-    for number, name in enumerate(names):
-        mirrored = config.flip and number == 1
-        key = f"{'mirrored ' if mirrored else ''}{name} {config.image_size} {config.crop_pct}"
-        views[key] = partial(_cut, config=config, name=name, mirrored=mirrored)
-    return views
-
-
-def _cut(photo: Image.Image, config: ModelConfig, name: str, mirrored: bool) -> Image.Image:
-    image = CUTS[name](photo, config)
-    return v2.functional.horizontal_flip(image) if mirrored else image
+    finishes = (plain, mirrored if config.flip else plain)
+    return [
+        View(f"{name} {config.image_size} {config.crop_pct}", partial(CUTS[name], config=config),
+             finish)
+        for name, finish in zip(names, finishes, strict=False)
+    ]  # fmt: skip
 
 
 def eval_whole(photo: Image.Image, config: ModelConfig) -> Image.Image:
-    """All of `photo` at its own aspect ratio, up to 2:1; of a longer one the middle.
+    """All of `photo` at its own aspect ratio, to 32 px and up to 2:1; of a longer one the middle.
 
     It has about as many pixels as a square of `config.image_size` px, so it costs as much.
     """
@@ -129,8 +138,8 @@ def to_tensor(config: ModelConfig) -> v2.Compose:
 
 def eval_transform(config: ModelConfig) -> Callable[[Image.Image], list[Tensor]]:
     """RGB photo of any size -> its images by `eval_views`, float32 (3, H, W); no randomness."""
-    finish, views = to_tensor(config), eval_views(config)
-    return lambda photo: [finish(view(photo)) for view in views.values()]
+    views = eval_views(config)
+    return lambda photo: [view.finish(view.cut(photo)) for view in views]
 
 
 def by_shape(photos: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, Tensor]]:
