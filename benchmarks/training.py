@@ -125,14 +125,21 @@ def fit_row(arguments: list[str]) -> dict:
     }
     network.eval()
     for name, flip in (("plain", False), ("flip", True)):
-        photos = train.seen_photos(splits.validation, replace(config, flip=flip))
-        loader = accelerator.prepare(train.batches(photos, options))
-        features, labels = compute_outputs(
-            partial(networks.compute_features, network), loader, accelerator
-        )
-        scores = measure(compute_logits(network, features), labels, config.class_names)
+        answers = validation_logits(network, replace(config, flip=flip), splits, accelerator)
+        scores = measure(*answers, config.class_names)
         found[name] = {"top1": scores.top1, "loss": scores.loss}
     return found
+
+
+def validation_logits(
+    network, config: ModelConfig, splits: data.Splits, accelerator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, C) of the network's last layer and labels (N,) of the validation photos."""
+    photos = train.seen_photos(splits.validation, config)
+    loader = accelerator.prepare(data.make_batches(photos, 32, False, 0))
+    features_of = partial(networks.compute_features, network)
+    features, labels = compute_outputs(features_of, loader, accelerator)
+    return compute_logits(network, features), labels
 
 
 def run_table(rows: tuple[Row, ...], base: list[str], options, key: str, done: dict) -> None:
@@ -221,22 +228,16 @@ def compare_views(options: argparse.Namespace, done: dict) -> None:
     """
     accelerator = make_accelerator("auto", 0)
     splits, _ = data.load_splits(options.data, 0)
-    reports = read_reports(SHIPPED)
-    for report in (one for one in reports if one.config.class_names == splits.class_names):
+    for report in read_reports(SHIPPED):
+        missing = [view for view in VIEWS if view_label(report, view) not in done]
+        if not missing or report.config.class_names != splits.class_names:
+            continue
         network = networks.restore(report.config, report.folder).eval()
-        features_of = partial(networks.compute_features, network)
-        for view in VIEWS:
+        for view in missing:
             config = replace(report.config, view=view)
-            label = view_label(report, view)
-            if label in done:
-                continue
-            photos = train.seen_photos(splits.validation, config)
-            features, labels = compute_outputs(
-                features_of, data.make_batches(photos, 32, False, 0), accelerator
-            )
-            logits = compute_logits(network, features)
-            done[label] = {
-                "top1": (logits.argmax(1) == labels).float().mean().item(),
+            logits, labels = validation_logits(network, config, splits, accelerator)
+            done[view_label(report, view)] = {
+                "top1": measure(logits, labels, config.class_names).top1,
                 "loss": calibrated_loss(logits, labels),
             }
 

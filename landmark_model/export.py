@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from landmark_model.config import TORCHSCRIPT_NAME, LandmarkError, ModelConfig
 from landmark_model.files import staged
 from landmark_model.neighbours import Neighbours
-from landmark_model.transforms import CUTS, STRIDE_PX, view_crop, view_size
+from landmark_model.transforms import STRIDE_PX, cut_names, view_crop, view_size
 
 LABELS_NAME = "labels.json"
 RESULTS = ["probabilities", "logits", "features"]
@@ -44,12 +44,10 @@ class Prepared(nn.Module):
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, cuts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        first, last = self.normalise(cuts[0]), self.normalise(cuts[-1])
-        features = self.features(first)
-        if self.flip:
-            last = last.flip(3)
+        features = self.features(self.normalise(cuts[0]))
         if self.flip or len(cuts) > 1:
-            features = (features + self.features(last)) / 2
+            last = self.normalise(cuts[-1])
+            features = (features + self.features(last.flip(3) if self.flip else last)) / 2
         logits = self.classifier(features)  # (N, D) -> (N, C)
         scaled = logits / self.temperature
         if self.neighbours is not None:
@@ -82,17 +80,15 @@ class Portable(nn.Module):
         self.prepared = Prepared(network, config, neighbours)
         self.labels = list(config.labels)
         self.class_names = list(config.class_names)
-        self.view = config.view
+        self.cuts = cut_names(config.view)
         self.image_size = config.image_size
         self.resize_px = int(config.image_size / config.crop_pct)
 
     def forward(self, photos: Tensor) -> Tensor:
         images = photos.float()
         cuts: list[Tensor] = []
-        if self.view != "whole":
-            cuts.append(self.centre(images))
-        if self.view != "centre":
-            cuts.append(self.whole(images))
+        for name in self.cuts:
+            cuts.append(self.whole(images) if name == "whole" else self.centre(images))
         return self.prepared(cuts)[0]
 
     def centre(self, images: Tensor) -> Tensor:
@@ -182,8 +178,10 @@ def export_onnx(
     side = config.image_size
 
     def cut(photos: Tensor) -> dict[str, Tensor]:
-        names = CUTS if config.view == "both" else [config.view]
-        return {name: photos if name == "whole" else photos[..., :side, :side] for name in names}
+        return {
+            name: photos if name == "whole" else photos[..., :side, :side]
+            for name in cut_names(config.view)
+        }
 
     def write(file: Path) -> Callable[[Tensor], Tensor]:
         import onnxruntime

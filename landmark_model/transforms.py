@@ -62,7 +62,9 @@ def eval_views(config: ModelConfig) -> list[View]:
     """
     plain = to_tensor(config)
     mirrored = v2.Compose([v2.functional.horizontal_flip, plain])
-    names = list(CUTS) if config.view == "both" else [config.view] * (1 + config.flip)
+    names = cut_names(config.view)
+    if config.flip and len(names) == 1:
+        names *= 2
     finishes = (plain, mirrored if config.flip else plain)
     return [
         View(f"{name} {config.image_size} {config.crop_pct}", partial(CUTS[name], config=config),
@@ -112,6 +114,11 @@ def eval_crop(photo: Image.Image, config: ModelConfig) -> Image.Image:
 CUTS = {"centre": eval_crop, "whole": eval_whole}
 
 
+def cut_names(view: str) -> list[str]:
+    """Which of `CUTS` a config's `view` names."""
+    return list(CUTS) if view == "both" else [view]
+
+
 def whole_photo(photo: Image.Image, config: ModelConfig) -> Image.Image:
     """All of `photo`, its shorter side about twice `config.image_size` px, its aspect ratio kept.
 
@@ -139,7 +146,13 @@ def to_tensor(config: ModelConfig) -> v2.Compose:
 def eval_transform(config: ModelConfig) -> Callable[[Image.Image], list[Tensor]]:
     """RGB photo of any size -> its images by `eval_views`, float32 (3, H, W); no randomness."""
     views = eval_views(config)
-    return lambda photo: [view.finish(view.cut(photo)) for view in views]
+    cuts = {view.name: view.cut for view in views}  # a mirror image is of the same cut
+
+    def look(photo: Image.Image) -> list[Tensor]:
+        seen = {name: cut(photo) for name, cut in cuts.items()}
+        return [view.finish(seen[view.name]) for view in views]
+
+    return look
 
 
 def by_shape(photos: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, Tensor]]:

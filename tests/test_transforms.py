@@ -11,6 +11,7 @@ import timm
 import torch
 from PIL import Image
 
+from landmark_model import transforms
 from landmark_model.config import ModelConfig
 from landmark_model.smoke import make_photo
 from landmark_model.transforms import (
@@ -159,6 +160,19 @@ def test_images_of_a_photo_are_those_of_the_view(view, flip, cuts):
     finish = to_tensor(config)
     expected = [finish(Image.fromarray(np.ascontiguousarray(by_hand[cut]))) for cut in cuts]
     assert all(map(torch.equal, eval_transform(config)(PHOTO), expected))
+
+
+@pytest.mark.parametrize(("view", "cuts"), [("centre", 1), ("whole", 1), ("both", 2)])
+def test_a_photo_and_its_mirror_image_are_cut_once(view, cuts, monkeypatch):
+    calls = []
+
+    def counted(photo, config):
+        calls.append(photo)
+        return photo
+
+    monkeypatch.setattr(transforms, "CUTS", dict.fromkeys(("centre", "whole"), counted))
+    assert len(eval_transform(replace(WHOLE, view=view, flip=True))(PHOTO)) == 2
+    assert len(calls) == cuts
 
 
 # --- shrink ---
