@@ -155,6 +155,14 @@ def augmentation(options: argparse.Namespace) -> Augmentation:
     return Augmentation(options.train_size, **{name: getattr(options, name) for name in VARIED})
 
 
+def setting(options: argparse.Namespace) -> dict[str, object]:
+    """How training photos are varied: what --resume may not change, either.
+
+    It may change how photos are seen when the network answers, even of a finished run.
+    """
+    return {name: getattr(options, name) for name in ("train_size", *VARIED)}
+
+
 def initialise(network: torch.nn.Module, options: argparse.Namespace) -> networks.Start:
     """Fills the network with its first weights."""
     if options.init and options.init != "none":
@@ -285,6 +293,7 @@ def fit_head(network, start, sets, strangers, config, options, accelerator) -> t
         options.out,
         options.resume,
         outliers=outlier_batches(views.get("outsider"), options),
+        setting=setting(options),
     )
     return replace(progress, seconds_before=seconds)
 
@@ -330,6 +339,7 @@ def fit(network, start, sets, strangers, config, options, accelerator) -> traini
         grow,
         teacher,
         outlier_batches(strangers, options),
+        setting(options),
     )
 
 

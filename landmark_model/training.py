@@ -179,6 +179,7 @@ def fit(
     before_epoch: Callable[[int], object] = lambda number: None,
     teacher: nn.Module | None = None,
     outliers: DataLoader | None = None,
+    setting: dict | None = None,
 ) -> Progress:
     """Trains `network` in place; it ends with the averaged weights of the best validation epoch.
 
@@ -187,10 +188,12 @@ def fit(
     from it with the same outcome as a run that was never stopped, to the last bit on the same
     machine.
     `before_epoch` is called with the number (1, 2, ...) of each; `teacher` gives logits, and to a
-    Pupil features, to learn from; `outliers` images that show no class.
-    Raises LandmarkError where the loss is no longer a number.
+    Pupil features, to learn from; `outliers` images that show no class; `setting` is what else,
+    beside the recipe, must be alike where a run goes on: names and values that JSON knows.
+    Raises LandmarkError where the loss is no longer a number, or the checkpoint is of another run.
     """
     run = _Run(network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers)
+    run.setting = setting or {}
     if resume:
         run.load(folder / CHECKPOINT_NAME)
     total, done, quiet = run.step_count, run.steps_done, not accelerator.is_main_process
@@ -239,6 +242,7 @@ class _Run:
         self.mix, self.recipe, self.accelerator = mix, recipe, accelerator
         self.teacher = teacher and teacher.to(accelerator.device, memory_format=torch.channels_last)
         self.outliers = outliers and accelerator.prepare(outliers)
+        self.setting: dict = {}
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
 
@@ -361,7 +365,11 @@ class _Run:
 
     def save(self, folder: Path) -> None:
         """Writes the checkpoint."""
-        about = {"recipe": asdict(self.recipe), "progress": asdict(self.progress)}
+        about = {
+            "recipe": asdict(self.recipe),
+            "setting": self.setting,
+            "progress": asdict(self.progress),
+        }
         parts = {
             "network": self.network.state_dict(),
             "average": self.average.module.state_dict(),
@@ -374,8 +382,9 @@ class _Run:
     def load(self, path: Path) -> None:
         """Goes back to the checkpoint at `path`."""
         about, parts = read_checkpoint(path)
-        before = asdict(Recipe()) | about["recipe"]
-        changed = {k for k, v in asdict(self.recipe).items() if before[k] != v}
+        now = asdict(self.recipe) | self.setting
+        before = now | asdict(Recipe()) | about["recipe"] | about.get("setting", {})
+        changed = {k for k, v in now.items() if before[k] != v}
         if changed:
             raise LandmarkError(
                 f"{path.name} was written with other settings of {', '.join(sorted(changed))}. "

@@ -288,11 +288,20 @@ def test_killed_run_keeps_old_files_and_resumes_to_the_same_end(unbroken, small_
     assert figures[0]["validation"] == figures[1]["validation"]
 
 
-def test_resuming_with_photos_of_other_classes_is_refused(unbroken, lay_out, tmp_path):
+def test_resuming_may_change_how_answers_look_at_photos_yet_not_what_was_learned_from(
+    unbroken, lay_out, tmp_path
+):
     _, options = unbroken
     out = tmp_path / "run"
     options = [*options, "--epochs", "1", "--out", str(out)]
     train.main(options)
+    learned = load_file(out / "model.safetensors")
+    train.main([*options, "--view", "whole", "--resume"])
+    assert read_config(out).view == "whole"
+    again = load_file(out / "model.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in learned.items())
+    with pytest.raises(LandmarkError, match="other settings of erasing[.]"):
+        train.main([*options, "--erasing", "0.7", "--resume"])
     other = lay_out({f"{split}/{name}": 2 for split in ("train", "validation", "test")
                      for name in "abcd"})  # fmt: skip
     with pytest.raises(LandmarkError):

@@ -279,6 +279,18 @@ def test_resuming_with_other_settings_is_refused_naming_them(train_in, tmp_path,
         train_in(tmp_path, replace(RECIPE, **changes), resume=True)
 
 
+def test_resuming_with_photos_varied_in_another_way_is_refused_naming_it(train_in, tmp_path):
+    train_in(tmp_path, setting={"grey": 0.1, "policy": "none"})
+    train_in(tmp_path, setting={"grey": 0.1, "policy": "none"}, resume=True)
+    with pytest.raises(LandmarkError, match="other settings of grey[.]"):
+        train_in(tmp_path, setting={"grey": 0.2, "policy": "none"}, resume=True)
+
+
+def test_resuming_a_checkpoint_from_before_settings_were_noted_goes_on(train_in, tmp_path):
+    train_in(tmp_path)
+    train_in(tmp_path, setting={"grey": 0.1}, resume=True)
+
+
 def test_resuming_nothing_is_refused(train_in, tmp_path):
     with pytest.raises(LandmarkError, match="nothing to resume"):
         train_in(tmp_path, resume=True)
