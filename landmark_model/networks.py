@@ -286,9 +286,10 @@ class Start:
     def __str__(self) -> str:
         if not self.filled:
             return f"{self.source}: every layer starts fresh"
-        layers = _layer_names(self.filled)
-        fresh = _layer_names(self.fresh) or "none"
-        return f"{self.source} fills {layers}; starting fresh: {fresh}"
+        if not self.fresh:
+            return f"every layer from {self.source}"
+        filled, fresh = _layer_names(self.filled), _layer_names(self.fresh)
+        return f"{self.source} fills {filled}; starting fresh: {fresh}"
 
 
 def _layer_names(tensors: tuple[str, ...]) -> str:
@@ -324,7 +325,12 @@ def start_from_file(network: nn.Module, path: Path) -> Start:
         raise LandmarkError(f"{path.name} holds no weights of this network. Check --init.")
     network.load_state_dict(fits, strict=False)  # what is left out is checked and told above
     fresh = tuple(name for name in own if name not in fits and "num_batches" not in name)
-    return Start(path.name, tuple(fits), fresh)
+    return Start(_run_and_name(path), tuple(fits), fresh)
+
+
+def _run_and_name(path: Path) -> str:
+    # All runs call their weights alike: only the folder tells which one's they are.
+    return f"{path.resolve().parent.name}/{path.name}" if path.name == WEIGHTS_NAME else path.name
 
 
 def start_pretrained(network: nn.Module, architecture: str) -> Start:

@@ -183,14 +183,11 @@ def fit(
 ) -> Progress:
     """Trains `network` in place; it ends with the averaged weights of the best validation epoch.
 
-    The rates that `optimizer` comes with are the peaks; `mix` turns a batch into blended images
-    and soft labels (N, C). A checkpoint in `folder` is written after every epoch; `resume` goes on
-    from it with the same outcome as a run that was never stopped, to the last bit on the same
-    machine.
-    `before_epoch` is called with the number (1, 2, ...) of each; `teacher` gives logits, and to a
-    Pupil features, to learn from; `outliers` images that show no class; `setting` is what else,
-    beside the recipe, must be alike where a run goes on: names and values that JSON knows.
-    Raises LandmarkError where the loss is no longer a number, or the checkpoint is of another run.
+    The rates that `optimizer` comes with are the peaks; `mix` makes blended images and soft labels
+    (N, C) of a batch. A checkpoint in `folder` is written after every epoch; `resume` goes on from
+    it as if never stopped, to the last bit on the same machine. `before_epoch` gets its number (1,
+    2, ...); `teacher` gives logits, and to a Pupil features, to learn from; `outliers` images of no
+    class; `setting` is what else may not change on the way. Raises LandmarkError on a NaN loss.
     """
     run = _Run(network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers)
     run.setting = setting or {}

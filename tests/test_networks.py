@@ -188,9 +188,16 @@ def test_whole_file_fills_every_layer(small, stored):
     network = another().eval()
     start = start_from_file(network, stored())
     assert set(start.filled) == set(small.state_dict()) and not start.fresh
-    assert "starting fresh: none" in str(start) and "other.safetensors" in str(start)
+    assert str(start) == "every layer from other.safetensors"
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(network(images), small(images))
+
+
+def test_weights_of_a_run_are_called_by_its_folder(small, tmp_path):
+    path = tmp_path / "first" / WEIGHTS_NAME
+    path.parent.mkdir()
+    save_file(small.state_dict(), path)
+    assert str(start_from_file(another(), path)) == "every layer from first/model.safetensors"
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_resuming_with_other_settings_is_refused_naming_them(train_in, tmp_path,
 def test_resuming_with_photos_varied_in_another_way_is_refused_naming_it(train_in, tmp_path):
     train_in(tmp_path, setting={"grey": 0.1, "policy": "none"})
     train_in(tmp_path, setting={"grey": 0.1, "policy": "none"}, resume=True)
-    with pytest.raises(LandmarkError, match="other settings of grey[.]"):
+    with pytest.raises(LandmarkError, match=r"other settings of grey\."):
         train_in(tmp_path, setting={"grey": 0.2, "policy": "none"}, resume=True)
 
 
