@@ -167,6 +167,8 @@ def initialise(network: torch.nn.Module, options: argparse.Namespace) -> network
     """Fills the network with its first weights."""
     if options.init and options.init != "none":
         start = networks.start_from_file(network, Path(options.init))
+        # All runs call their weights alike: the folder tells which one's they are.
+        start = replace(start, source=portable(options.init))
         if options.blend and start.fresh:
             raise LandmarkError(
                 f"--blend needs first weights of every layer, yet {start}. Leave out --blend."

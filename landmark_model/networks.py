@@ -325,12 +325,7 @@ def start_from_file(network: nn.Module, path: Path) -> Start:
         raise LandmarkError(f"{path.name} holds no weights of this network. Check --init.")
     network.load_state_dict(fits, strict=False)  # what is left out is checked and told above
     fresh = tuple(name for name in own if name not in fits and "num_batches" not in name)
-    return Start(_run_and_name(path), tuple(fits), fresh)
-
-
-def _run_and_name(path: Path) -> str:
-    # All runs call their weights alike: only the folder tells which one's they are.
-    return f"{path.resolve().parent.name}/{path.name}" if path.name == WEIGHTS_NAME else path.name
+    return Start(path.name, tuple(fits), fresh)
 
 
 def start_pretrained(network: nn.Module, architecture: str) -> Start:

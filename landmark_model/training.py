@@ -190,7 +190,7 @@ def fit(
     class; `setting` is what else may not change on the way. Raises LandmarkError on a NaN loss.
     """
     run = _Run(network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers)
-    run.setting = setting or {}
+    run.alike |= setting or {}
     if resume:
         run.load(folder / CHECKPOINT_NAME)
     total, done, quiet = run.step_count, run.steps_done, not accelerator.is_main_process
@@ -239,7 +239,7 @@ class _Run:
         self.mix, self.recipe, self.accelerator = mix, recipe, accelerator
         self.teacher = teacher and teacher.to(accelerator.device, memory_format=torch.channels_last)
         self.outliers = outliers and accelerator.prepare(outliers)
-        self.setting: dict = {}
+        self.alike = asdict(recipe)  # in every part of a run
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
 
@@ -362,11 +362,7 @@ class _Run:
 
     def save(self, folder: Path) -> None:
         """Writes the checkpoint."""
-        about = {
-            "recipe": asdict(self.recipe),
-            "setting": self.setting,
-            "progress": asdict(self.progress),
-        }
+        about = {"recipe": self.alike, "progress": asdict(self.progress)}
         parts = {
             "network": self.network.state_dict(),
             "average": self.average.module.state_dict(),
@@ -379,9 +375,8 @@ class _Run:
     def load(self, path: Path) -> None:
         """Goes back to the checkpoint at `path`."""
         about, parts = read_checkpoint(path)
-        now = asdict(self.recipe) | self.setting
-        before = now | asdict(Recipe()) | about["recipe"] | about.get("setting", {})
-        changed = {k for k, v in now.items() if before[k] != v}
+        before = self.alike | asdict(Recipe()) | about["recipe"]
+        changed = {k for k, v in self.alike.items() if before[k] != v}
         if changed:
             raise LandmarkError(
                 f"{path.name} was written with other settings of {', '.join(sorted(changed))}. "

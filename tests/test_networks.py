@@ -193,13 +193,6 @@ def test_whole_file_fills_every_layer(small, stored):
     assert torch.equal(network(images), small(images))
 
 
-def test_weights_of_a_run_are_called_by_its_folder(small, tmp_path):
-    path = tmp_path / "first" / WEIGHTS_NAME
-    path.parent.mkdir()
-    save_file(small.state_dict(), path)
-    assert str(start_from_file(another(), path)) == "every layer from first/model.safetensors"
-
-
 @pytest.mark.parametrize(
     ("drop", "layer"), [("fc", "fc"), ("stem", "stem"), ("stages.2", "stages")]
 )

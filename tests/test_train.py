@@ -490,6 +490,20 @@ def test_own_weights_are_a_start(small_run, photos):
     assert torch.equal(network.state_dict()["stem.0.weight"], expected)
 
 
+def test_a_start_is_called_by_its_run_without_the_folders_of_the_machine(small_run, monkeypatch):
+    monkeypatch.chdir(small_run.folder.parent)
+    run = small_run.folder.name
+    config = read_config(small_run.folder)
+
+    def told(path: str | Path) -> str:
+        options = train.parse([*SMALL, "--data", "photos", "--out", "x", "--init", str(path)])
+        return str(train.initialise(networks.build(config), options))
+
+    assert told(f"{run}/model.safetensors") == f"every layer from {run}/model.safetensors"
+    assert told(small_run.folder / "model.safetensors") == "every layer from model.safetensors"
+    assert told(f"../{small_run.folder.parent.name}/{run}/model.safetensors").count("/") == 0
+
+
 def test_mistake_costs_one_line_and_exit_status_1(python):
     done = python("train.py", "--data", "no such folder", "--out", "x")
     assert done.returncode == 1
