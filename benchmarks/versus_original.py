@@ -133,13 +133,13 @@ def settings(job: Job, options: argparse.Namespace) -> dict:
     ours = job.recipe == "ours"
     names = ("image_size", "train_size", "first_size") if ours else ("original_size",)
     found = {name: getattr(options, name) for name in ("precision", *names)}
-    found["batch_size"] = options.batch_size or BATCH_SIZE
     found |= {"data": options.data.resolve().name, "epochs": epoch_count(job, options)}
+    found["batch_size"] = BATCH_SIZE  # of the original
     if job.half == "transfer":
         found["init"] = options.init.name if options.init else None
     if ours:
         recipe = training.choose_recipe(NETWORKS[job.half], found["epochs"], job.half == "scratch")
-        found["recipe"] = asdict(recipe)
+        found |= {"recipe": asdict(recipe), "flip": True}
         found["batch_size"] = options.batch_size or recipe.batch_size
     return found
 
@@ -272,9 +272,8 @@ def train_original(job: Job, options: argparse.Namespace, folder: Path) -> Resul
         network, stage = build_original(len(names), side_px), ""
     else:
         network, stage = build_frozen(config, options.init)
-    batch_size = settings(job, options)["batch_size"]
     batches = {
-        split: data.make_batches(photos, batch_size, split == "train", options.workers)
+        split: data.make_batches(photos, BATCH_SIZE, split == "train", options.workers)
         for split, photos in make_sets(splits, config).items()
     }
     fit = OriginalFit(network, batches["train"], batches["validation"], accelerator, job.seed)
@@ -433,7 +432,7 @@ def our_arguments(job: Job, options: argparse.Namespace, out: Path) -> list[str]
     if job.half == "transfer" and options.init:
         words["--init"] = options.init
     resumes = ["--resume"] if training.has_checkpoint(out) else []
-    return [*(str(word) for pair in words.items() for word in pair), *resumes]
+    return [*(str(word) for pair in words.items() for word in pair), "--flip", *resumes]
 
 
 def train_ours(job: Job, options: argparse.Namespace, folder: Path) -> Result:
@@ -507,7 +506,8 @@ flips, RandAugment (6 operations, magnitude 9), cross-entropy, Adam at 0.001, a 
 after 5 epochs without a lower validation loss. Written anew from its description.
 
 **Ours**: train.py as it is, LandmarkCNN from scratch and ResNet18 by transfer, the convolution
-kernels of both by Muon. No teacher.
+kernels of both by Muon. No teacher. Answers are the mean of a photo's and its mirror image's, with
+what its nearest training photos say.
 """
 
 
@@ -683,7 +683,7 @@ OPTIONS = {
     "--batch-size": {
         "type": int,
         "metavar": "N",
-        "help": f"photos in a step of both; default: the original's {BATCH_SIZE}, ours as it likes",
+        "help": f"photos in a step of ours; default: as it likes; the original has {BATCH_SIZE}",
     },
     "--precision": {
         "choices": ("auto", "no", "bf16", "fp16"),

@@ -440,8 +440,10 @@ def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimiz
     Muon moves a kernel (out, in, h, w) along all directions of its (out, in * h * w) matrix alike,
     so that rare features are learned as fast as frequent ones (Jordan et al. 2024,
     kellerjordan.github.io/posts/muon), at `muon` times the rate of its group. Its steps have the
-    size of AdamW's (Liu et al. 2025, arxiv.org/abs/2502.16982). It multiplies matrices in bfloat16
-    where that is fast, else in float32.
+    size of AdamW's (Liu et al. 2025, arxiv.org/abs/2502.16982). Three rounds of Polar Express
+    (Amsel et al. 2025, arxiv.org/abs/2505.16932) make the directions only roughly alike, which
+    teaches as much as the usual five rounds, in less time. It multiplies matrices in bfloat16 where
+    that is fast, else in float32.
     """
     if not muon:
         return torch.optim.AdamW(groups)
@@ -454,7 +456,9 @@ def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimiz
         if others:
             split.append(group | {"params": others, "use_fallback": True})
     make = timm_muon.Muon if has_fast_bf16() else Float32Muon
-    return make(split, nesterov=True, betas=(0.9, 0.999))
+    return make(
+        split, nesterov=True, betas=(0.9, 0.999), ns_steps=3, ns_coefficients="polar_express"
+    )
 
 
 class Float32Muon(timm_muon.Muon):

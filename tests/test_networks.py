@@ -458,14 +458,14 @@ def test_muon_moves_convolution_kernels_alone_at_its_own_rate(architecture):
         assert group.get("use_fallback", False) == (not kernel)
 
 
-def test_muon_moves_a_kernel_along_all_directions_alike():
+def test_muon_moves_a_kernel_along_all_directions_nearly_alike():
     kernel = torch.nn.Parameter(torch.zeros(4, 2, 2, 2))
     directions = torch.linalg.svd(torch.randn(4, 8), full_matrices=False)
     strengths = torch.tensor([100.0, 10.0, 3.0, 1.0])
     kernel.grad = (directions.U * strengths @ directions.Vh).reshape(4, 2, 2, 2)
     make_optimizer([{"params": [kernel], "lr": 0.01, "weight_decay": 0.0}], muon=1.0).step()
     steps = torch.linalg.svdvals(kernel.detach().reshape(4, 8))
-    assert steps.max() < 2 * steps.min()
+    assert steps.max() < 3 * steps.min()
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
