@@ -45,6 +45,7 @@ HALVES = {"scratch": "From scratch", "transfer": "Transfer from ImageNet"}
 NETWORKS = {"scratch": "landmark_cnn", "transfer": "resnet18"}
 TARGETS = {"scratch": 15.0, "transfer": 6.0}  # points of test top-1
 RECIPES = ("original", "ours")
+SHARED_SETTINGS = ("data", "epochs", "precision", "init")  # without which there is no comparison
 WIDTHS = (16, 32, 64, 128, 256)
 HIDDEN_UNITS, DROPOUT = 1024, 0.4
 BATCH_SIZE, LEARNING_RATE = 64, 1e-3
@@ -119,13 +120,21 @@ def chosen_recipes(options: argparse.Namespace) -> list[str]:
 
 
 def valid_results(options: argparse.Namespace) -> list[Result]:
-    """The finished trainings, without those of the chosen halves that had other settings."""
+    """The finished trainings, without those of the chosen halves that `options` would not make."""
     return [
         result
         for result in read_results(options.out / JSON_NAME)
-        if result.job.half not in chosen_halves(options)
-        or result.settings == settings(result.job, options)
+        if result.job.half not in chosen_halves(options) or is_valid(result, options)
     ]
+
+
+def is_valid(result: Result, options: argparse.Namespace) -> bool:
+    """Whether `result` had these settings; of the recipe that --recipe leaves out, the shared ones:
+    its own options need not be told anew."""
+    now = settings(result.job, options)
+    if result.job.recipe in chosen_recipes(options):
+        return result.settings == now
+    return all(result.settings.get(name) == now.get(name) for name in SHARED_SETTINGS)
 
 
 def settings(job: Job, options: argparse.Namespace) -> dict:

@@ -251,15 +251,19 @@ def test_a_run_writes_both_files_and_does_nothing_twice(
     assert (tmp_path / versus.JSON_NAME).read_text() == written
 
 
+def finished(job, options, folder):
+    """A training that took no time."""
+    settings = versus.settings(job, options)
+    return result(job.half, job.recipe, job.seed, 0.5, 1, settings=settings)
+
+
 def test_other_settings_replace_a_half_and_leave_the_other(tmp_path, engine, monkeypatch):
     engine()
     trained = []
 
     def pretend(job, options, folder):
         trained.append((job.half, job.recipe, job.seed))
-        return result(
-            job.half, job.recipe, job.seed, 0.5, 1, settings=versus.settings(job, options)
-        )
+        return finished(job, options, folder)
 
     monkeypatch.setattr(versus, "train_ours", pretend)
     monkeypatch.setattr(versus, "train_original", pretend)
@@ -275,6 +279,26 @@ def test_other_settings_replace_a_half_and_leave_the_other(tmp_path, engine, mon
     assert ("transfer", "ours", 1) not in found and len(found) == 7
 
 
+def test_one_recipe_alone_keeps_the_other_whose_own_options_it_was_not_told(
+    tmp_path, engine, monkeypatch
+):
+    engine()
+
+    monkeypatch.setattr(versus, "train_ours", finished)
+    monkeypatch.setattr(versus, "train_original", finished)
+    base = ["--data", "world50", "--out", str(tmp_path), "--precision", "no", "--seeds", "0"]
+    base += ["--runs", str(tmp_path / "runs"), "--only", "scratch"]
+    versus.main([*base, "--recipe", "ours", "--train-size", "96", "--batch-size", "32"])
+    versus.main([*base, "--recipe", "original"])
+    kept = versus.read_results(tmp_path / versus.JSON_NAME)
+    assert {one.job.recipe: one.settings["batch_size"] for one in kept} == {
+        "original": 64, "ours": 32
+    }  # fmt: skip
+    versus.main([*base, "--recipe", "original", "--epochs-scratch", "2"])
+    kept = versus.read_results(tmp_path / versus.JSON_NAME)
+    assert [one.job.recipe for one in kept] == ["original"], "other epochs are no comparison"
+
+
 def test_two_runs_side_by_side_keep_what_the_other_finished(tmp_path, engine, monkeypatch):
     engine()
     base = ["--data", "world50", "--out", str(tmp_path), "--precision", "no", "--seeds", "0"]
@@ -283,9 +307,7 @@ def test_two_runs_side_by_side_keep_what_the_other_finished(tmp_path, engine, mo
     def pretend(job, options, folder):
         if job.recipe == "original":
             versus.main([*base, "--recipe", "ours"])
-        return result(
-            job.half, job.recipe, job.seed, 0.5, 1, settings=versus.settings(job, options)
-        )
+        return finished(job, options, folder)
 
     monkeypatch.setattr(versus, "train_ours", pretend)
     monkeypatch.setattr(versus, "train_original", pretend)
