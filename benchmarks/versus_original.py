@@ -101,8 +101,9 @@ def main(arguments: list[str] | None = None) -> None:
         run = train_original if job.recipe == "original" else train_ours
         folder = unfinished_folder(job, options)
         result = run(job, options, folder)
-        # Read anew: another run may have finished something meanwhile.
-        write([*valid_results(options), result], options.out)
+        # Read anew: another run may have finished something meanwhile, even this.
+        others = [other for other in valid_results(options) if other.job != job]
+        write([*others, result], options.out)
         shutil.rmtree(folder, ignore_errors=True)
     results = valid_results(options)
     write(results, options.out)
