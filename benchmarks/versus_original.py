@@ -101,9 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
         run = train_original if job.recipe == "original" else train_ours
         folder = unfinished_folder(job, options)
         result = run(job, options, folder)
-        # Read anew: another run may have finished something meanwhile, even this.
-        others = [other for other in valid_results(options) if other.job != job]
-        write([*others, result], options.out)
+        # Read anew: another run may have finished something meanwhile.
+        write([*valid_results(options), result], options.out)
         shutil.rmtree(folder, ignore_errors=True)
     results = valid_results(options)
     write(results, options.out)
@@ -144,14 +143,13 @@ def settings(job: Job, options: argparse.Namespace) -> dict:
     names = ("image_size", "train_size", "first_size") if ours else ("original_size",)
     found = {name: getattr(options, name) for name in ("precision", *names)}
     found |= {"data": options.data.resolve().name, "epochs": epoch_count(job, options)}
-    found["batch_size"] = BATCH_SIZE  # of the original
     if job.half == "transfer":
         found["init"] = options.init.name if options.init else None
-    if ours:
-        recipe = training.choose_recipe(NETWORKS[job.half], found["epochs"], job.half == "scratch")
-        found |= {"recipe": asdict(recipe), "flip": True}
-        found["batch_size"] = options.batch_size or recipe.batch_size
-    return found
+    if not ours:
+        return found | {"batch_size": BATCH_SIZE}
+    recipe = training.choose_recipe(NETWORKS[job.half], found["epochs"], job.half == "scratch")
+    batch_size = options.batch_size or recipe.batch_size
+    return found | {"batch_size": batch_size, "recipe": asdict(recipe), "flip": True}
 
 
 def unfinished_folder(job: Job, options: argparse.Namespace) -> Path:
@@ -493,7 +491,8 @@ def read_results(path: Path) -> list[Result]:
 
 
 def write(results: list[Result], out: Path) -> None:
-    """Writes the JSON and the table: both, or neither."""
+    """Writes the JSON and the table: both, or neither; of one job trained twice the last."""
+    results = list({result.job: result for result in results}.values())
     with staged(out) as folder:
         (folder / JSON_NAME).write_text(hub.to_json({"results": results}), encoding="utf-8")
         (folder / TABLE_NAME).write_text(make_table(results), encoding="utf-8")

@@ -442,8 +442,8 @@ def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimiz
     kellerjordan.github.io/posts/muon), at `muon` times the rate of its group. Its steps have the
     size of AdamW's (Liu et al. 2025, arxiv.org/abs/2502.16982). Three rounds of Polar Express
     (Amsel et al. 2025, arxiv.org/abs/2505.16932) make the directions only roughly alike, which
-    teaches as much as the usual five rounds, in less time. It multiplies matrices in bfloat16 where
-    that is fast, else in float32.
+    taught LandmarkCNN as much as the usual five rounds, in less time. It multiplies matrices in
+    bfloat16 where that is fast, else in float32.
     """
     if not muon:
         return torch.optim.AdamW(groups)

@@ -183,11 +183,11 @@ def fit(
 ) -> Progress:
     """Trains `network` in place; it ends with the averaged weights of the best validation epoch.
 
-    The rates that `optimizer` comes with are the peaks; `mix` makes blended images and soft labels
-    (N, C) of a batch. A checkpoint in `folder` is written after every epoch; `resume` goes on from
-    it as if never stopped, to the last bit on the same machine. `before_epoch` gets its number (1,
-    2, ...); `teacher` gives logits, and to a Pupil features, to learn from; `outliers` images of no
-    class; `setting` is what else may not change on the way. Raises LandmarkError on a NaN loss.
+    The rates of `optimizer` are the peaks; `mix` makes blended images and soft labels (N, C) of a
+    batch. A checkpoint in `folder` follows every epoch; `resume` goes on from it as if never
+    stopped, to the last bit on the same machine. `before_epoch` gets its number (1, 2, ...);
+    `teacher` gives logits, and to a Pupil features; `outliers` images of no class; `setting` is
+    what else may not change. Raises LandmarkError on a NaN loss, or a checkpoint of another run.
     """
     run = _Run(network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers)
     run.alike |= setting or {}

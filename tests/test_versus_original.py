@@ -279,41 +279,41 @@ def test_other_settings_replace_a_half_and_leave_the_other(tmp_path, engine, mon
     assert ("transfer", "ours", 1) not in found and len(found) == 7
 
 
-def test_one_recipe_alone_keeps_the_other_whose_own_options_it_was_not_told(
-    tmp_path, engine, monkeypatch
-):
+@pytest.fixture
+def one_seed(tmp_path, engine):
+    """Options for one seed from scratch."""
     engine()
+    return ["--data", "world50", "--out", str(tmp_path), "--runs", str(tmp_path / "runs"),
+            "--precision", "no", "--only", "scratch", "--seeds", "0"]  # fmt: skip
 
+
+def test_one_recipe_alone_keeps_the_other_whose_own_options_it_was_not_told(
+    one_seed, tmp_path, monkeypatch
+):
     monkeypatch.setattr(versus, "train_ours", finished)
     monkeypatch.setattr(versus, "train_original", finished)
-    base = ["--data", "world50", "--out", str(tmp_path), "--precision", "no", "--seeds", "0"]
-    base += ["--runs", str(tmp_path / "runs"), "--only", "scratch"]
-    versus.main([*base, "--recipe", "ours", "--train-size", "96", "--batch-size", "32"])
-    versus.main([*base, "--recipe", "original"])
+    versus.main([*one_seed, "--recipe", "ours", "--train-size", "96", "--batch-size", "32"])
+    versus.main([*one_seed, "--recipe", "original"])
     kept = versus.read_results(tmp_path / versus.JSON_NAME)
     assert {one.job.recipe: one.settings["batch_size"] for one in kept} == {
         "original": 64, "ours": 32
     }  # fmt: skip
-    versus.main([*base, "--recipe", "original", "--epochs-scratch", "2"])
+    versus.main([*one_seed, "--recipe", "original", "--epochs-scratch", "2"])
     kept = versus.read_results(tmp_path / versus.JSON_NAME)
     assert [one.job.recipe for one in kept] == ["original"], "other epochs are no comparison"
 
 
-def test_two_runs_side_by_side_keep_what_the_other_finished(tmp_path, engine, monkeypatch):
-    engine()
-    base = ["--data", "world50", "--out", str(tmp_path), "--precision", "no", "--seeds", "0"]
-    base += ["--runs", str(tmp_path / "runs"), "--only", "scratch"]
-
+def test_two_runs_side_by_side_keep_what_the_other_finished(one_seed, tmp_path, monkeypatch):
     def pretend(job, options, folder):
         if job.recipe == "original":
-            versus.main([*base, "--recipe", "ours"])
+            versus.main([*one_seed, "--recipe", "ours"])
         else:  # a third run of the same was faster
             versus.write([finished(job, options, folder)], tmp_path)
         return finished(job, options, folder)
 
     monkeypatch.setattr(versus, "train_ours", pretend)
     monkeypatch.setattr(versus, "train_original", pretend)
-    versus.main([*base, "--recipe", "original"])
+    versus.main([*one_seed, "--recipe", "original"])
     kept = versus.read_results(tmp_path / versus.JSON_NAME)
     assert sorted(one.job.recipe for one in kept) == ["original", "ours"]
 
