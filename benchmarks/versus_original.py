@@ -542,7 +542,8 @@ def make_section(half: str, results: list[Result]) -> str:
         rows = [result for result in results if result.job.recipe == recipe]
         if rows:
             lines.append(make_row(recipe, rows))
-    lines += ["", describe_lead(half, results), *describe_start(results), ""]
+    lead = describe_lead(half, results) + describe_end(results)
+    lines += ["", lead, *describe_start(results), ""]
     photos = {
         ", ".join(f"{count:,} {split}" for split, count in result.photos.items())
         for result in results
@@ -599,6 +600,19 @@ def describe_lead(half: str, results: list[Result]) -> str:
         f"{', '.join(map(str, seeds))}); the target of {TARGETS[half]:.0f} points is "
         f"{'reached' if reached else 'missed'}. {kept} ({share:.0%} of it)."
     )
+
+
+def describe_end(results: list[Result]) -> str:
+    """Which recipes were still getting better when their epochs were over."""
+    unfinished = [
+        recipe
+        for recipe in dict.fromkeys(result.job.recipe for result in results)
+        if all(r.best_epoch == r.epochs for r in results if r.job.recipe == recipe)
+    ]
+    if not unfinished:
+        return ""
+    names = " and ".join({"original": "the original", "ours": "ours"}[name] for name in unfinished)
+    return f" With every seed {names} did best in the last epoch: more epochs would help."
 
 
 def describe_start(results: list[Result]) -> list[str]:

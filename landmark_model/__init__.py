@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from landmark_model.explain import Explanation
     from landmark_model.hub import read_metrics
     from landmark_model.photos import camera_position, open_photo
-    from landmark_model.places import Place, distance_km, find_place
+    from landmark_model.places import LANGUAGES, Place, distance_km, find_place
     from landmark_model.tagging import (
         Tagged,
         tag_photos,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "LANGUAGES",
     "Answer",
     "Explanation",
     "LandmarkClassifier",
@@ -61,7 +62,7 @@ _OWNERS = {
     "explain": ("Explanation",),
     "hub": ("read_metrics",),
     "photos": ("camera_position", "open_photo"),
-    "places": ("Place", "distance_km", "find_place"),
+    "places": ("LANGUAGES", "Place", "distance_km", "find_place"),
     "tagging": ("Tagged", "tag_photos", "to_csv", "to_json", "to_xmp", "write_sidecars_zip"),
 }
 __version__ = "0.1.0"

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from landmark_model import LANGUAGES
 from landmark_model.config import LandmarkError
 
 
@@ -27,14 +28,14 @@ def predict(options: argparse.Namespace) -> int:
     broken = 0
     for photo in options.photos:
         try:
-            guesses = tagger.predict(photo, top_k=options.top_k)
+            answer = tagger.predict(photo, top_k=options.top_k).in_language(options.language)
         except LandmarkError as error:
             print(f"landmark_model: {error}", file=sys.stderr)
             broken += 1
             continue
-        unknown = guesses.is_known is False
+        unknown = answer.is_known is False
         print(f"{photo}: none of the landmarks I know; the nearest" if unknown else photo)
-        for guess in guesses:
+        for guess in answer:
             where = f"  ({guess.where})" if guess.where else ""
             print(f"  {min(guess.probability, 0.999):6.1%}  {guess.label}{where}")  # never 100
     return 1 if broken else 0
@@ -55,7 +56,13 @@ def tag(options: argparse.Namespace) -> int:
         raise LandmarkError(f"{missing} {folder}. Check the path.")
     require_room([file for file, _ in photos], out, options.overwrite)
     tagger = load(options.source, revision=options.revision, network=options.network)
-    tagged = tag_photos(tagger, photos, options.top_k, min_probability=options.min_probability)
+    tagged = tag_photos(
+        tagger,
+        photos,
+        options.top_k,
+        min_probability=options.min_probability,
+        language=options.language,
+    )
     rows = list(tqdm(tagged, "Tagging", len(photos), unit="photo"))
     count = write_tags(rows, out, options.overwrite)
     broken = [row for row in rows if row.answer is None]
@@ -143,6 +150,13 @@ def card(options: argparse.Namespace) -> int:
     return 0
 
 
+LANGUAGE = {
+    "--language": {
+        "choices": LANGUAGES,
+        "default": "en",
+        "help": "of names, places and tags; default: en",
+    }
+}
 SOURCE = {
     "--source": {"metavar": "WHERE", "help": "a folder or org/name on the hub"},
     "--revision": {"help": "tag, branch or commit of the hub repo"},
@@ -154,6 +168,7 @@ COMMANDS = {
         {
             "photos": {"nargs": "+", "metavar": "PHOTO"},
             "--top-k": {"type": int, "default": 5, "metavar": "K"},
+            **LANGUAGE,
             **SOURCE,
         },
     ),
@@ -175,6 +190,7 @@ COMMANDS = {
             },
             "--overwrite": {"action": "store_true", "help": "replace sidecars that are there"},
             "--top-k": {"type": int, "default": 5, "metavar": "K"},
+            **LANGUAGE,
             **SOURCE,
         },
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -20,7 +20,15 @@ from landmark_model.hub import best_first, find, is_remote, locate, read_neighbo
 from landmark_model.neighbours import Neighbours
 from landmark_model.networks import compute_features, mean_of_views, restore
 from landmark_model.photos import Photo, open_photo
-from landmark_model.places import Place, country_in, find_place, flag, main_language, place_in
+from landmark_model.places import (
+    Place,
+    country_in,
+    find_place,
+    flag,
+    main_language,
+    place_in,
+    tag_in,
+)
 from landmark_model.transforms import by_shape, eval_transform, to_tensor, whole_photo
 
 SURE = 0.7
@@ -60,6 +68,20 @@ class Prediction:
         """The place's name in a language; the English one where not known."""
         return place_in(language, self.place)
 
+    def tags_in(self, language: str | None) -> tuple[str, ...]:
+        """The tags in a language, each once; the English ones where not known."""
+        return tuple(dict.fromkeys(tag_in(language, tag) for tag in self.tags))
+
+    def in_language(self, language: str | None) -> Prediction:
+        """The same guess with its label, place, country and tags in a language."""
+        return replace(
+            self,
+            label=self.name_in(language),
+            place=self.place_in(language),
+            country=self.country_in(language),
+            tags=self.tags_in(language),
+        )
+
     def where_in(self, language: str | None) -> str:
         """Place and country as one would write them in a language; "" where unknown."""
         place, country = self.place_in(language), self.country_in(language)
@@ -89,6 +111,11 @@ class Answer(list[Prediction]):
     def __init__(self, guesses: Iterable[Prediction], score: float, is_known: bool | None) -> None:
         super().__init__(guesses)
         self.score, self.is_known = score, is_known
+
+    def in_language(self, language: str | None) -> Answer:
+        """The same answer with labels, places, countries and tags in a language ("de")."""
+        guesses = (guess.in_language(language) for guess in self)
+        return Answer(guesses, self.score, self.is_known)
 
 
 class LandmarkClassifier:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
+LANGUAGES = ("en", "es", "fr", "de", "zh")  # of names, places, countries and tags
 EARTH_RADIUS_KM = 6371.0088
 
 # Letters that Unicode does not decompose into plain ones, and apostrophes that it calls letters.
@@ -72,6 +73,15 @@ def place_in(language: str | None, place: str | None) -> str | None:
     return _translations()["places"].get(place, {}).get(main_language(language), place)
 
 
+def tag_in(language: str | None, tag: str) -> str:
+    """A tag ("bridge", "France") in one of those languages; the English one where not known."""
+    words = _translations()
+    versions = words["tags"].get(tag) or words["places"].get(tag, {})
+    return versions.get(main_language(language)) or (
+        country_in(language, _country_codes().get(tag)) or tag
+    )
+
+
 def find_place(class_name: str) -> Place:
     """The landmark of a class or folder name, in any spelling.
 
@@ -125,9 +135,15 @@ def _entries() -> dict[str, dict]:
 
 @cache
 def _translations() -> dict[str, dict[str, dict[str, str]]]:
-    """The names of countries (Unicode CLDR) and places in other languages, read once."""
+    """The names of countries (Unicode CLDR), places and tags in other languages, read once."""
     text = files(__package__).joinpath("translations.json").read_text(encoding="utf-8")
     return json.loads(text)
+
+
+@cache
+def _country_codes() -> dict[str, str]:
+    """The code of every country by its English name."""
+    return {entry["country"]: entry["country_code"] for entry in _entries().values()}
 
 
 @cache

@@ -87,19 +87,26 @@ def tag_photos(
     top_k: int = 5,
     batch_size: int = 4,
     min_probability: float = 0.0,
+    language: str | None = None,
 ) -> Iterator[Tagged]:
     """A row for each of `photos` (name to show, path), in their order, as soon as it is there.
 
     A photo that cannot be read is a row with the reason; the others go on. So is one whose best
     guess is below `min_probability`: doubtful. Photos share a forward pass by up to `batch_size`,
-    fewer where they are large. Raises LandmarkError where `top_k` or `batch_size` is below 1, or
+    fewer where they are large. Names, places and tags are in `language` ("de"), English where that
+    is not known. Raises LandmarkError where `top_k` or `batch_size` is below 1, or
     `min_probability` not 0 to 1.
     """
     require_counts(top_k, batch_size)
     if not 0 <= min_probability <= 1:
         raise LandmarkError(f"min_probability is {min_probability}: it must be 0 to 1.")
     rows = _rows(tagger, photos, top_k, batch_size)
-    return (_doubt(row, min_probability) for row in rows)
+    return (_doubt(_translated(row, language), min_probability) for row in rows)
+
+
+def _translated(row: Tagged, language: str | None) -> Tagged:
+    """`row` with its guesses in that language."""
+    return replace(row, answer=row.answer and row.answer.in_language(language))
 
 
 def _doubt(row: Tagged, min_probability: float) -> Tagged:

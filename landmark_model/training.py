@@ -376,11 +376,12 @@ class _Run:
         """Goes back to the checkpoint at `path`."""
         about, parts = read_checkpoint(path)
         before = self.alike | asdict(Recipe()) | about["recipe"]
-        changed = {k for k, v in self.alike.items() if before[k] != v}
+        changed = sorted(name for name, value in self.alike.items() if before[name] != value)
         if changed:
+            told = ", ".join(f"--{name.replace('_', '-')} {before[name]}" for name in changed)
             raise LandmarkError(
-                f"{path.name} was written with other settings of {', '.join(sorted(changed))}. "
-                "Resume with the same settings, or start anew without --resume."
+                f"{path.name} was trained with {told}. Give that, too, or start anew without "
+                "--resume."
             )
         try:
             self.network.load_state_dict(parts["network"])

@@ -77,6 +77,15 @@ def test_an_answer_has_all_that_is_known_of_a_landmark(client):
     assert len(rest) == 4 and best["probability"] > rest[0]["probability"]
 
 
+def test_an_answer_is_in_the_language_asked_for(client):
+    photo = handle_file(TAJ)
+    (best,) = client.predict(photo, top_k=1, language="de", api_name="/predict")["guesses"]
+    assert best["country"] == "Indien" and "Mausoleum" in best["tags"]
+    (row,) = client.predict([photo], top_k=1, language="zh", api_name="/predict_batch")
+    (best,) = row["answer"]["guesses"]
+    assert best["country"] == "印度" and "陵墓" in best["tags"]
+
+
 def test_a_photo_of_something_else_is_not_known(client):
     assert client.predict(handle_file(FLOWER), api_name="/predict")["is_known"] is False
 

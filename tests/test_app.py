@@ -180,6 +180,12 @@ def test_many_photos_show_progress_and_end_in_table_gallery_map_and_files(models
     assert next(steps, None) is None and not Path(files[0]).exists()
 
 
+def test_many_photos_are_tagged_in_the_language_of_the_visitor(models):
+    steps = page_many.ManyTab(models).tag([TAJ], "resnet18", visitor("de"))
+    table, sheet = next((s[3], s[5]) for s in steps if isinstance(s[3], str))
+    assert "Indien" in table and "Mausoleum" in Path(sheet).read_text(encoding="utf-8")
+
+
 def test_too_many_photos_or_none_are_refused_in_a_sentence(models):
     tag = page_many.ManyTab(models).tag
     assert "Choose some photos" in next(tag([], "resnet18", visitor()))[0]
@@ -188,7 +194,7 @@ def test_too_many_photos_or_none_are_refused_in_a_sentence(models):
 
 def test_a_row_of_the_table_says_no_more_than_is_known(models, tmp_path):
     answer = models.pick("resnet18").predict(TAJ["path"])
-    row = page_many.table_row(Tagged("a.jpg", answer), "fr")
+    row = page_many.table_row(Tagged("a.jpg", answer.in_language("fr")), "fr")
     assert row[:4] == ["a.jpg", "Taj Mahal", "Agra", "Inde"] and 90 < row[4] < 100
     (tmp_path / "b.jpg").touch()
     (broken,) = tag_photos(models.pick("resnet18"), [("b.jpg", tmp_path / "b.jpg")])

@@ -128,7 +128,7 @@ def test_a_photo_is_named_placed_tagged_and_explained(visit, width):
     expect(result).to_contain_text("Agra, India")
     expect(result).to_contain_text("ताज महल")
     expect(result.locator(".bars li")).to_have_count(4)
-    expect(result.locator("svg[role=img]")).to_be_visible()
+    expect(result.locator("svg[role=group]")).to_be_visible()
     expect(result.get_by_role("link", name="OpenStreetMap")).to_have_attribute(
         "href", re.compile(r"mlat=27\.17.*mlon=78\.04")
     )
@@ -162,7 +162,7 @@ def test_a_photo_of_a_phone_is_shown_with_what_its_camera_says(visit, tmp_path):
     expect(page.locator("#result .camera")).to_have_text(
         re.compile(r"The camera says 48\.85\d\d° N, 2\.29\d\d° E, \d+ m away\.")
     )
-    page.get_by_label("CNN from scratch").first.check()
+    page.get_by_label("LandmarkCNN").first.check()
     expect(page.locator("#result .camera")).to_be_visible(timeout=SLOW_MS)
 
 
@@ -252,14 +252,14 @@ def test_the_landmarks_can_be_sorted_and_filtered_and_their_quality_read(visit):
     open_tab(page, "How good is it?")
     metrics = json.loads((SHIPPED / "tf_efficientnet_lite2" / "metrics.json").read_text())
     expect(page.locator("#quality")).to_contain_text(f"{metrics['test']['top1']:.1%}")
-    page.locator("#quality-network").get_by_label("CNN from scratch").check()
+    page.locator("#quality-network").get_by_label("LandmarkCNN").check()
     metrics = json.loads((SHIPPED / "landmark_cnn" / "metrics.json").read_text())
     expect(page.locator("#quality")).to_contain_text(f"{metrics['test']['top1']:.1%}")
 
 
 def test_the_networks_answer_side_by_side(visit):
     page = visit()
-    page.get_by_label("CNN from scratch").first.check()
+    page.get_by_label("LandmarkCNN").first.check()
     upload(page, EXAMPLES / "eiffel-tower.jpg")
     expect(page.locator("#result h2")).to_be_visible(timeout=SLOW_MS)
     open_tab(page, "Compare")  # takes over the photo
@@ -284,7 +284,7 @@ def test_thirty_photos_with_two_broken_ones_are_tagged_and_can_be_downloaded(vis
     expect(status).to_contain_text("photos show a landmark I know", timeout=60_000)
     expect(status).to_contain_text("Could not be read: 2")
     expect(page.locator("#many-table")).to_contain_text("03.jpg is not a photo")
-    expect(page.locator("#many-map svg[role=img]")).to_be_visible()
+    expect(page.locator("#many-map svg[role=group]")).to_be_visible()
     expect(page.locator("#gallery .thumbnail-item")).to_have_count(28)
     assert findings(page) == []
     rows = list(csv.DictReader(io.StringIO(download(page, "CSV table").decode("utf-8-sig"))))
@@ -357,6 +357,17 @@ def test_a_visitor_reads_the_page_and_the_landmarks_in_their_language(visit):
     upload(page, EXAMPLES / "statue-of-liberty.jpg")
     expect(page.locator("#result h2")).to_have_text("Statue de la Liberté", timeout=SLOW_MS)
     expect(page.locator("#result")).to_contain_text("États-Unis")
+
+
+def test_a_tap_on_the_map_names_the_landmark(visit):
+    page = visit(width=PHONE, locale="de-DE", has_touch=True)
+    open_tab(page, "Entdecken")
+    spot = page.locator("#explore-map .spot[aria-label=Freiheitsstatue]")
+    expect(spot.locator("text")).to_be_hidden(timeout=SLOW_MS)
+    spot.locator(".dot").tap()
+    expect(spot.locator("text")).to_be_visible()
+    page.locator("#explore-map .spot[aria-label=Machu\\ Picchu] .dot").tap()
+    expect(spot.locator("text")).to_be_hidden()
 
 
 def test_the_keyboard_is_enough(visit):

@@ -35,6 +35,10 @@ def test_the_card_shows_name_place_certainty_links_and_tags():
     assert 'data-text="ruins, desert"' in shown
 
 
+def test_tags_are_in_the_language_of_the_visitor():
+    assert 'data-text="Ruinen, Wüste"' in card(BEST, OTHER, language="de")
+
+
 def test_the_local_name_is_not_said_twice():
     assert "local" not in card(Prediction("Colosseum", "Colosseum", 0.9, local_name="Colosseum"))
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from landmark_model import LandmarkClassifier, LandmarkError, Prediction, load, open_photo
+from landmark_model import Answer, LandmarkClassifier, LandmarkError, Prediction, load, open_photo
 from landmark_model.config import ModelConfig
 from landmark_model.networks import build
 from landmark_model.places import find_place
@@ -421,6 +421,23 @@ def test_a_guess_tells_its_name_and_place_in_other_languages():
     assert (guess.name_in("en"), guess.where_in("en")) == ("Colosseum", guess.where)
     assert guess.country_in("ja") == "Italy" and guess.place_in(None) == "Rome"
     assert hash(guess)
+
+
+def test_an_answer_in_a_language_has_all_words_in_it():
+    tags = ("mountain top", "peak", "Peru")
+    names = {"de": "Altes Haus"}
+    house = Prediction("Old House", "x", 0.9, "Rome", "Italy", "IT", tags=tags, names=names)
+    answer = Answer([house], 1.5, False).in_language("de")
+    assert (answer.score, answer.is_known) == (1.5, False)
+    (guess,) = answer
+    assert (guess.label, guess.class_name, guess.where) == ("Altes Haus", "x", "Rom, Italien")
+    assert guess.tags == ("Berggipfel", "Gipfel", "Peru") == house.tags_in("de")
+    assert guess.in_language("de") == guess and house.in_language("en") == house
+
+
+def test_tags_that_are_one_word_in_a_language_are_said_once():
+    shores = Prediction("x", "x", 0.9, tags=("sea", "mountain", "sea"))
+    assert shores.tags_in("fr") == ("mer", "montagne")
 
 
 def test_a_guess_that_the_gazetteer_lacks_keeps_its_label():

@@ -63,6 +63,13 @@ def test_guesses_are_those_of_load(run):
     assert [" ".join(line.split()) for line in out.splitlines()] == expected
 
 
+def test_guesses_are_named_in_a_language(run):
+    status, out, _ = run("predict", EIFFEL, "--top-k", 1, "--language", "de")
+    assert status == 0 and re.search(r"Eiffelturm +\(Paris, Frankreich\)", out)
+    status, _, err = run("predict", EIFFEL, "--language", "xx")
+    assert status == 2 and "'xx'" in err
+
+
 def test_photo_of_something_else_is_called_so(run):
     status, out, _ = run("predict", STRANGER, "--top-k", 1)
     assert status == 0
@@ -129,6 +136,12 @@ def test_library_is_tagged_beside_and_not_in_it(run, library, tmp_path):
     assert (out / "tags.csv").read_bytes().startswith(b"\xef\xbb\xbffile,status")
     assert len(json.loads((out / "tags.json").read_text(encoding="utf-8"))) == 4
     assert files_in(library) == before
+
+
+def test_library_is_tagged_in_a_language(run, library, tmp_path):
+    run("tag", library, "--out", tmp_path / "tags", "--language", "es")
+    sidecar = (tmp_path / "tags" / "paris.jpg.xmp").read_text(encoding="utf-8")
+    assert "Torre Eiffel" in sidecar and "Francia" in sidecar and "France" not in sidecar
 
 
 def test_doubtful_photos_are_left_untagged_where_that_is_asked_for(run, library, tmp_path):

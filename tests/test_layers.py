@@ -26,6 +26,7 @@ ALLOWED = {
         "tagging",
     },
     "__main__": {
+        ":LANGUAGES",
         ":load",
         "card",
         "config",

@@ -15,6 +15,7 @@ from landmark_model.places import (
     flag,
     nearest_place,
     place_in,
+    tag_in,
 )
 
 LANGUAGES = ("es", "fr", "de", "zh")
@@ -331,5 +332,34 @@ def test_translated_places_are_those_of_the_gazetteer():
     translations = json.loads(text)
     assert set(translations["places"]) <= {place.place for place in PLACES.values()}
     assert set(translations["countries"]) == {place.country_code for place in PLACES.values()}
+    assert set(translations["tags"]) <= {tag for place in PLACES.values() for tag in place.tags}
     assert place_in("de", "Rome") == "Rom" and place_in("fr", "Rome") == "Rome"
     assert place_in("de", "Nowhere") == "Nowhere" and place_in("de", None) is None
+
+
+@pytest.mark.parametrize(
+    ("language", "tag", "word"),
+    [
+        ("de", "bridge", "Brücke"),
+        ("fr-CA", "Italy", "Italie"),
+        ("es", "New York City", "Nueva York"),
+        ("de", "Utah", "Utah"),
+        ("fr", "my own tag", "my own tag"),
+        ("ja", "bridge", "bridge"),
+        (None, "bridge", "bridge"),
+    ],
+)
+def test_tag_in_a_language(language, tag, word):
+    assert tag_in(language, tag) == word
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_tags_of_landmarks_that_ship_are_words_of_the_language(language):
+    tags = {tag for key in WORLD50 for tag in PLACES[key].tags}
+    words = {tag: tag_in(language, tag) for tag in tags}
+    assert not any("," in word or word != word.strip() for word in words.values())
+    if language == "zh":
+        assert all(re.search("[\u4e00-\u9fff]", word) for word in words.values())
+    else:
+        same = {tag for tag, word in words.items() if tag == word}
+        assert len(same) < len(tags) / 3

@@ -119,6 +119,16 @@ def test_no_photos_are_no_rows():
     assert list(tag_photos(Counter(), [])) == []
 
 
+def test_a_library_is_tagged_in_a_language(tagger, tmp_path):
+    (tmp_path / "broken.jpg").touch()
+    photos = [("taj.jpg", EXAMPLES / "taj-mahal.jpg"), ("broken.jpg", tmp_path / "broken.jpg")]
+    taj, broken = tag_photos(tagger, photos, language="de")
+    assert broken.answer is None and broken.status == "unreadable"
+    for text in (to_csv([taj]), to_json([taj]), to_xmp(taj)):
+        assert "Mausoleum" in text and "Indien" in text and "India" not in text
+    assert taj.best.class_name == "Taj_Mahal"
+
+
 @pytest.mark.parametrize(("asked", "status"), [(0.5, "tagged"), (0.51, "doubtful")])
 def test_photo_is_doubtful_below_the_probability_that_is_asked_for(tmp_path, asked, status):
     photos = [("a.png", grey(tmp_path / "a.png", 7))]

@@ -275,14 +275,15 @@ def test_resuming_a_finished_run_changes_nothing(train_in, tmp_path):
 )
 def test_resuming_with_other_settings_is_refused_naming_them(train_in, tmp_path, changes):
     train_in(tmp_path)
-    with pytest.raises(LandmarkError, match=", ".join(sorted(changes))):
+    told = [f"--{name.replace('_', '-')} {getattr(RECIPE, name)}" for name in sorted(changes)]
+    with pytest.raises(LandmarkError, match=", ".join(told)):
         train_in(tmp_path, replace(RECIPE, **changes), resume=True)
 
 
 def test_resuming_with_photos_varied_in_another_way_is_refused_naming_it(train_in, tmp_path):
     train_in(tmp_path, setting={"grey": 0.1, "policy": "none"})
     train_in(tmp_path, setting={"grey": 0.1, "policy": "none"}, resume=True)
-    with pytest.raises(LandmarkError, match=r"other settings of grey\."):
+    with pytest.raises(LandmarkError, match=r"was trained with --grey 0\.1\. Give that"):
         train_in(tmp_path, setting={"grey": 0.2, "policy": "none"}, resume=True)
 
 

@@ -193,6 +193,24 @@ def test_the_table_owns_up_to_what_falls_short():
     assert "The file ends at layer3" in text
 
 
+@pytest.mark.parametrize(
+    ("original", "ours", "told"),
+    [
+        ((7, 7), (6, 7), "With every seed the original did best in the last epoch"),
+        ((7, 7), (7, 7), "With every seed the original and ours did best in the last epoch"),
+        ((7, 3), (1, 7), ""),
+    ],
+)
+def test_table_says_where_more_epochs_would_help(original, ours, told):
+    results = [
+        result("scratch", recipe, seed, 0.5, 9, best_epoch=epoch)
+        for recipe, epochs in (("original", original), ("ours", ours))
+        for seed, epoch in enumerate(epochs)
+    ]
+    assert told in versus.make_table(results)
+    assert ("more epochs would help" in versus.make_table(results)) == bool(told)
+
+
 def test_the_table_is_written_of_what_there_is():
     text = versus.make_table([result("transfer", "original", 0, 0.7, 100)])
     assert "| original | 1.5 M |" in text and "**ours**" not in text

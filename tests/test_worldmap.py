@@ -23,9 +23,15 @@ def draw(dots, label="Where it is", **options) -> ElementTree.Element:
 
 
 def circles(drawing: ElementTree.Element) -> dict[str, ElementTree.Element]:
-    """The dots of the large map by title; those of the inset have none."""
-    found = [c for c in drawing.iter(f"{SVG}circle") if c.find(f"{SVG}title") is not None]
-    return {circle.find(f"{SVG}title").text: circle for circle in found}
+    """The dots of the large map by name; those of the inset have none."""
+    spots = [group for group in drawing.iter(f"{SVG}g") if group.get("class") == "spot"]
+    return {spot.get("aria-label"): spot.findall(f"{SVG}circle")[1] for spot in spots}
+
+
+def reaches(drawing: ElementTree.Element) -> dict[str, float]:
+    """How far from a dot's middle a finger may be, in px, by the dot's name."""
+    spots = [group for group in drawing.iter(f"{SVG}g") if group.get("class") == "spot"]
+    return {spot.get("aria-label"): float(spot.find(f"{SVG}circle").get("r")) for spot in spots}
 
 
 def place(circle: ElementTree.Element) -> tuple[float, float]:
@@ -52,13 +58,24 @@ def test_zoomed_map_has_the_best_in_its_middle_and_neighbours_where_they_lie():
     (x, y), (london_x, london_y) = place(dots["Eiffel Tower"]), place(dots["Big Ben"])
     assert (x, y) == (240, 150)
     assert london_x < x and london_y < y
-    assert len(list(drawing.iter(f"{SVG}circle"))) == 2 + 3
+    assert len(drawing.findall(f".//{SVG}g[@class='inset']/{SVG}circle")) == 3
 
 
-def test_best_is_named_and_the_others_when_pointed_at():
+def test_best_is_named_and_the_others_when_pointed_at_or_tapped():
     drawing = draw([LONDON, PARIS])
-    assert [name.text for name in drawing.iter(f"{SVG}text")] == ["Eiffel Tower"]
+    (svg,) = drawing
+    assert [name.text for name in svg.findall(f"{SVG}text")] == ["Eiffel Tower"]
     assert "best" in circles(drawing)["Eiffel Tower"].get("class")
+    (hidden,) = svg.findall(f"{SVG}g[@class='spot']/{SVG}text")
+    assert hidden.text == "Big Ben"
+
+
+def test_a_finger_reaches_every_dot_and_the_nearest_one():
+    dots = [Dot(0, degrees, 0.01, str(degrees)) for degrees in (0, 9, 120)]
+    drawing = draw(dots, zoom=False)
+    reach, (near, middle, _) = reaches(drawing), map(place, circles(drawing).values())
+    assert reach["0"] == reach["9"] == pytest.approx(math.dist(near, middle) / 2, abs=0.1)
+    assert reach["120"] == worldmap.TOUCH_PX
 
 
 @pytest.mark.parametrize(
@@ -174,13 +191,13 @@ def test_all_dots_are_on_the_map_of_the_world():
         assert 0 < x < 480 and 0 < y < 234
 
 
-def test_map_is_one_labelled_image_and_texts_cannot_inject_html():
+def test_map_is_one_labelled_group_and_texts_cannot_inject_html():
     hostile = '<script>alert("1")</script>&'
     text = world_map([Dot(1, 2, 0.5, hostile, best=True)], hostile)
     assert "<script" not in text
     (image,) = ElementTree.fromstring(text).iter(f"{SVG}svg")
-    assert image.get("role") == "img" and image.get("aria-label") == hostile
-    assert image.find(f"{SVG}title").text == hostile
+    assert image.get("role") == "group" and image.get("aria-label") == hostile
+    assert set(circles(image)) == {hostile}
 
 
 def test_long_names_are_cut():

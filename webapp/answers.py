@@ -13,7 +13,7 @@ GRID_CELLS = 32
 
 
 class Guess(TypedDict):
-    """One guess. `name` is in the language asked for; place and what follows may be null."""
+    """One guess, in the language asked for; place and what follows may be null."""
 
     name: str
     class_name: str
@@ -64,14 +64,14 @@ class Where(TypedDict):
     heatmap: list[list[float]]
 
 
-def guess_json(guess: Prediction, language: str) -> Guess:
-    """A guess as JSON, its names in a language."""
+def guess_json(guess: Prediction) -> Guess:
+    """A guess as JSON."""
     return Guess(
-        name=guess.name_in(language),
+        name=guess.label,
         class_name=guess.class_name,
         probability=round(guess.probability, 6),
-        place=guess.place_in(language),
-        country=guess.country_in(language),
+        place=guess.place,
+        country=guess.country,
         country_code=guess.country_code,
         latitude=guess.latitude,
         longitude=guess.longitude,
@@ -80,10 +80,10 @@ def guess_json(guess: Prediction, language: str) -> Guess:
     )
 
 
-def answer_json(answer: Answer, model: str, language: str) -> PhotoAnswer:
+def answer_json(answer: Answer, model: str) -> PhotoAnswer:
     """An answer as JSON; `model` is the stamp of what gave it."""
     return PhotoAnswer(
-        guesses=[guess_json(guess, language) for guess in answer],
+        guesses=[guess_json(guess) for guess in answer],
         is_known=answer.is_known,
         score=round(answer.score, 6),
         model=model,

@@ -45,7 +45,7 @@ def card(shown: Shown, language: str, known_count: int) -> str:
         shown.map_svg,
         "" if stranger else map_links(best),
         bars(listed, say(title, language), language),
-        "" if stranger else tag_chips(best.tags, language),
+        "" if stranger else tag_chips(best.tags_in(language), language),
         share_line(shown.link, language),
     ]
     kind = "result stranger" if stranger else "result"

@@ -17,7 +17,7 @@ from landmark_model import (
 
 TITLES = {
     "resnet18": "ResNet18",
-    "landmark_cnn": "CNN from scratch",
+    "landmark_cnn": "LandmarkCNN",
     "tf_efficientnet_lite2": "EfficientNet-Lite2",
     "tf_efficientnet_lite0": "EfficientNet-Lite0",
 }

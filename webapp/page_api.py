@@ -53,13 +53,13 @@ class Endpoints:
             photo: the photo: JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP
             network: which network answers; "" for the best
             top_k: how many guesses, 1 to 50
-            language: of the names: en, es, fr, de or zh
+            language: of names, places and tags: en, es, fr, de or zh
         """
         with told():
             self._check(language, top_k)
             network = network or self.models.default
             answer = self.models.pick(network).predict(path_of(photo), top_k=top_k)
-            return answer_json(answer, self.models.stamp(network), language)
+            return answer_json(answer.in_language(language), self.models.stamp(network))
 
     def predict_batch(
         self, photos: list[gr.FileData], network: str = "", top_k: int = 5, language: str = "en"
@@ -70,7 +70,7 @@ class Endpoints:
             photos: up to 200 photos
             network: which network answers; "" for the best
             top_k: how many guesses for each, 1 to 50
-            language: of the names: en, es, fr, de or zh
+            language: of names, places and tags: en, es, fr, de or zh
         """
         with told():
             self._check(language, top_k)
@@ -79,13 +79,14 @@ class Endpoints:
             network = network or self.models.default
             stamp = self.models.stamp(network)
             named = [(name_of(photo), path_of(photo)) for photo in photos]
+            tagged = tag_photos(self.models.pick(network), named, top_k, language=language)
             return [
                 BatchRow(
                     file=row.file,
-                    answer=row.answer and answer_json(row.answer, stamp, language),
+                    answer=row.answer and answer_json(row.answer, stamp),
                     reason=row.reason,
                 )
-                for row in tag_photos(self.models.pick(network), named, top_k=top_k)
+                for row in tagged
             ]
 
     def explain(
@@ -103,20 +104,19 @@ class Endpoints:
             self._check(language)
             tagger = self.models.pick(network)
             found = tagger.explain(path_of(photo), class_name or None)
-            return where_json(
-                found, guess_json(tagger.describe(found.class_name), language)["name"]
-            )
+            return where_json(found, tagger.describe(found.class_name).name_in(language))
 
     def landmarks(self, network: str = "", language: str = "en") -> list[Guess]:
         """Lists the landmarks that a network knows, with where they are; probability is 1 for each.
 
         Args:
             network: which network; "" for the best
-            language: of the names: en, es, fr, de or zh
+            language: of names, places and tags: en, es, fr, de or zh
         """
         with told():
             self._check(language)
-            return [guess_json(place, language) for place in self.models.landmarks(network)]
+            landmarks = self.models.landmarks(network)
+            return [guess_json(landmark.in_language(language)) for landmark in landmarks]
 
     def _check(self, language: str, top_k: int = 1) -> None:
         if language not in LANGUAGES:

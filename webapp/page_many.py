@@ -50,7 +50,8 @@ class ManyTab:
         yield (progress(0, len(photos), language), gr.update(visible=False), *skips(6))
         with tempfile.TemporaryDirectory(prefix="landmarks-") as folder:
             rows, gallery = [], []
-            for row in tag_photos(self.models.pick(network), photos, top_k=5):
+            tagger = self.models.pick(network)
+            for row in tag_photos(tagger, photos, top_k=5, language=language):
                 path = photos[len(rows)][1]
                 rows.append(row)
                 gallery += picture_of(row, path, len(rows), Path(folder), language)
@@ -111,15 +112,14 @@ def named(rows: Sequence[Tagged]) -> list[Tagged]:
 
 
 def table_row(row: Tagged, language: str) -> list[Cell]:
-    """A photo as a row of the table; what is not known of it is left empty."""
+    """A photo, tagged in `language`, as a row of the table; what is not known is left empty."""
     if row.answer is None:
         return [row.file, "", "", "", None, explain(row.error, language)]
     if row.best is None:
         return [row.file, "", "", "", None, say("none_short", language)]
     best = row.best
     sure = math.floor(1000 * best.probability) / 10  # never 100
-    where = [best.place_in(language) or "", best.country_in(language) or ""]
-    return [row.file, best.name_in(language), *where, sure, ""]
+    return [row.file, best.label, best.place or "", best.country or "", sure, ""]
 
 
 def picture_of(
@@ -134,7 +134,7 @@ def picture_of(
     if row.best is None:
         return [(str(path), say("none_short", language))]
     sure = cards.percent(row.best.probability, language)
-    return [(str(path), f"{row.best.name_in(language)}, {sure}")]
+    return [(str(path), f"{row.best.label}, {sure}")]
 
 
 def map_of(rows: Sequence[Tagged], language: str) -> str:
@@ -146,7 +146,7 @@ def map_of(rows: Sequence[Tagged], language: str) -> str:
             guesses[name].latitude,
             guesses[name].longitude,
             count / max(found.values()),
-            f"{guesses[name].name_in(language)} ({count})",
+            f"{guesses[name].label} ({count})",
         )
         for name, count in found.items()
     ]

@@ -4,9 +4,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-from landmark_model import LandmarkError
+from landmark_model import LANGUAGES, LandmarkError
 
-LANGUAGES = ("en", "es", "fr", "de", "zh")
 # Decimal mark, thousands mark, and what stands before a per cent sign.
 NUMBER_MARKS = {"es": (",", "\u202f", "\u202f"), "fr": (",", "\u202f", "\u202f"),
                 "de": (",", ".", "\u202f")}  # fmt: skip

@@ -40,13 +40,15 @@ EQUAL_EARTH = (1.340264, -0.081106, 0.000893, 0.003796)
 EQUAL_EARTH_X, EQUAL_EARTH_Y = 2.70663, 1.31737  # where its east edge and north pole lie
 WORLD_HEIGHT = round(WIDTH * EQUAL_EARTH_Y / EQUAL_EARTH_X)
 LABEL_LENGTH = 40
+TOUCH_PX = 16
 
 
 @dataclass(frozen=True)
 class Dot:
     """Something on the map: degrees (WGS84), its weight 0..1 that sets the size, and its name.
 
-    The best dot stands out and is named on the map; the others say their names when pointed at.
+    The best dot stands out and is named on the map; the others say their names when pointed at or
+    tapped.
     Raises LandmarkError where a coordinate or weight cannot be.
     """
 
@@ -122,9 +124,8 @@ def world_map(dots: Iterable[Dot], label: str, zoom: bool = True) -> str:
         height, drawing = WORLD_HEIGHT, _world(placed, WIDTH)
     text = escape(label)
     return (
-        f'<div class="worldmap"><svg viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="{text}" xmlns="http://www.w3.org/2000/svg"><title>{text}</title>'
-        f"{drawing}</svg></div>"
+        f'<div class="worldmap"><svg viewBox="0 0 {WIDTH} {height}" role="group" '
+        f'aria-label="{text}" xmlns="http://www.w3.org/2000/svg">{drawing}</svg></div>'
     )
 
 
@@ -215,14 +216,24 @@ def _spread(places: list[tuple[Dot, Point]]) -> list[tuple[Dot, Point]]:
 
 
 def _markers(places: Sequence[tuple[Dot, Point]], size: float = 1) -> str:
-    """The dots at their places (x, y) in px, each with a halo, the best with its name."""
-    circles = "".join(
-        f'<circle class="{_kind(dot)}" cx="{x:.1f}" cy="{y:.1f}" r="{dot.radius * size:.1f}">'
-        f"<title>{escape(dot.title)}</title></circle>"
-        for dot, (x, y) in places
-    )
-    others = [place for dot, place in places if not dot.best]
-    return circles + "".join(_name(dot, place, others) for dot, place in places if dot.best)
+    """The dots at their places (x, y) in px, each with a halo and its name; the best's is on top.
+
+    A finger needs more than a dot: it may be as far off as TOUCH_PX, if no other dot is nearer.
+    """
+    spots, names = [], []
+    for dot, (x, y) in places:
+        others = [place for other, place in places if other is not dot]
+        radius = dot.radius * size
+        reach = min([TOUCH_PX, *(math.dist((x, y), other) / 2 for other in others)])
+        name = _name(dot, (x, y), others)
+        spots.append(
+            f'<g class="spot" role="img" aria-label="{escape(dot.title)}" tabindex="-1">'
+            f'<circle class="touch" cx="{x:.1f}" cy="{y:.1f}" r="{max(reach, radius):.1f}"/>'
+            f'<circle class="{_kind(dot)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
+            f"{'' if dot.best else name}</g>"
+        )
+        names.append(name if dot.best else "")
+    return "".join([*spots, *names])
 
 
 def _name(dot: Dot, place: Point, others: Sequence[Point]) -> str:
