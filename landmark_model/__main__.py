@@ -28,16 +28,17 @@ def predict(options: argparse.Namespace) -> int:
     broken = 0
     for photo in options.photos:
         try:
-            answer = tagger.predict(photo, top_k=options.top_k).in_language(options.language)
+            guesses = tagger.predict(photo, top_k=options.top_k)
         except LandmarkError as error:
             print(f"landmark_model: {error}", file=sys.stderr)
             broken += 1
             continue
-        unknown = answer.is_known is False
+        unknown = guesses.is_known is False
         print(f"{photo}: none of the landmarks I know; the nearest" if unknown else photo)
-        for guess in answer:
-            where = f"  ({guess.where})" if guess.where else ""
-            print(f"  {min(guess.probability, 0.999):6.1%}  {guess.label}{where}")  # never 100
+        for guess in guesses:
+            name, where = guess.name_in(options.language), guess.where_in(options.language)
+            place = f"  ({where})" if where else ""
+            print(f"  {min(guess.probability, 0.999):6.1%}  {name}{place}")  # never 100
     return 1 if broken else 0
 
 

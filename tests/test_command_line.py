@@ -66,6 +66,8 @@ def test_guesses_are_those_of_load(run):
 def test_guesses_are_named_in_a_language(run):
     status, out, _ = run("predict", EIFFEL, "--top-k", 1, "--language", "de")
     assert status == 0 and re.search(r"Eiffelturm +\(Paris, Frankreich\)", out)
+    _, out, _ = run("predict", TAJ, "--top-k", 1, "--language", "zh")
+    assert "泰姬陵  (印度阿格拉)" in out
     status, _, err = run("predict", EIFFEL, "--language", "xx")
     assert status == 2 and "'xx'" in err
 
