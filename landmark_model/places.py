@@ -77,9 +77,8 @@ def tag_in(language: str | None, tag: str) -> str:
     """A tag ("bridge", "France") in one of those languages; the English one where not known."""
     words = _translations()
     versions = words["tags"].get(tag) or words["places"].get(tag, {})
-    return versions.get(main_language(language)) or (
-        country_in(language, _country_codes().get(tag)) or tag
-    )
+    country = country_in(language, _country_codes().get(tag))
+    return versions.get(main_language(language)) or country or tag
 
 
 def find_place(class_name: str) -> Place:
