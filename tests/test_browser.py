@@ -43,6 +43,17 @@ needs_axe = pytest.mark.skipif(
     not AXE.exists() and not os.environ.get("CI"), reason="`make javascript` was not run"
 )
 
+# All pages share a clipboard, and wait_for_function takes a promise of "no" for a yes: what an
+# earlier test copied would do.
+WAIT_FOR_LINK = """async () => {
+    let text = "";
+    for (let tries = 0; tries < 300 && !text.includes("deep_"); tries++) {
+        await new Promise(done => setTimeout(done, 100));
+        text = await navigator.clipboard.readText();
+    }
+    return text;
+}"""
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -342,8 +353,8 @@ def test_a_link_with_the_photo_opens_it_in_a_fresh_browser(visit):
     button = page.get_by_role("button", name="Copy link with the photo")
     button.click(timeout=SLOW_MS)
     expect(page.locator("#share-photo")).to_contain_text("Shows your photo file")
-    page.wait_for_function("navigator.clipboard.readText().then(text => text.includes('deep_'))")
-    link = page.evaluate("navigator.clipboard.readText()")
+    link = page.evaluate(WAIT_FOR_LINK)
+    assert "deep_" in link
     other = visit(link[link.index("?") :])
     expect(other.locator("#photo img").first).to_be_visible(timeout=SLOW_MS)
     expect(other.locator("#result h2")).to_have_text("Colosseum")
