@@ -11,9 +11,14 @@ LANDMARK_LINK_SECRET, if set, signs links to results, so that nobody else can ma
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import re
+import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,18 +29,28 @@ from pathlib import Path
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
 from PIL import Image
 from starlette.middleware import Middleware
+from starlette.responses import Response
 
 import landmark_model
 from landmark_model import LandmarkError
-from webapp.cleaning import keep_clean
+from webapp.cleaning import Uncollected, delete_old, keep_clean
+from webapp.guard import GuardMiddleware, Rules, say
+from webapp.guarded import GuardedBlocks
 from webapp.head import HeadMiddleware, routes
 from webapp.models import Models, open_models
 from webapp.page import CLEAN_EVERY_S, KEPT_S, build, previews, translations
+from webapp.uploads import Uploads, make_private_folder
 
 HERE = Path(__file__).parent
 YES = {"1", "true", "yes", "on"}
+LOCAL = re.compile(r"localhost|127\..*|\[?::1\]?")
+EVENTS_AT_ONCE = 8  # photos being decoded, or waiting for the network, at the same time
+UNCOLLECTED_S = 60
+LAST_ANSWERS_S = 10  # what a stop waits for
+BYTES = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
 
 
 @dataclass(frozen=True)
@@ -49,9 +64,16 @@ class Settings:
     network: str | None
     concurrency: int
     max_upload: str
+    root_path: str
     share: bool
     mcp: bool
     link_secret: str = ""
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest photo to take, in bytes."""
+        number, unit = re.fullmatch(r"(\d+)\s*(\w+)", self.max_upload).groups()
+        return int(number) * BYTES[unit]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -81,6 +103,8 @@ def make_parser() -> argparse.ArgumentParser:
     option("--concurrency", "LANDMARK_CONCURRENCY", 1, many, type=_count, metavar="N")
     size = "largest photo to take; default: 30mb"
     option("--max-upload", "LANDMARK_MAX_UPLOAD", "30mb", size, type=_size, metavar="SIZE")
+    root = "behind a proxy: the page's address there, https://example.org/landmarks or /landmarks"
+    option("--root-path", "GRADIO_ROOT_PATH", "", root, type=_root, metavar="ADDRESS")
     switch("--share", "GRADIO_SHARE", "open a public link for a while; needs the internet")
     switch("--mcp", "GRADIO_MCP_SERVER", 'serve the API to MCP clients, too; pip install ".[mcp]"')
     return parser
@@ -104,6 +128,14 @@ def _size(text: str) -> str:
     return text.lower()
 
 
+def _root(text: str) -> str:
+    if text and not re.fullmatch(r"(https?://[\w.:\[\]-]+)?(/[\w.~-]+)*/?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address. Write it like https://example.org/landmarks or /landmarks."
+        )
+    return text.rstrip("/")
+
+
 def read_settings(arguments: list[str] | None = None) -> Settings:
     """The settings of a command line and the environment; exits where they make no sense."""
     parser = make_parser()
@@ -114,15 +146,20 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
     return Settings(**vars(options), link_secret=secret)
 
 
-def launch(settings: Settings, models: Models) -> gr.Blocks:
+def launch(settings: Settings, models: Models) -> GuardedBlocks:
     """Starts to serve the page; gives it, running. Raises LandmarkError where it cannot listen."""
+    folder = make_private_folder()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
     words = translations(len(models.known))
-    page = build(models, words, settings.link_secret)
-    page.queue(max_size=64, default_concurrency_limit=settings.concurrency)
+    page = build(models, words, Uploads(folder), settings.link_secret)
+    page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE)
+    page.rules = rules_for(settings, page)
     try:
         # What gradio prints of a public link that fails is about virus scanners; see `greeting`.
         with redirect_stdout(StringIO()):
-            page.launch(**where(settings), **looks(words), app_kwargs=around(settings, models))
+            page.launch(
+                **where(settings), **looks(words), app_kwargs=around(settings, models, page)
+            )
     except OSError as error:
         raise LandmarkError(
             f"Nothing can listen on {settings.host}, port {settings.port}: it may be taken. "
@@ -133,12 +170,31 @@ def launch(settings: Settings, models: Models) -> gr.Blocks:
     return page
 
 
+def rules_for(settings: Settings, page: GuardedBlocks) -> Rules:
+    """What the guard before gradio goes by."""
+    in_space = "SPACE_ID" in os.environ
+    public = (fn for fn in page.fns.values() if fn.api_visibility == "public")
+    return Rules(
+        uploads=page.uploads,
+        endpoints=frozenset(fn.api_name for fn in public),
+        waiting=lambda session: session in page._queue.pending_messages_per_session,
+        max_upload_bytes=settings.max_upload_bytes,
+        # A Space and gradio's public links have a proxy of their own before them.
+        trusts_proxy=bool(settings.root_path) or settings.share or in_space,
+        is_local=bool(LOCAL.fullmatch(settings.host)),
+        in_space=in_space,
+        has_mcp=settings.mcp,
+    )
+
+
 def where(settings: Settings) -> dict[str, object]:
     """How gradio is to serve the page."""
     return {
         "server_name": settings.host,
         "server_port": settings.port,
+        "root_path": settings.root_path,
         "max_file_size": settings.max_upload,
+        "state_session_capacity": 1000,
         "share": settings.share,
         "mcp_server": settings.mcp,
         "prevent_thread_lock": True,
@@ -160,8 +216,8 @@ def looks(words: gr.I18n) -> dict[str, object]:
     }
 
 
-def around(settings: Settings, models: Models) -> dict[str, object]:
-    """What is served besides gradio's page: link previews and a health check; and what cleans."""
+def around(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str, object]:
+    """What is served besides gradio's page: guard, link previews, health check; and what cleans."""
     health = {
         "status": "ok",
         "version": landmark_model.__version__,
@@ -169,11 +225,22 @@ def around(settings: Settings, models: Models) -> dict[str, object]:
         "landmarks": len(models.known),
     }
     describe = previews(models, settings.link_secret)
-    links = Path(gr.utils.get_upload_folder()) / "deep_links"
+    uncollected = Uncollected(page._queue, UNCOLLECTED_S)
+
+    async def delete_links() -> None:
+        await asyncio.to_thread(delete_old, page.uploads.folder / "deep_links", KEPT_S)
+
+    async def refuse(request: object, error: Exception) -> Response:
+        return say("bad_call")  # FastAPI's own answer holds the request
+
     return {
-        "middleware": [Middleware(HeadMiddleware, describe)],
+        "middleware": [
+            Middleware(GuardMiddleware, page.rules),
+            Middleware(HeadMiddleware, describe),
+        ],
         "routes": routes(health),
-        "lifespan": keep_clean(links, CLEAN_EVERY_S, KEPT_S),
+        "exception_handlers": {RequestValidationError: refuse},
+        "lifespan": keep_clean((delete_links, CLEAN_EVERY_S), (uncollected.drop, 5)),
     }
 
 
@@ -240,17 +307,40 @@ def warm_up(models: Models) -> None:
         tagger.predict(Image.new("RGB", (256, 256)))
 
 
+def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
+    """Serves until `stopped` is set or Ctrl-C comes, then gives the answers that are under way."""
+    try:
+        stopped.wait()
+    except KeyboardInterrupt:
+        print("Stopping.", flush=True)
+    page.rules.stopping = True
+    wait_while(lambda: page.is_busy, LAST_ANSWERS_S)
+    wait_while(lambda: page.has_news, 1)
+    page.close(verbose=False)
+
+
+def wait_while(is_so: Callable[[], bool], most_s: float) -> None:
+    """Waits as long as something is so, but no longer than that."""
+    deadline = time.monotonic() + most_s
+    while is_so() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Loads the networks, then serves the page until stopped."""
     settings = read_settings(arguments)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     try:
-        models = open_models(settings.repo, settings.revision, settings.network)
+        models = open_models(
+            settings.repo, settings.revision, settings.network, settings.concurrency
+        )
         warm_up(models)
         page = launch(settings, models)
     except LandmarkError as error:
         sys.exit(f"app.py: {error}")
     print(greeting(settings, page), flush=True)
-    page.block_thread()
+    serve_until(stopped, page)
 
 
 if __name__ == "__main__":

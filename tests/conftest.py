@@ -126,18 +126,20 @@ def lay_out(tmp_path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture(scope="session")
-def serve(tmp_path_factory) -> Iterator[Callable[..., str]]:
-    """Starts app.py with arguments on a free port, in a process of its own; gives its address."""
-    started: list[subprocess.Popen] = []
+class Servers:
+    """Copies of app.py that run, each in a process of its own, by their address."""
 
-    def start(*arguments: str) -> str:
+    def __init__(self, make_folder: Callable[[str], Path]) -> None:
+        self.make_folder = make_folder
+        self.running: dict[str, tuple[subprocess.Popen, Path]] = {}
+
+    def __call__(self, *arguments: str) -> str:
+        """Starts one with those arguments on a free port; gives its address."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        folder = tmp_path_factory.mktemp("server")
-        log = folder / "log.txt"
-        with log.open("wb") as output:
+        folder, address = self.make_folder("server"), f"http://127.0.0.1:{port}"
+        with (folder / "log.txt").open("wb") as output:
             server = subprocess.Popen(
                 [sys.executable, "app.py", "--port", str(port), *arguments],
                 cwd=ROOT,
@@ -145,8 +147,7 @@ def serve(tmp_path_factory) -> Iterator[Callable[..., str]]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        started.append(server)
-        address = f"http://127.0.0.1:{port}"
+        self.running[address] = server, folder / "log.txt"
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline and server.poll() is None:
             try:
@@ -154,13 +155,30 @@ def serve(tmp_path_factory) -> Iterator[Callable[..., str]]:
                 return address
             except OSError:
                 time.sleep(0.3)
-        pytest.fail(f"app.py does not answer:\n{log.read_text()}")
+        pytest.fail(f"app.py does not answer:\n{self.log(address)}")
 
-    yield start
-    for server in started:
-        server.terminate()
-    for server in started:
-        server.wait(20)
+    def process(self, address: str) -> subprocess.Popen:
+        """The process that serves an address."""
+        return self.running[address][0]
+
+    def log(self, address: str) -> str:
+        """What it has printed so far."""
+        return self.running[address][1].read_text()
+
+    def stop(self) -> None:
+        """Ends all of them."""
+        for server, _ in self.running.values():
+            server.terminate()
+        for server, _ in self.running.values():
+            server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory) -> Iterator[Servers]:
+    """Starts app.py with arguments on a free port, in a process of its own; gives its address."""
+    servers = Servers(tmp_path_factory.mktemp)
+    yield servers
+    servers.stop()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image
 import app
 from landmark_model import LandmarkError, Tagged, tag_photos
 from webapp import page, page_compare, page_explore, page_many
-from webapp.cleaning import keep_clean
+from webapp.cleaning import delete_old, keep_clean
 from webapp.models import Models, open_models
 from webapp.page_photo import Copy, PhotoTab, see, show_copy
 from webapp.share import read_link
@@ -248,7 +248,7 @@ def test_models_are_named_loaded_once_and_stamped(models):
     assert models.pick("") is models.pick(None) is models.pick(models.default)
     stamps = {models.stamp(network) for network in models.taggers}
     assert len(stamps) == 3 and all("@0." in stamp for stamp in stamps)
-    with pytest.raises(LandmarkError, match=r"'alexnet'.*resnet18"):
+    with pytest.raises(LandmarkError, match=r"no such network.*resnet18"):
         models.pick("alexnet")
     with pytest.raises(LandmarkError, match="Atlantis"):
         models.describe("Atlantis")
@@ -280,6 +280,7 @@ def test_settings_come_from_flags_and_from_the_environment(monkeypatch):
     found = app.read_settings(["--concurrency", "2", "--no-share", "--max-upload", "5MB"])
     assert (found.repo, found.port, found.concurrency, found.share) == ("runs/mine", 8000, 2, False)
     assert (found.max_upload, found.link_secret, found.host) == ("5mb", "hush", "127.0.0.1")
+    assert found.max_upload_bytes == 5 * 2**20 and found.root_path == ""
     assert app.read_settings([]).share is True
 
 
@@ -289,6 +290,7 @@ def test_settings_come_from_flags_and_from_the_environment(monkeypatch):
         (["--port", "70000"], "no port"),
         (["--concurrency", "0"], "no count"),
         (["--max-upload", "much"], "like 30mb"),
+        (["--root-path", "example.org/a b"], "like https://example.org/landmarks"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments, told, capsys):
@@ -301,7 +303,7 @@ def test_every_setting_is_explained_with_its_variable():
     help_text = app.make_parser().format_help()
     for name in ("host", "port", "repo", "revision", "network", "concurrency", "max-upload"):
         assert f"--{name}" in help_text
-    assert help_text.count("[LANDMARK_") == 5 and help_text.count("[GRADIO_") == 4
+    assert help_text.count("[LANDMARK_") == 5 and help_text.count("[GRADIO_") == 5
     assert "LANDMARK_LINK_SECRET" in help_text
 
 
@@ -342,14 +344,24 @@ def test_what_links_with_a_photo_remember_is_deleted_after_a_while(tmp_path):
         folder.mkdir()
         (folder / "state.json").write_text("[]")
     os.utime(old, (time.time() - 7200,) * 2)
+    delete_old(tmp_path, age_s=3600)
+    delete_old(tmp_path / "gone", age_s=3600)
+    assert new.exists() and not old.exists()
+
+
+def test_what_keeps_clean_is_done_again_and_again_while_the_server_runs():
+    done: list[str] = []
 
     async def serve() -> None:
-        async with keep_clean(tmp_path, every_s=60, age_s=3600)(None):
-            while old.exists():
-                await asyncio.sleep(0.01)
+        async def job() -> None:
+            done.append("job")
+
+        async with keep_clean((job, 0.0))(None):
+            while len(done) < 3:
+                await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(serve(), 10))
-    assert new.exists()
+    assert len(done) >= 3
 
 
 def test_a_copy_is_told_from_the_next_of_the_same_photo():

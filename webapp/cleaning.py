@@ -1,13 +1,17 @@
-"""Deletes what gradio's own clean-up forgets: what its links to a photo remember of the page."""
+"""Deletes what nobody needs any more: what links to a photo remember, results nobody fetches."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+
+from gradio.queueing import Queue
+
+Job = Callable[[], Awaitable[None]]
 
 
 def delete_old(folder: Path, age_s: float) -> None:
@@ -19,22 +23,44 @@ def delete_old(folder: Path, age_s: float) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def keep_clean(
-    folder: Path, every_s: float, age_s: float
-) -> Callable[[object], AbstractAsyncContextManager[None]]:
-    """A lifespan for the server: `delete_old` now and then, as long as it runs."""
+class Uncollected:
+    """The results in gradio's queue that their client does not fetch.
 
-    async def go_on() -> None:
+    A client that listens takes a message at once, so one that lies for `age_s` seconds has none.
+    """
+
+    def __init__(self, queue: Queue, age_s: float) -> None:
+        self.queue, self.age_s = queue, age_s
+        self._since: dict[str, float] = {}  # session -> when messages were first seen lying
+
+    async def drop(self) -> None:
+        """Forgets the results, and the events, of sessions that nobody listens to any more."""
+        waiting = self.queue.pending_messages_per_session
+        lying = {session for session, messages in list(waiting.items()) if messages.qsize()}
+        now = time.monotonic()
+        self._since = {session: self._since.get(session, now) for session in lying}
+        for session, since in list(self._since.items()):
+            if now - since >= self.age_s:
+                await self.queue.clean_events(session_hash=session)
+                waiting.pop(session, None)
+                self.queue.pending_event_ids_session.pop(session, None)
+
+
+def keep_clean(*jobs: tuple[Job, float]) -> Callable[[object], AbstractAsyncContextManager[None]]:
+    """A lifespan for the server: does each job every so many seconds, as long as it runs."""
+
+    async def go_on(job: Job, every_s: float) -> None:
         while True:
-            await asyncio.to_thread(delete_old, folder, age_s)
+            await job()
             await asyncio.sleep(every_s)
 
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
-        task = asyncio.create_task(go_on())
+        tasks = [asyncio.create_task(go_on(*job)) for job in jobs]
         yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     return lifespan

@@ -130,11 +130,16 @@ def head_tags(preview: Preview, address: str) -> str:
 
 
 def page_address(scope: Scope) -> str:
-    """The address of the page as its visitor wrote it, also behind a proxy: "https://host/"."""
-    headers = Headers(scope=scope)
+    """The address of the page as its visitor wrote it, also behind a proxy: "https://host/".
+
+    Headers of a proxy are here only where they count; see `guard`.
+    """
+    headers, root = Headers(scope=scope), scope.get("root_path", "").rstrip("/")
+    if root.startswith(("http://", "https://")):
+        return f"{root}/"
     scheme = headers.get("x-forwarded-proto", scope["scheme"]).split(",")[0].strip()
     host = headers.get("x-forwarded-host", headers.get("host", "")).split(",")[0].strip()
-    return f"{scheme}://{host}{scope.get('root_path', '').rstrip('/')}/"
+    return f"{scheme}://{host}{root}/"
 
 
 def routes(health: Mapping[str, object]) -> list[Route]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import landmark_model
 from landmark_model import (
+    Answer,
+    Explanation,
     LandmarkClassifier,
     LandmarkError,
     Prediction,
@@ -23,6 +26,34 @@ TITLES = {
 }
 
 
+class InTurn:
+    """A classifier whose network answers only as many requests at once as `turns` has places.
+
+    Photos are decoded outside of that, so that one which takes long keeps nobody waiting.
+    """
+
+    def __init__(self, tagger: LandmarkClassifier, turns: threading.Semaphore) -> None:
+        self._tagger, self._turns = tagger, turns
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._tagger, name)
+
+    def predict(self, *photo: object, **settings: object) -> Answer:
+        """`LandmarkClassifier.predict`, when it is its turn."""
+        with self._turns:
+            return self._tagger.predict(*photo, **settings)
+
+    def predict_batch(self, *photos: object, **settings: object) -> list[Answer]:
+        """`LandmarkClassifier.predict_batch`, when it is its turn."""
+        with self._turns:
+            return self._tagger.predict_batch(*photos, **settings)
+
+    def explain(self, *photo: object, **settings: object) -> Explanation:
+        """`LandmarkClassifier.explain`, when it is its turn."""
+        with self._turns:
+            return self._tagger.explain(*photo, **settings)
+
+
 @dataclass(frozen=True)
 class Models:
     """The classifiers by network ("resnet18"), the one to answer unless told otherwise first.
@@ -30,7 +61,7 @@ class Models:
     `measured` is what was measured of each; `version` is the revision they are of, "" if unknown.
     """
 
-    taggers: dict[str, LandmarkClassifier]
+    taggers: dict[str, LandmarkClassifier | InTurn]
     measured: dict[str, dict] = field(default_factory=dict)
     version: str = ""
 
@@ -64,16 +95,14 @@ class Models:
         """(what visitors read, network) of each."""
         return [(TITLES.get(network, network), network) for network in self.taggers]
 
-    def pick(self, network: str | None) -> LandmarkClassifier:
+    def pick(self, network: str | None) -> LandmarkClassifier | InTurn:
         """The classifier of a network; the default one for None and "".
 
         Raises LandmarkError where there is no such network.
         """
         name = network or self.default
-        if name not in self.taggers:
-            raise LandmarkError(
-                f"There is no network {name!r} here. Use one of {', '.join(self.taggers)}."
-            )
+        if not isinstance(name, str) or name not in self.taggers:
+            raise LandmarkError(f"There is no such network. Use one of {', '.join(self.taggers)}.")
         return self.taggers[name]
 
     def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
@@ -96,17 +125,22 @@ class Models:
 
 
 def open_models(
-    source: str | None = None, revision: str | None = None, network: str | None = None
+    source: str | None = None,
+    revision: str | None = None,
+    network: str | None = None,
+    concurrency: int = 1,
 ) -> Models:
     """Loads every network of a folder or hub repo, those that ship without `source`.
 
-    `network` is the one to come first. Raises LandmarkError where something is not to be had.
+    `network` is the one to come first; `concurrency` requests are answered at once. Raises
+    LandmarkError where something is not available.
     """
     names = list_networks(source, revision=revision)
     if network is not None and network not in names:
         raise LandmarkError(f"There is no network {network!r}. Use one of {', '.join(names)}.")
     names.sort(key=lambda name: name != network)
-    taggers = {name: load(source, revision=revision, network=name) for name in names}
+    turns = threading.Semaphore(concurrency)
+    taggers = {name: InTurn(load(source, revision=revision, network=name), turns) for name in names}
     # Read now: a hub is not to be asked again for each visitor.
     measured = {name: read_metrics(source, revision, name) for name in names}
     shipped = landmark_model.__version__ if source is None else ""

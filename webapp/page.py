@@ -11,6 +11,7 @@ import gradio as gr
 
 from landmark_model import LandmarkError
 from webapp import cards
+from webapp.guarded import GuardedBlocks
 from webapp.head import Preview
 from webapp.models import Models
 from webapp.page_api import api
@@ -19,6 +20,7 @@ from webapp.page_explore import explore_tab, quality_tab
 from webapp.page_many import MOST_PHOTOS, ManyTab, many_tab
 from webapp.page_photo import PhotoTab, photo_tab
 from webapp.share import is_link, read_link
+from webapp.uploads import Uploads
 from webapp.words import LANGUAGES, all_words, say
 
 ROOT = Path(__file__).parents[1]
@@ -46,12 +48,13 @@ def hero(language: str) -> str:
     )
 
 
-def build(models: Models, words: gr.I18n, secret: str = "") -> gr.Blocks:
+def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") -> GuardedBlocks:
     """The page; `secret` is that of links to results, "" for none."""
     credits = read_credits()
-    page = gr.Blocks(
+    page = GuardedBlocks(
         title="Landmark tagger", analytics_enabled=False, delete_cache=(CLEAN_EVERY_S, KEPT_S)
     )
+    page.uploads = uploads
     with page:
         gr.HTML(words("hero"), padding=False)
         with gr.Tabs(elem_id="tabs"):

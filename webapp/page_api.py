@@ -2,13 +2,11 @@
 
 # No `from __future__ import annotations`: gradio reads return types as they stand, and describes
 # answers whose type is a text as "Any".
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import LandmarkError, tag_photos
+from landmark_model import LandmarkError, OpenedPhoto, open_safely, tag_photos
 from webapp.answers import BatchRow, Guess, PhotoAnswer, Where, answer_json, guess_json, where_json
 from webapp.models import Models
 from webapp.page_many import MOST_PHOTOS
@@ -17,25 +15,20 @@ from webapp.words import LANGUAGES
 MOST_GUESSES = 50
 
 
-@contextmanager
-def told() -> Iterator[None]:
-    """Lets callers read what was wrong with what they sent."""
-    try:
-        yield
-    except LandmarkError as error:
-        raise gr.Error(str(error), print_exception=False) from error
-
-
-def path_of(photo: dict | None) -> Path:
-    """The file of a photo as gradio hands it over; raises LandmarkError where there is none."""
+def opened(photo: object) -> OpenedPhoto:
+    """A photo as gradio hands its file over; raises LandmarkError where it cannot be read."""
     if not isinstance(photo, dict) or not photo.get("path"):
         raise LandmarkError("There is no photo. Upload one, and give its path.")
-    return Path(photo["path"])
+    return open_safely(photo["path"])
 
 
-def name_of(photo: dict) -> str:
-    """What a photo was called where it came from."""
-    return photo.get("orig_name") or path_of(photo).name
+def named(photos: object) -> list[tuple[str, Path]]:
+    """Name and file of each photo of a batch; raises LandmarkError where it is no list of them."""
+    if not isinstance(photos, list) or not 1 <= len(photos) <= MOST_PHOTOS:
+        raise LandmarkError(f"photos must be a list of 1 to {MOST_PHOTOS} uploads.")
+    if not all(isinstance(photo, dict) and photo.get("path") for photo in photos):
+        raise LandmarkError("One of the photos is none. Upload each, and give its path.")
+    return [(photo.get("orig_name") or "photo", Path(photo["path"])) for photo in photos]
 
 
 class Endpoints:
@@ -55,11 +48,10 @@ class Endpoints:
             top_k: how many guesses, 1 to 50
             language: of names, places and tags: en, es, fr, de or zh
         """
-        with told():
-            self._check(language, top_k)
-            network = network or self.models.default
-            answer = self.models.pick(network).predict(path_of(photo), top_k=top_k)
-            return answer_json(answer.in_language(language), self.models.stamp(network))
+        self._check(network, language, top_k)
+        network = network or self.models.default
+        answer = self.models.pick(network).predict(opened(photo).image, top_k=top_k)
+        return answer_json(answer.in_language(language), self.models.stamp(network))
 
     def predict_batch(
         self, photos: list[gr.FileData], network: str = "", top_k: int = 5, language: str = "en"
@@ -72,22 +64,18 @@ class Endpoints:
             top_k: how many guesses for each, 1 to 50
             language: of names, places and tags: en, es, fr, de or zh
         """
-        with told():
-            self._check(language, top_k)
-            if not 1 <= len(photos) <= MOST_PHOTOS:
-                raise LandmarkError(f"{len(photos)} photos; give 1 to {MOST_PHOTOS} at once.")
-            network = network or self.models.default
-            stamp = self.models.stamp(network)
-            named = [(name_of(photo), path_of(photo)) for photo in photos]
-            tagged = tag_photos(self.models.pick(network), named, top_k, language=language)
-            return [
-                BatchRow(
-                    file=row.file,
-                    answer=row.answer and answer_json(row.answer, stamp),
-                    reason=row.reason,
-                )
-                for row in tagged
-            ]
+        self._check(network, language, top_k)
+        network = network or self.models.default
+        stamp = self.models.stamp(network)
+        tagged = tag_photos(self.models.pick(network), named(photos), top_k, language=language)
+        return [
+            BatchRow(
+                file=row.file,
+                answer=row.answer and answer_json(row.answer, stamp),
+                reason=row.reason,
+            )
+            for row in tagged
+        ]
 
     def explain(
         self, photo: gr.FileData, class_name: str = "", network: str = "", language: str = "en"
@@ -100,11 +88,12 @@ class Endpoints:
             network: which network answers; "" for the best
             language: of the name: en, es, fr, de or zh
         """
-        with told():
-            self._check(language)
-            tagger = self.models.pick(network)
-            found = tagger.explain(path_of(photo), class_name or None)
-            return where_json(found, tagger.describe(found.class_name).name_in(language))
+        self._check(network, language)
+        tagger = self.models.pick(network)
+        if class_name and class_name not in tagger.config.class_names:
+            raise LandmarkError("class_name is no landmark here. /landmarks lists them.")
+        found = tagger.explain(opened(photo).image, class_name or None)
+        return where_json(found, tagger.describe(found.class_name).name_in(language))
 
     def landmarks(self, network: str = "", language: str = "en") -> list[Guess]:
         """Lists the landmarks that a network knows, with where they are; probability is 1 for each.
@@ -113,16 +102,17 @@ class Endpoints:
             network: which network; "" for the best
             language: of names, places and tags: en, es, fr, de or zh
         """
-        with told():
-            self._check(language)
-            landmarks = self.models.landmarks(network)
-            return [guess_json(landmark.in_language(language)) for landmark in landmarks]
+        self._check(network, language)
+        landmarks = self.models.landmarks(network)
+        return [guess_json(landmark.in_language(language)) for landmark in landmarks]
 
-    def _check(self, language: str, top_k: int = 1) -> None:
-        if language not in LANGUAGES:
-            raise LandmarkError(f"language is {language!r}. Use one of {', '.join(LANGUAGES)}.")
-        if not isinstance(top_k, int) or not 1 <= top_k <= MOST_GUESSES:
-            raise LandmarkError(f"top_k is {top_k!r}. Use a whole number, 1 to {MOST_GUESSES}.")
+    def _check(self, network: object, language: object, top_k: object = 1) -> None:
+        """Raises LandmarkError for settings that are none. None of it repeats what was sent."""
+        self.models.pick(network)
+        if not isinstance(language, str) or language not in LANGUAGES:
+            raise LandmarkError(f"language must be one of {', '.join(LANGUAGES)}.")
+        if type(top_k) is not int or not 1 <= top_k <= MOST_GUESSES:
+            raise LandmarkError(f"top_k must be a whole number, 1 to {MOST_GUESSES}.")
 
 
 def api(models: Models) -> None:

@@ -6,7 +6,7 @@ import time
 
 import gradio as gr
 
-from landmark_model import LandmarkError
+from landmark_model import LandmarkError, open_safely
 from webapp import cards
 from webapp.models import Models
 from webapp.page_photo import language_of, photo_input
@@ -47,12 +47,13 @@ def verdicts(models: Models, upload: dict | None, language: str) -> str:
     if not upload:
         return ""
     columns = []
+    try:
+        photo = open_safely(upload["path"]).image
+    except LandmarkError as error:
+        return cards.sorry(explain(error, language), language)
     for title, network in models.titles():
         start = time.perf_counter()
-        try:
-            answer = models.pick(network).predict(upload["path"], top_k=5)
-        except LandmarkError as error:
-            return cards.sorry(explain(error, language), language)
+        answer = models.pick(network).predict(photo, top_k=5)
         seconds = time.perf_counter() - start
         columns.append(cards.verdict(title, seconds, answer, language))
     return f'<div class="verdicts" aria-live="polite">{"".join(columns)}</div>'

@@ -12,8 +12,7 @@ from landmark_model import (
     Answer,
     LandmarkError,
     Prediction,
-    camera_position,
-    open_photo,
+    open_safely,
 )
 from webapp import cards
 from webapp.models import Models
@@ -70,13 +69,14 @@ class PhotoTab:
         return self.answer(upload, network, copy, request) if upload else gr.skip()
 
     def _ask(self, photo: Path, network: str, copy: Copy | None, language: str) -> cards.Shown:
-        answer = self.models.pick(network).predict(photo, top_k=5)
+        opened = open_safely(photo)
+        answer = self.models.pick(network).predict(opened.image, top_k=5)
         is_copy = copy is not None and copy.path == photo
         return cards.Shown(
             answer,
             answer.is_known,
             link=self.link(answer, network),
-            camera=copy.camera if is_copy else camera_position(photo),
+            camera=copy.camera if is_copy else opened.position,
             map_svg=guess_map(answer, answer.is_known, language),
         )
 
@@ -121,7 +121,7 @@ class PhotoTab:
             return gr.update(visible=False)
         tagger = self.models.pick(network)
         try:
-            photo = open_photo(upload["path"])
+            photo = open_safely(upload["path"]).image
         except LandmarkError:  # `answer` says so
             return gr.update(visible=False)
         best = tagger.predict(photo, top_k=1)[0]
@@ -137,12 +137,12 @@ def see(upload: dict | None) -> Copy | None:
     if path.suffix.lower() not in UNSEEN:
         return None
     try:
-        photo = open_photo(path)
+        opened = open_safely(path)
     except LandmarkError:  # `answer` says so
         return None
     folder = gr.utils.get_upload_folder()
-    copy = gr.processing_utils.save_pil_to_cache(photo, folder, path.stem)
-    return Copy(Path(copy), camera_position(path), time.time())
+    copy = gr.processing_utils.save_pil_to_cache(opened.image, folder, path.stem)
+    return Copy(Path(copy), opened.position, time.time())
 
 
 def show_copy(copy: Copy | None) -> object:

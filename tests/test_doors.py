@@ -1,0 +1,405 @@
+"""What an attacker can send to a running app over HTTP, and what must not come of it."""
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from webapp.cleaning import Uncollected
+from webapp.guard import GuardMiddleware, Rules
+from webapp.guarded import GuardedBlocks
+from webapp.uploads import NOT_YOURS, PREFIX, Uploads, make_private_folder, plain_name
+
+ROOT = Path(__file__).parents[1]
+TAJ = ROOT / "examples" / "taj-mahal.jpg"
+SECRET = "canary-" + uuid.uuid4().hex
+MARK = "visitor-" + uuid.uuid4().hex
+
+
+class Visitor:
+    """Speaks to a running app as anybody could."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def ask(self, path: str, body: object = None, **headers: str) -> tuple[int, bytes]:
+        """Status and body of the answer; `body` is sent as JSON, bytes as they are."""
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.address + path, content, {"Content-Type": "application/json"} | headers
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def upload(self, name: str, content: bytes) -> str:
+        """The path that the app gave an upload."""
+        head = f'Content-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+        body = b"--x\r\n" + head.encode() + content + b"\r\n--x--\r\n"
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        (path,) = json.loads(self.ask("/gradio_api/upload", body, **kind)[1])
+        return path
+
+    def event(self, number: int, data: list, session: str = "") -> list[dict]:
+        """All messages that come of an event of the page."""
+        session = session or uuid.uuid4().hex[:10]
+        joined = {"data": data, "fn_index": number, "session_hash": session}
+        status, answer = self.ask("/gradio_api/queue/join", joined)
+        if status != 200:
+            return [json.loads(answer)]
+        _, stream = self.ask(f"/gradio_api/queue/data?session_hash={session}")
+        return [
+            json.loads(line[6:]) for line in stream.decode().split("\n") if line[:6] == "data: "
+        ]
+
+    def call(self, name: str, data: list) -> str:
+        """The last message of an endpoint, as text."""
+        status, answer = self.ask(f"/gradio_api/call/{name}", {"data": data})
+        assert status == 200, answer
+        number = json.loads(answer)["event_id"]
+        return self.ask(f"/gradio_api/call/{name}/{number}")[1].decode().strip()
+
+    def config(self) -> dict:
+        return json.loads(self.ask("/config")[1])
+
+
+@pytest.fixture(scope="module")
+def visitor(address) -> Visitor:
+    return Visitor(address)
+
+
+@pytest.fixture(scope="module")
+def canaries(tmp_path_factory):
+    """Files of the server, each with the secret in it: in its working, temporary, home folder."""
+    folder = tmp_path_factory.mktemp("canaries")
+    places = [ROOT / f".{SECRET}.env", Path("/tmp") / f"{SECRET}.txt", Path.home() / f"{SECRET}.md"]
+    for place in places:
+        place.write_text(SECRET)
+    photo = folder / "elsewhere.jpg"
+    Image.open(TAJ).save(photo, comment=SECRET)
+    yield [*places, photo]
+    for place in places:
+        place.unlink()
+
+
+def disguises(path: str) -> list[object]:
+    """Ways to name a file in a request."""
+    return [
+        path,
+        {"path": path},
+        {"path": path, "meta": {"_type": "gradio.FileData"}},
+        {"path": path, "meta": {"_type": "x"}, "is_stream": True},
+        {"path": path, "orig_name": "a.jpg", "url": f"file://{path}", "mime_type": "image/jpeg"},
+        {"url": f"file://{path}", "meta": {"_type": "gradio.FileData"}},
+        [{"path": path, "meta": None}],
+        [{"image": {"path": path}, "caption": None}],
+        {"value": {"path": path}, "__type__": "update"},
+    ]
+
+
+def files_in(value: object) -> set[str]:
+    """Every path of a file object in an answer."""
+    if isinstance(value, dict):
+        own = {value["path"]} if isinstance(value.get("path"), str) else set()
+        return own.union(*map(files_in, value.values()))
+    return set().union(*map(files_in, value)) if isinstance(value, list) else set()
+
+
+def told(messages: list[dict]) -> list[object]:
+    """What a visitor learns of messages, besides numbers and times."""
+    outputs = [message.get("output") or message.get("detail") for message in messages]
+    return [o.get("error") or o.get("data") if isinstance(o, dict) else o for o in outputs if o]
+
+
+def events(config: dict) -> list[dict]:
+    return [event for event in config["dependencies"] if event["inputs"]]
+
+
+def test_no_event_of_the_page_gives_out_a_file_or_says_whether_it_is_there(visitor, canaries):
+    def attack(event: dict, index: int, canary: Path) -> None:
+        values = (disguises(str(p))[index] for p in (canary, canary.with_suffix(".gone")))
+        there, gone = (
+            visitor.event(event["id"], [value] * len(event["inputs"])) for value in values
+        )
+        assert told(there) == told(gone)
+        answers = [json.dumps(there)]
+        for path in files_in(there):
+            answers.append(visitor.ask(f"/gradio_api/file={path}")[1].decode("latin-1"))
+        assert not [answer for answer in answers if SECRET in answer.replace(str(canary), "")]
+
+    kinds = len(disguises(""))
+    jobs = [
+        (event, index, canaries[(number + index) % len(canaries)])
+        for number, event in enumerate(events(visitor.config()))
+        for index in range(kinds)
+    ]
+    assert len(jobs) > 10 * kinds
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda job: attack(*job), jobs))
+
+
+@pytest.mark.parametrize("way", ["call", "call/v2"])
+def test_no_endpoint_opens_a_file_that_was_not_uploaded(visitor, canaries, way):
+    endpoints = json.loads(visitor.ask("/gradio_api/info")[1])["named_endpoints"]
+    upload = Path(visitor.upload("a.jpg", TAJ.read_bytes()))
+    outside = [*canaries, upload.parents[1] / ".." / ".." / canaries[1], upload.parents[1]]
+    for name, endpoint in endpoints.items():
+        wanted = {row["parameter_name"] for row in endpoint["parameters"]}
+        for path in [*outside, ROOT / "gone.jpg"]:
+            key = "photos" if "photos" in wanted else "photo" if "photo" in wanted else ""
+            for value in disguises(str(path)) if key else []:
+                body = {key: value} if way == "call/v2" else {"data": [value]}
+                status, answer = visitor.ask(f"/gradio_api/{way}{name}", body)
+                number = json.loads(answer)["event_id"]
+                text = visitor.ask(f"/gradio_api/call{name}/{number}")[1].decode()
+                assert status == 200 and text.startswith("event: error"), (name, value, text)
+                assert SECRET not in text and "null" not in text.split('"error"')[1][:8]
+
+
+def test_an_event_that_is_added_later_is_behind_the_same_door(tmp_path, canaries):
+    with GuardedBlocks() as page:
+        photo, names = gr.File(), gr.CheckboxGroup([("A", "a")])
+        photo.change(lambda file, chosen: file["path"], [photo, names], photo, preprocess=False)
+    page.uploads = Uploads(tmp_path)
+    for value, choice, why in [
+        ({"path": str(canaries[0])}, [], NOT_YOURS),
+        (str(canaries[0]), [], "not of the kind"),
+        (None, ["<script>"], "not among the choices"),
+        (None, "a" * 3000, "too long"),
+    ]:
+        with pytest.raises(gr.Error, match=re.escape(why)):
+            asyncio.run(page.process_api(0, [value, choice]))
+
+
+def test_a_link_with_a_photo_carries_no_foreign_picture_and_no_foreign_choice(visitor):
+    config, session = visitor.config(), uuid.uuid4().hex[:10]
+    path = visitor.upload("a.jpg", TAJ.read_bytes())
+    photo = {"path": path, "url": f"https://evil.example/{MARK}.jpg", "orig_name": f"../{MARK}"}
+    answer = next(e for e in events(config) if "answer" in str(e["api_name"]))
+    visitor.event(answer["id"], [photo, "resnet18", None], session)
+    visitor.event(answer["id"], [photo, f"<b>{MARK}", None], session)
+    link = visitor.ask(f"/gradio_api/deep_link?session_hash={session}")[1].decode().strip('"')
+    shown = visitor.ask(f"/config?deep_link={link}")[1].decode()
+    assert "Taj Mahal" in shown and "evil.example" not in shown and f"<b>{MARK}" not in shown
+
+
+def test_only_uploads_are_served_as_files(visitor, canaries):
+    path = visitor.upload("a.jpg", TAJ.read_bytes())
+    assert visitor.ask(f"/gradio_api/file={path}") == (200, TAJ.read_bytes())
+    folder = Path(path).parents[1]
+    session = uuid.uuid4().hex[:10]
+    network = next(e for e in events(visitor.config()) if "fill" in str(e["api_name"]))
+    visitor.event(network["id"], ["resnet18"], session)
+    link = visitor.ask(f"/gradio_api/deep_link?session_hash={session}")[1].decode().strip('"')
+    refused = {
+        visitor.ask(f"/gradio_api/file={place}")
+        for place in [*canaries, folder / "deep_links" / link / "state.json", folder, "/gone",
+                      f"{path}/../../../{canaries[1].name}", "https://example.org/x.jpg"]
+    }  # fmt: skip
+    assert len(refused) == 1 and refused.pop()[0] == 404
+
+
+def test_routes_that_the_page_does_not_use_are_not_there(visitor):
+    for path in ("component_server", "run/predict", "api/predict", "process_recording", "vibe-edit",
+                 "stream/x", "call/take_over", "call/gone", "nothing"):  # fmt: skip
+        assert visitor.ask(f"/gradio_api/{path}", {"data": []})[0] == 404
+    for path in ("gradio_api/proxy=http://127.0.0.1/", "gradio_api/vibe-code", "monitoring",
+                 "gradio_api/dev/reload", "gradio_api/file=http://127.0.0.1/", "gradio_api/runs",
+                 "gradio_api/queue/data?session_hash=gone", "logout"):  # fmt: skip
+        assert visitor.ask(f"/{path}")[0] == 404
+
+
+def test_bodies_are_bounded_while_they_are_read(visitor):
+    host = urlsplit(visitor.address).netloc
+    for path, headers in [
+        ("/gradio_api/queue/join", {"Content-Length": str(10**9)}),
+        ("/gradio_api/call/predict", {"Transfer-Encoding": "chunked"}),
+    ]:
+        line = http.client.HTTPConnection(host, timeout=30)
+        line.putrequest("POST", path)
+        for name, value in headers.items():
+            line.putheader(name, value)
+        line.endheaders()
+        piece = b" " * 2**16
+        chunk = piece if "Content-Length" in headers else b"10000\r\n" + piece + b"\r\n"
+        for _ in range(18):  # little more than 1 MB, of what was promised to be more
+            line.send(chunk)
+        assert line.getresponse().status == 413
+        line.close()
+
+
+def test_what_cannot_be_a_request_is_answered_with_a_sentence_without_an_echo(visitor):
+    bodies = [
+        b"", b"{", b"[" * 500_000, b'{"data": NaN}', {"data": MARK}, {"data": []},
+        {"data": [], "session_hash": MARK + "/.."}, {"data": [], "session_hash": 7},
+        {"data": [MARK], "fn_index": MARK, "session_hash": "a"},
+        {"data": [MARK], "fn_index": 10**9, "session_hash": "a"},
+        {"data": [MARK], "fn_index": -1, "session_hash": "a"}, [MARK],
+    ]  # fmt: skip
+    for path in ("queue/join", "call/predict", "call/v2/predict", "cancel", "reset"):
+        for body in bodies:
+            status, answer = visitor.ask(f"/gradio_api/{path}", body)
+            assert status != 500 and MARK not in answer.decode(), (path, body, answer)
+
+
+def test_wrong_values_are_answered_with_a_sentence(visitor):
+    photo = {"path": visitor.upload("a.jpg", TAJ.read_bytes())}
+    for name, data in [
+        ("predict", []), ("predict", [None]), ("predict", [7]), ("predict", [[photo]]),
+        ("predict", [photo, MARK]), ("predict", [photo, "", True]), ("predict", [photo, "", 2.0]),
+        ("predict", [photo, "", "5"]), ("predict", [photo, "", 5, {}]), ("predict", [{}]),
+        ("predict", [photo, ["resnet18"]]), ("predict", [photo, "x" * 3000]),
+        ("predict_batch", [None]), ("predict_batch", [1]), ("predict_batch", ["x"]),
+        ("predict_batch", [[]]), ("predict_batch", [[None]]), ("predict_batch", [["x"]]),
+        ("predict_batch", [[photo] * 201]), ("explain", [photo, MARK]), ("explain", [photo, 7]),
+        ("landmarks", [MARK]), ("landmarks", ["", 7]),
+    ]:  # fmt: skip
+        answer = visitor.call(name, data)
+        assert answer.startswith("event: error"), (name, data, answer)
+        sentence = json.loads(answer.split("data: ")[1])["error"]
+        assert len(sentence) > 20 and sentence.endswith((".", ".)")), (name, data, answer)
+        assert MARK not in answer and "went wrong" not in answer, (name, data, answer)
+
+
+def test_only_the_photo_has_to_be_given(visitor):
+    photo = {"path": visitor.upload("a.jpg", TAJ.read_bytes())}
+    assert '"Taj Mahal"' in visitor.call("predict", [photo])
+
+
+def test_nothing_that_a_visitor_sent_is_logged(visitor, serve):
+    before = len(serve.log(visitor.address))
+    photo = {"path": visitor.upload(f"{MARK}.jpg", MARK.encode())}
+    for data in ([photo], [MARK], [photo, MARK], [[photo], MARK, MARK]):
+        visitor.call("predict", data)
+    for event in events(visitor.config()):
+        visitor.event(event["id"], [MARK] * len(event["inputs"]))
+        visitor.event(event["id"], [photo] * len(event["inputs"]))
+    for body in (MARK.encode(), {"data": MARK}, {"data": [MARK], "fn_index": MARK}):
+        visitor.ask("/gradio_api/queue/join", body)
+    visitor.ask(f"/{MARK}?x={MARK}", Referer=MARK)
+    visitor.ask(f"/?result={MARK}&deep_link={MARK}")
+    log = serve.log(visitor.address)
+    assert MARK not in log and len(log) - before < 5000, log[before:]
+
+
+def test_results_that_nobody_collects_are_dropped():
+    async def leave() -> tuple[bool, bool]:
+        queue = gr.queueing.Queue(False, 1, 1.0, None, None)
+        for session in ("left", "heard"):
+            queue.pending_messages_per_session[session] = asyncio.Queue()
+            queue.pending_event_ids_session[session] = {"event"}
+        queue.pending_messages_per_session["left"].put_nowait("result")
+        uncollected = Uncollected(queue, age_s=0.0)
+        await uncollected.drop()
+        return ("left" in queue.pending_messages_per_session,
+                "heard" in queue.pending_messages_per_session)  # fmt: skip
+
+    assert asyncio.run(leave()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_local", "trusts_proxy", "status"),
+    [
+        ("127.0.0.1:7860", True, False, 200),
+        ("localhost", True, False, 200),
+        ("[::1]:7860", True, False, 200),
+        ("evil.example", True, False, 400),
+        ("evil.example", True, True, 200),
+        ("photos.local:80", False, False, 200),
+        ("a/b", False, True, 400),
+        ("", True, False, 400),
+    ],
+)
+def test_a_host_counts_where_it_can_be_true(tmp_path, host, is_local, trusts_proxy, status):
+    rules = Rules(Uploads(tmp_path), (), lambda session: False, 2**20, trusts_proxy, is_local)
+    heads = [(b"host", host.encode()), (b"x-forwarded-proto", b"https")]
+    found = asyncio.run(_pass(rules, heads))
+    assert found["status"] == status
+    if status == 200:
+        assert (b"x-forwarded-proto" in dict(found["seen"]["headers"])) is trusts_proxy
+
+
+async def _pass(rules: Rules, headers: list) -> dict:
+    """What comes of a request for the page with those headers."""
+    found: dict = {}
+
+    async def app(scope, receive, send):
+        found["seen"] = scope
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        found.setdefault("status", message.get("status"))
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "scheme": "http",
+             "query_string": b""}  # fmt: skip
+    await GuardMiddleware(app, rules)(scope, receive, send)
+    return found
+
+
+def test_browsers_are_told_what_is_safe(visitor):
+    with urllib.request.urlopen(visitor.address) as answer:
+        headers = answer.headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
+
+
+def test_uploads_lie_in_a_private_folder_and_those_of_dead_processes_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "base"))
+    dead = tmp_path / "base" / f"{PREFIX}{2**22 + 1}-x"
+    alive = tmp_path / "base" / f"{PREFIX}{os.getppid()}-x"
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+    mine = make_private_folder()
+    assert mine.parent == tmp_path / "base" and mine.stat().st_mode & 0o777 == 0o700
+    assert alive.exists() and not dead.exists()
+
+
+def test_a_link_out_of_the_folder_is_no_upload(tmp_path, canaries):
+    uploads = Uploads(tmp_path)
+    (tmp_path / ("a" * 64)).mkdir()
+    (tmp_path / ("a" * 64) / "x.jpg").symlink_to(canaries[0])
+    (tmp_path / ("b" * 64)).symlink_to(canaries[0].parent)
+    for path in ("a" * 64 + "/x.jpg", "b" * 64 + "/" + canaries[0].name, "a" * 64 + "/.."):
+        assert uploads.find(str(tmp_path / path)) is None
+
+
+def test_names_of_uploads_are_short_and_plain():
+    assert plain_name("C:\\a/b\u202egpj.exe\n") == "bgpj.exe"
+    assert plain_name("x" * 999 + ".jpg") == "x" * 200
+
+
+def test_a_stop_gives_the_answers_under_way_and_ends_well(serve):
+    visitor = Visitor(serve())
+    photo = {"path": visitor.upload("a.jpg", TAJ.read_bytes())}
+    number = json.loads(visitor.ask("/gradio_api/call/predict_batch", {"data": [[photo] * 30]})[1])
+    answers: list[bytes] = []
+    path = f"/gradio_api/call/predict_batch/{number['event_id']}"
+    reader = threading.Thread(target=lambda: answers.append(visitor.ask(path)[1]))
+    reader.start()
+    time.sleep(0.5)  # the reader must be connected
+    process = serve.process(visitor.address)
+    process.send_signal(signal.SIGTERM)
+    reader.join(30)
+    assert process.wait(30) == 0
+    assert answers[0].count(b"Taj_Mahal") == 30

@@ -1,0 +1,108 @@
+"""gradio's Blocks behind a door: what requests bring in is checked here, for every event alike."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import gradio as gr
+from gradio.block_function import BlockFunction
+from gradio.components.api_component import Api
+
+from landmark_model import LandmarkError
+from webapp.guard import Rules, log_error
+from webapp.uploads import Uploads
+
+BROKEN = "Something went wrong here, not with what you sent. Try again in a moment."
+NOT_A_CHOICE = "A value in the request is not among the choices of its field."
+TOO_FEW = "The request has {given} of {needed} values. /gradio_api/info lists them."
+ODD_KIND = "A value in the request is not of the kind that its field takes."
+MAX_MESSAGE = 500
+
+
+class GuardedBlocks(gr.Blocks):
+    """Blocks that open only uploads, and answer whatever is wrong with a sentence.
+
+    gradio takes each request, by queue, call, batch or MCP, through these two methods.
+    """
+
+    uploads: Uploads
+    rules: Rules
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether events run or wait for their turn."""
+        return any(self._queue.active_jobs) or len(self._queue) > 0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are results that no client has fetched yet."""
+        waiting = list(self._queue.pending_messages_per_session.values())
+        return any(messages.qsize() for messages in waiting)
+
+    async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
+        """gradio's, of inputs that were admitted. Raises LandmarkError where they were not."""
+        admitted = admit(self.uploads, block_fn, inputs)
+        return await super().preprocess_data(block_fn, admitted, state, explicit_call)
+
+    async def process_api(self, *arguments, **settings):
+        """gradio's; whatever it raises becomes a gr.Error, which says so to the visitor alone."""
+        try:
+            return await super().process_api(*arguments, **settings)
+        except LandmarkError as error:
+            raise _told(str(error)) from None
+        except gr.Error as error:
+            raise _told(str(error.message)) from None
+        except Exception as error:
+            log_error(error)
+            raise _told(BROKEN) from None
+
+
+def _told(message: str) -> gr.Error:
+    return gr.Error(message[:MAX_MESSAGE], print_exception=False)
+
+
+def admit(uploads: Uploads, block_fn: BlockFunction, inputs: Sequence[object]) -> list[object]:
+    """The inputs of an event that its function may see.
+
+    Values left out at the end take the function's defaults. Raises LandmarkError where there are
+    too few, a value is not among a component's choices, or a file is no upload.
+    """
+    fields = block_fn.inputs
+    if not isinstance(inputs, list | tuple):
+        raise LandmarkError(ODD_KIND)
+    given = list(inputs[: len(fields)])
+    given += _defaults(block_fn)[len(given) : len(fields)]
+    if len(given) < len(fields):
+        raise LandmarkError(TOO_FEW.format(given=len(inputs), needed=len(fields)))
+    return [_admit_one(uploads, field, value) for field, value in zip(fields, given, strict=True)]
+
+
+def _defaults(block_fn: BlockFunction) -> list[object]:
+    """What the parameters of an endpoint are if left out, up to the first that must be given."""
+    if not all(isinstance(field, Api) for field in block_fn.inputs):
+        return []
+    parameters = list(inspect.signature(block_fn.fn).parameters.values())
+    return [None if p.default is p.empty else p.default for p in parameters]
+
+
+def _admit_one(uploads: Uploads, field: object, value: object) -> object:
+    if field.stateful:
+        return None  # the server's own; what a request says of it is not heard
+    value = uploads.admit(value)
+    choices = getattr(field, "choices", None)
+    if choices is not None and not _are_choices(value, [choice for _, choice in choices]):
+        raise LandmarkError(NOT_A_CHOICE)
+    if isinstance(field, gr.Image | gr.File | gr.Gallery) and not _is_files(value):
+        raise LandmarkError(ODD_KIND)
+    return value
+
+
+def _are_choices(value: object, choices: list[object]) -> bool:
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return all(isinstance(one, str | int | float) and one in choices for one in values)
+
+
+def _is_files(value: object) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return all(one is None or isinstance(one, dict) for one in values)
