@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         list_networks,
         load,
     )
+    from landmark_model.decoding import OpenedPhoto, open_safely
     from landmark_model.explain import Explanation
     from landmark_model.hub import read_metrics
     from landmark_model.photos import camera_position, open_photo
@@ -39,6 +40,7 @@ __all__ = [
     "Explanation",
     "LandmarkClassifier",
     "LandmarkError",
+    "OpenedPhoto",
     "Place",
     "Prediction",
     "Tagged",
@@ -48,6 +50,7 @@ __all__ = [
     "list_networks",
     "load",
     "open_photo",
+    "open_safely",
     "read_metrics",
     "tag_photos",
     "to_csv",
@@ -59,6 +62,7 @@ __all__ = [
 _OWNERS = {
     "card": ("wilson",),
     "classifier": ("Answer", "LandmarkClassifier", "Prediction", "list_networks", "load"),
+    "decoding": ("OpenedPhoto", "open_safely"),
     "explain": ("Explanation",),
     "hub": ("read_metrics",),
     "photos": ("camera_position", "open_photo"),
