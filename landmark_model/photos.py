@@ -1,8 +1,9 @@
 """The only door for a photo: whatever it comes as, out comes an upright RGB image or a clear error.
 
 Uploads are hostile until proven otherwise: the kind is sniffed from the bytes, only raster formats
-with a maintained decoder are tried (no PostScript, no SVG), and the size is read from the header
-before a single pixel is decoded.
+with a maintained decoder are tried (no PostScript, no SVG), what is built to cost minutes is
+refused by its bytes (`traps`), and the size is read from the header before a pixel is decoded.
+`decoding.open_safely` does the same in a process of its own, with limits on time and memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from landmark_model import traps
 from landmark_model.config import LandmarkError
 
 Photo = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
@@ -28,7 +30,9 @@ PHOTO_ENDINGS |= {".heif", ".avif"}
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "HEIF", "AVIF")
 MAX_MEGAPIXELS = 80
 MAX_FILE_BYTES = 100 * 2**20
+MAX_MEMORY_GB = 1
 MIN_SIDE_PX = 8
+STRIP_PIXELS = 2**20  # turned into RGB at once: a copy of all pixels is made once, not three times
 REASONS = {
     "empty": "{name} is empty (0 bytes). Copy or download it again.",
     "large_file": "{name} is larger than {limit} MB. Export a smaller copy.",
@@ -39,8 +43,17 @@ REASONS = {
     "damaged": "{name} is damaged or cut off. Copy, download or export it again.",
     "many_pixels": "{name} has more than {limit} megapixels. Export a smaller copy, "
     "2,000 px wide is plenty.",
+    "costly": "{name} is built so that it takes minutes to read. Export it again as JPEG.",
+    "heavy": "{name} takes more than {limit} GB of memory to read. Export a smaller copy, "
+    "2,000 px wide is plenty.",
     "small": "{name} is {width} x {height} px; each side needs {limit} px or more. "
     "Use a larger copy.",
+}
+LIMITS = {
+    "large_file": MAX_FILE_BYTES // 2**20,
+    "many_pixels": MAX_MEGAPIXELS,
+    "heavy": MAX_MEMORY_GB,
+    "small": MIN_SIDE_PX,
 }
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,6 +64,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = {TURNS[5], TURNS[6], TURNS[7], TURNS[8]}
+FROM_THE_END = {TURNS[3], TURNS[4], TURNS[6], TURNS[7]}  # the first row becomes the last
 
 
 def open_photo(photo: Photo) -> Image.Image:
@@ -59,9 +74,10 @@ def open_photo(photo: Photo) -> Image.Image:
     It carries no metadata: nothing that would turn it once more, nor where it was taken.
     `photo` is a path, the bytes of a file, a binary file object (read from its start), a PIL image,
     or a uint8 array (H, W, 3) of RGB values. Raises LandmarkError where it is missing, empty,
-    damaged, no photo, over 80 megapixels or under 8 px on a side.
+    damaged, no photo, over 80 megapixels or under 8 px on a side, or built to take minutes or more
+    than 1 GB of memory.
     """
-    name = _name(photo)
+    name = name_of(photo)
     with warnings.catch_warnings():
         # Pillow's remarks on odd metadata are of no use to anybody; damage raises, below.
         warnings.simplefilter("ignore")
@@ -70,14 +86,55 @@ def open_photo(photo: Photo) -> Image.Image:
         elif isinstance(photo, Image.Image):
             image = photo
         else:
-            image = _decode(_read(photo, name), name)
+            return decode(identify(read_content(photo, name), name), name)
         _check_size(image, name)
-        try:
-            upright = _to_rgb(_upright(image))
-        except Exception as error:  # on damaged files the decoders raise whatever comes
-            raise _refusal("damaged", name) from error
-    upright.info.clear()
-    return upright
+        return decode(image, name)
+
+
+def identify(content: bytes, name: str) -> Image.Image:
+    """The photo in the bytes of a file, called `name` in messages; no pixel is decoded yet.
+
+    Raises LandmarkError as `open_photo` does.
+    """
+    register_decoders()
+    size = traps.webp_size(content)
+    if size and size[0] * size[1] > MAX_MEGAPIXELS * 1_000_000:
+        # Pillow makes room for the pixels before it says how many there are.
+        raise refusal("many_pixels", name)
+    trap = traps.find_trap(content)
+    if trap == "costly":
+        raise refusal(trap, name)
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise refusal("many_pixels", name) from error
+    except UnidentifiedImageError as error:
+        raise refusal(_guess(content), name) from error
+    except Exception as error:  # on damaged files the decoders raise whatever comes
+        raise refusal("damaged", name) from error
+    _check_size(image, name)
+    decoders = [tile[0] for tile in image.tile]
+    trap = trap or traps.find_size_trap(image.format, image.size, decoders, len(image.getbands()))
+    if trap:
+        raise refusal(trap, name)
+    return image
+
+
+def decode(image: Image.Image, name: str) -> Image.Image:
+    """An upright RGB copy of what `identify` gave, as `open_photo` describes it.
+
+    Raises LandmarkError where it is damaged or takes more memory than there is.
+    """
+    try:
+        image.load()  # may turn it already: Pillow does so with TIFF
+        _check_size(image, name)  # of HEIF it may be another one than the header said
+        return _to_rgb(image, _turn_of(image))
+    except LandmarkError:
+        raise
+    except MemoryError as error:
+        raise refusal("heavy", name) from error
+    except Exception as error:  # on damaged files the decoders raise whatever comes
+        raise refusal("damaged", name) from error
 
 
 def photo_files(folder: Path) -> list[Path]:
@@ -100,16 +157,30 @@ def camera_position(photo: Photo) -> tuple[float, float] | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        name = _name(photo)
-        image = photo if isinstance(photo, Image.Image) else _decode(_read(photo, name), name)
-        try:
-            gps = image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
-            latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, {"N": 1, "S": -1}, 90)
-            longitude = _degrees(gps, ExifTags.GPS.GPSLongitude, {"E": 1, "W": -1}, 180)
-        except Exception:  # whatever a camera or an attacker wrote there, it is no position
-            return None
+        if isinstance(photo, Image.Image):
+            return position_of(photo)
+        name = name_of(photo)
+        return position_of(identify(read_content(photo, name), name))
+
+
+def position_of(image: Image.Image) -> tuple[float, float] | None:
+    """`camera_position` of an image that is open."""
+    try:
+        gps = _exif(image).get_ifd(ExifTags.IFD.GPSInfo)
+        latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, {"N": 1, "S": -1}, 90)
+        longitude = _degrees(gps, ExifTags.GPS.GPSLongitude, {"E": 1, "W": -1}, 180)
+    except Exception:  # whatever a camera or an attacker wrote there, it is no position
+        return None
     # Cameras without a fix write zeros.
     return None if latitude == longitude == 0 else (latitude, longitude)
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """The EXIF of an image. Raises ValueError where it would take minutes to read."""
+    block = image.info.get("exif")
+    if isinstance(block, bytes) and traps.is_costly_metadata(block):
+        raise ValueError("EXIF that points at the same bytes thousands of times")
+    return image.getexif()
 
 
 def _degrees(gps: dict[int, object], tag: int, signs: dict[str, int], limit: int) -> float:
@@ -129,7 +200,7 @@ def _degrees(gps: dict[int, object], tag: int, signs: dict[str, int], limit: int
     return sign * value
 
 
-def _name(photo: Photo) -> str:
+def name_of(photo: Photo) -> str:
     """What to call the photo in a message: never a folder of the machine it lies on."""
     name = photo
     if not isinstance(photo, str | os.PathLike):
@@ -140,7 +211,8 @@ def _name(photo: Photo) -> str:
     return f"{short[:60]}…" if len(short) > 80 else short or "The photo"
 
 
-def _read(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
+def read_content(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
+    """The bytes of a file. Raises LandmarkError where it is missing, empty or over 100 MB."""
     if isinstance(photo, bytes | bytearray | memoryview):
         content = bytes(photo)
     elif isinstance(photo, str | os.PathLike):
@@ -153,9 +225,9 @@ def _read(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
             "a PIL image or a uint8 array (H, W, 3)."
         )
     if not content:
-        raise _refusal("empty", name)
+        raise refusal("empty", name)
     if len(content) > MAX_FILE_BYTES:
-        raise _refusal("large_file", name, limit=MAX_FILE_BYTES // 2**20)
+        raise refusal("large_file", name)
     return content
 
 
@@ -185,24 +257,17 @@ def _read_file(file: BinaryIO, name: str) -> bytes:
     return content
 
 
-def _decode(content: bytes, name: str) -> Image.Image:
-    _register_decoders()
-    try:
-        return Image.open(io.BytesIO(content), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise _refusal("many_pixels", name, limit=MAX_MEGAPIXELS) from error
-    except UnidentifiedImageError as error:
-        raise _refusal(_guess(content), name) from error
-    except Exception as error:  # on damaged files the decoders raise whatever comes
-        raise _refusal("damaged", name) from error
-
-
 @cache
-def _register_decoders() -> None:
+def register_decoders(thread_count: int | None = None) -> None:
+    """Makes Pillow know all of FORMATS; `thread_count` limits the decoders that use several."""
     import pillow_heif
+    from PIL import AvifImagePlugin
 
     Image.init()
     pillow_heif.register_heif_opener()
+    if thread_count:
+        AvifImagePlugin.DEFAULT_MAX_THREADS = thread_count
+        pillow_heif.options.DECODE_THREADS = thread_count
 
 
 def _guess(content: bytes) -> str:
@@ -225,36 +290,65 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_MEGAPIXELS * 1_000_000:
-        raise _refusal("many_pixels", name, limit=MAX_MEGAPIXELS)
+        raise refusal("many_pixels", name)
     if min(width, height) < MIN_SIDE_PX:
-        raise _refusal("small", name, width=width, height=height, limit=MIN_SIDE_PX)
+        raise refusal("small", name, width=width, height=height)
 
 
-def _refusal(reason: str, name: str, **details: object) -> LandmarkError:
+def refusal(reason: str, name: str, **details: object) -> LandmarkError:
+    """The error for one of REASONS."""
+    if reason in LIMITS:
+        details["limit"] = LIMITS[reason]
     return LandmarkError.because(reason, REASONS[reason], name=name, **details)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """`image` turned as its EXIF orientation says.
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    """How to turn `image` as its EXIF orientation says.
 
     Pillow's exif_transpose also writes the EXIF anew, and fails on photos with any odd entry in it.
     """
-    image.load()  # may turn it already: Pillow does so with TIFF
     try:
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        return TURNS.get(_exif(image).get(ExifTags.Base.Orientation))
     except Exception:  # unreadable metadata does not make the pixels worse
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    """A copy of `image` in RGB, turned; strip by strip, for the sake of memory."""
+    width, height = image.size
+    is_deep = _is_deep(image)
+    is_sideways = turn in SIDEWAYS
+    upright = Image.new("RGB", (height, width) if is_sideways else (width, height))
+    for top, bottom in strips(width, height):
+        strip = _strip_to_rgb(image.crop((0, top, width, bottom)), is_deep)
+        place = height - bottom if turn in FROM_THE_END else top
+        if turn is not None:
+            strip = strip.transpose(turn)
+        upright.paste(strip, (place, 0) if is_sideways else (0, place))
+    return upright
+
+
+def strips(width: int, height: int) -> list[tuple[int, int]]:
+    """The first row and the row after the last of each strip of a photo, from its top."""
+    rows = max(1, STRIP_PIXELS // width)
+    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the values of a grey image of large numbers are of 0..65,535, not 0..255."""
+    if image.mode not in ("I", "F"):
+        return image.mode.startswith("I;16")
+    parts = (image.crop((0, top, image.width, end)) for top, end in strips(*image.size))
+    return any(np.nan_to_num(np.asarray(part)).max() > 255 for part in parts)
+
+
+def _strip_to_rgb(image: Image.Image, is_deep: bool) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # Pillow would clip these at 255
         values = np.nan_to_num(np.asarray(image).astype(np.float32))
-        deep = image.mode.startswith("I;16") or values.max() > 255
-        grey = (values / 257 if deep else values).clip(0, 255).round()
+        grey = (values / 257 if is_deep else values).clip(0, 255).round()
         image = Image.fromarray(grey.astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")  # a copy where it is RGB already
+    return image.convert("RGB")

@@ -56,6 +56,7 @@ ALLOWED = {
     },
     "config": set(),
     "data": {"config", "files", "photos", "transforms"},
+    "decoding": {"config", "photos"},
     "evaluation": {"calibration", "config", "metrics", "neighbours", "networks", "training"},
     "explain": set(),
     "export": {"config", "files", "neighbours", "transforms"},
@@ -65,7 +66,7 @@ ALLOWED = {
     "metrics": {"calibration"},
     "neighbours": set(),
     "networks": {"config", "files"},
-    "photos": {"config", "files"},
+    "photos": {"config", "traps"},
     "pictures": {"config", "data", "metrics", "training"},
     "places": set(),
     "publish": {"card", "config", "export", "hub", "hubclient", "networks"},
@@ -74,6 +75,7 @@ ALLOWED = {
     "space": {"config", "files", "hubclient"},
     "tagging": {"classifier", "config", "files", "photos"},
     "training": {"config", "files", "metrics", "networks"},
+    "traps": set(),
     "transforms": {"config", "files"},
 }
 OWNERS = {
