@@ -1,6 +1,7 @@
 """What an attacker can send to a running app over HTTP, and what must not come of it."""
 
 import asyncio
+import errno
 import http.client
 import json
 import os
@@ -11,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -335,12 +337,13 @@ def test_a_host_counts_where_it_can_be_true(tmp_path, host, is_local, trusts_pro
         assert (b"x-forwarded-proto" in dict(found["seen"]["headers"])) is trusts_proxy
 
 
-async def _pass(rules: Rules, headers: list) -> dict:
-    """What comes of a request for the page with those headers."""
-    found: dict = {}
+async def _pass(rules: Rules, headers: list, work: Callable = print, **request: str) -> dict:
+    """What comes of a request with those headers, where the app does `work`."""
+    found: dict = {"body": b""}
 
     async def app(scope, receive, send):
         found["seen"] = scope
+        work()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -349,11 +352,26 @@ async def _pass(rules: Rules, headers: list) -> dict:
 
     async def send(message):
         found.setdefault("status", message.get("status"))
+        found["body"] += message.get("body", b"")
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "scheme": "http",
              "query_string": b""}  # fmt: skip
-    await GuardMiddleware(app, rules)(scope, receive, send)
+    await GuardMiddleware(app, rules)(scope | request, receive, send)
     return found
+
+
+def test_uploads_are_refused_in_a_sentence_where_there_is_no_room(tmp_path, monkeypatch):
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/secret")
+
+    rules = Rules(Uploads(tmp_path), (), lambda session: False, 2**20)
+    heads = [(b"host", b"localhost")]
+    upload = {"method": "POST", "path": "/gradio_api/upload"}
+    found = asyncio.run(_pass(rules, heads, fill, **upload))
+    assert found["status"] == 507 and b"no room" in found["body"] and b"srv" not in found["body"]
+    monkeypatch.setattr("webapp.guard._free_bytes", lambda uploads: 0)
+    found = asyncio.run(_pass(rules, heads, **upload))
+    assert found["status"] == 507 and "seen" not in found
 
 
 def test_browsers_are_told_what_is_safe(visitor):
