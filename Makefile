@@ -123,4 +123,4 @@ card: $(READY)
 	$(BIN)/python -m landmark_model card --out model_card.md --results-in README.md
 
 screenshot: $(READY)
-	$(BIN)/python docs/screenshot.py docs/app.png webapp/preview.png
+	$(BIN)/python docs/screenshot.py docs/app.png landmark_model/web/static/preview.png

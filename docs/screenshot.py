@@ -1,6 +1,6 @@
 """Takes the README's picture of the app, and that of link previews, with an example photo on it.
 
-python docs/screenshot.py docs/app.png webapp/preview.png
+python docs/screenshot.py docs/app.png landmark_model/web/static/preview.png
 """
 
 from __future__ import annotations

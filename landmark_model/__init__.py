@@ -13,18 +13,13 @@ from landmark_model.config import LandmarkError
 
 if TYPE_CHECKING:
     from landmark_model.card import wilson
-    from landmark_model.classifier import (
-        Answer,
-        LandmarkClassifier,
-        Prediction,
-        list_networks,
-        load,
-    )
+    from landmark_model.classifier import LandmarkClassifier, list_networks, load
     from landmark_model.decoding import OpenedPhoto, open_safely
     from landmark_model.explain import Explanation
     from landmark_model.hub import read_metrics
     from landmark_model.photos import camera_position, open_photo
     from landmark_model.places import LANGUAGES, Place, distance_km, find_place
+    from landmark_model.prediction import Answer, Prediction
     from landmark_model.tagging import (
         Tagged,
         tag_photos,
@@ -61,12 +56,13 @@ __all__ = [
 ]
 _OWNERS = {
     "card": ("wilson",),
-    "classifier": ("Answer", "LandmarkClassifier", "Prediction", "list_networks", "load"),
+    "classifier": ("LandmarkClassifier", "list_networks", "load"),
     "decoding": ("OpenedPhoto", "open_safely"),
     "explain": ("Explanation",),
     "hub": ("read_metrics",),
     "photos": ("camera_position", "open_photo"),
     "places": ("LANGUAGES", "Place", "distance_km", "find_place"),
+    "prediction": ("Answer", "Prediction"),
     "tagging": ("Tagged", "tag_photos", "to_csv", "to_json", "to_xmp", "write_sidecars_zip"),
 }
 __version__ = "0.1.0"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -20,102 +19,12 @@ from landmark_model.hub import best_first, find, is_remote, locate, read_neighbo
 from landmark_model.neighbours import Neighbours
 from landmark_model.networks import compute_features, mean_of_views, restore
 from landmark_model.photos import Photo, open_photo
-from landmark_model.places import (
-    Place,
-    country_in,
-    find_place,
-    flag,
-    main_language,
-    place_in,
-    tag_in,
-)
+from landmark_model.places import find_place
+from landmark_model.prediction import Answer, Prediction
 from landmark_model.transforms import by_shape, eval_transform, to_tensor, whole_photo
 
 SURE = 0.7
 CPU_BATCH, GPU_BATCH = 4, 32  # photos in a forward pass
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One guess: the landmark, how probable it is (0..1), and where it is.
-
-    `latitude` and `longitude` are degrees (WGS84). Place, country, coordinates and names in the
-    local language are None, and tags empty, where the gazetteer does not know the landmark.
-    `names` are those in other languages by code ("es", "fr", "de", "zh").
-    """
-
-    label: str
-    class_name: str
-    probability: float
-    place: str | None = None
-    country: str | None = None
-    country_code: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    local_name: str | None = None
-    tags: tuple[str, ...] = ()
-    names: dict[str, str] = field(default_factory=dict, hash=False)
-
-    def name_in(self, language: str | None) -> str:
-        """The name in a language ("de", "zh-CN"); where there is none, the label."""
-        return self.names.get(main_language(language), self.label)
-
-    def country_in(self, language: str | None) -> str | None:
-        """The country's name in a language; the English one where not known."""
-        return country_in(language, self.country_code) or self.country
-
-    def place_in(self, language: str | None) -> str | None:
-        """The place's name in a language; the English one where not known."""
-        return place_in(language, self.place)
-
-    def tags_in(self, language: str | None) -> tuple[str, ...]:
-        """The tags in a language, each once; the English ones where not known."""
-        return tuple(dict.fromkeys(tag_in(language, tag) for tag in self.tags))
-
-    def in_language(self, language: str | None) -> Prediction:
-        """The same guess with its label, place, country and tags in a language."""
-        return replace(
-            self,
-            label=self.name_in(language),
-            place=self.place_in(language),
-            country=self.country_in(language),
-            tags=self.tags_in(language),
-        )
-
-    def where_in(self, language: str | None) -> str:
-        """Place and country as one would write them in a language; "" where unknown."""
-        place, country = self.place_in(language), self.country_in(language)
-        if main_language(language) == "zh" and place != self.place and country:
-            return f"{country}{place}"
-        return ", ".join(part for part in (place, country) if part)
-
-    @property
-    def where(self) -> str:
-        """Place and country as one would write them: "Paris, France"; "" where unknown."""
-        return ", ".join(part for part in (self.place, self.country) if part)
-
-    @property
-    def flag(self) -> str:
-        """The country's flag as emoji; "" where unknown."""
-        return flag(self.country_code)
-
-
-class Answer(list[Prediction]):
-    """The guesses for one photo, best first, and whether it shows a known landmark at all.
-
-    `score` tells how much the photo looks like one of the known landmarks, higher is more;
-    `is_known` whether that reaches the threshold which 95 of 100 photos of known landmarks reach.
-    It is None where the network came without a threshold.
-    """
-
-    def __init__(self, guesses: Iterable[Prediction], score: float, is_known: bool | None) -> None:
-        super().__init__(guesses)
-        self.score, self.is_known = score, is_known
-
-    def in_language(self, language: str | None) -> Answer:
-        """The same answer with labels, places, countries and tags in a language ("de")."""
-        guesses = (guess.in_language(language) for guess in self)
-        return Answer(guesses, self.score, self.is_known)
 
 
 class LandmarkClassifier:
@@ -279,19 +188,11 @@ class LandmarkClassifier:
         ]
 
     def _prediction(self, index: int, probability: float) -> Prediction:
-        place: Place = self._places[index]
         return Prediction(
-            label=self.config.labels[index],
-            class_name=self.config.class_names[index],
-            probability=probability,
-            place=place.place,
-            country=place.country,
-            country_code=place.country_code,
-            latitude=place.latitude,
-            longitude=place.longitude,
-            local_name=place.local_name,
-            tags=place.tags,
-            names=dict(place.names),
+            self.config.labels[index],
+            self.config.class_names[index],
+            probability,
+            self._places[index],
         )
 
 

@@ -4,15 +4,21 @@ Class names come as folder names ("09.Golden_Gate_Bridge"); `find_place` turns a
 spellings into a `Place`, and an unknown name into a `Place` that is at least fit to be shown.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
-LANGUAGES = ("en", "es", "fr", "de", "zh")  # of names, places, countries and tags
+_LOCALES = files(__package__).joinpath("locales")
+# Of names, places, countries and tags: English, and each that has a file.
+LANGUAGES = ("en", *sorted({Path(file.name).stem for file in _LOCALES.iterdir()} - {"en"}))
+WHERE = "{place}, {country}"
 EARTH_RADIUS_KM = 6371.0088
 
 # Letters that Unicode does not decompose into plain ones, and apostrophes that it calls letters.
@@ -47,11 +53,35 @@ class Place:
     extent_km: float | None = None
     tags: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict, hash=False)
+    where_pattern: str = field(default=WHERE, repr=False, compare=False)
 
     @property
     def where(self) -> str:
-        """The place and its country as one would write them: "Paris, France"; "" if unknown."""
-        return ", ".join(part for part in (self.place, self.country) if part)
+        """Place and country as one would write them: "Paris, France"; "" where unknown."""
+        if not self.place or not self.country:
+            return self.place or self.country or ""
+        return self.where_pattern.format(place=self.place, country=self.country)
+
+    @property
+    def flag(self) -> str:
+        """The country's flag as emoji; "" where unknown."""
+        return flag(self.country_code)
+
+    def in_language(self, language: str | None) -> Place:
+        """The same landmark with name, place, country and tags in a language ("de", "zh-CN").
+
+        What has no name there stays as it is. Place and country stand in the order of the language,
+        where the place has a name in it.
+        """
+        place = place_in(language, self.place)
+        return replace(
+            self,
+            name=self.name_in(language),
+            place=place,
+            country=country_in(language, self.country_code) or self.country,
+            tags=tuple(dict.fromkeys(tag_in(language, tag) for tag in self.tags)),
+            where_pattern=WHERE if place == self.place else _locale(language)["where"],
+        )
 
     def name_in(self, language: str | None) -> str:
         """The name in a language ("de", "zh-CN"); where there is none, the English one."""
@@ -65,20 +95,20 @@ def main_language(tag: str | None) -> str:
 
 def country_in(language: str | None, country_code: str | None) -> str | None:
     """A country's name in one of the languages of `Place.names`; None where not known."""
-    return _translations()["countries"].get(country_code, {}).get(main_language(language))
+    return _words(language, "countries").get(country_code)
 
 
 def place_in(language: str | None, place: str | None) -> str | None:
     """A place's name ("Rome") in one of those languages; the English one where not known."""
-    return _translations()["places"].get(place, {}).get(main_language(language), place)
+    return _words(language, "places").get(place, place)
 
 
 def tag_in(language: str | None, tag: str) -> str:
     """A tag ("bridge", "France") in one of those languages; the English one where not known."""
-    words = _translations()
-    versions = words["tags"].get(tag) or words["places"].get(tag, {})
     country = country_in(language, _country_codes().get(tag))
-    return versions.get(main_language(language)) or country or tag
+    return (
+        _words(language, "tags").get(tag) or _words(language, "places").get(tag) or country or tag
+    )
 
 
 def find_place(class_name: str) -> Place:
@@ -133,10 +163,16 @@ def _entries() -> dict[str, dict]:
 
 
 @cache
-def _translations() -> dict[str, dict[str, dict[str, str]]]:
-    """The names of countries (Unicode CLDR), places and tags in other languages, read once."""
-    text = files(__package__).joinpath("translations.json").read_text(encoding="utf-8")
-    return json.loads(text)
+def _locale(language: str | None) -> dict[str, object]:
+    """The file of a language, read once; that of English where it is not spoken."""
+    name = main_language(language)
+    file = _LOCALES.joinpath(f"{name if name in LANGUAGES else 'en'}.json")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _words(language: str | None, kind: str) -> dict[str, str]:
+    """The words of a kind ("landmarks", "countries", "places", "tags") in a language."""
+    return _locale(language).get(kind, {})
 
 
 @cache
@@ -151,7 +187,9 @@ def _gazetteer() -> dict[str, Place]:
     places = {}
     for key, entry in _entries().items():
         fields = {name: value for name, value in entry.items() if name not in ("aliases", "tags")}
-        places[key] = Place(**fields, tags=tuple(entry["tags"]))
+        names = {code: _words(code, "landmarks").get(key) for code in LANGUAGES}
+        names = {code: name for code, name in names.items() if name}
+        places[key] = Place(**fields, tags=tuple(entry["tags"]), names=names)
     return places
 
 

@@ -13,7 +13,7 @@ from landmark_model.files import staged
 from landmark_model.hubclient import Pushed, push, set_variable
 
 ROOT = Path(__file__).parents[1]
-CONTENT = ("app.py", "app.css", "webapp", "landmark_model", "examples", "LICENSE")
+CONTENT = ("app.py", "landmark_model", "LICENSE")
 # In requirements.txt: what stands below it is for training, exports and tests of them.
 TRAINING_MARK = "# to train and export"
 TEXT = """\

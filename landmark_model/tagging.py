@@ -8,7 +8,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -20,7 +20,8 @@ from landmark_model.files import staged
 from landmark_model.photos import camera_position, open_photo
 
 if TYPE_CHECKING:
-    from landmark_model.classifier import Answer, LandmarkClassifier, Prediction
+    from landmark_model.classifier import LandmarkClassifier
+    from landmark_model.prediction import Answer, Prediction
 
 MAX_BATCH_PIXELS = 60_000_000  # of open photos; as RGB they fill 180 MB
 NOT_KNOWN = "This does not look like one of the landmarks I know."
@@ -192,11 +193,28 @@ def to_json(rows: Iterable[Tagged]) -> str:
             "file": _printable(row.file),
             "status": row.status,
             "reason": _printable(row.reason),
-            "guesses": [asdict(guess) for guess in row.answer or ()],
+            "guesses": [_facts(guess) for guess in row.answer or ()],
         }
         for row in rows
     ]
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+def _facts(guess: Prediction) -> dict[str, object]:
+    """A guess as JSON has it."""
+    return {
+        "label": guess.label,
+        "class_name": guess.class_name,
+        "probability": guess.probability,
+        "place": guess.place,
+        "country": guess.country,
+        "country_code": guess.country_code,
+        "latitude": guess.latitude,
+        "longitude": guess.longitude,
+        "local_name": guess.local_name,
+        "tags": list(guess.tags),
+        "names": guess.landmark.names,
+    }
 
 
 def to_xmp(row: Tagged) -> str:

@@ -190,6 +190,6 @@ def address(serve) -> str:
 @pytest.fixture(scope="session")
 def models():
     """The networks that ship, as the app has them."""
-    from webapp.models import open_models
+    from landmark_model.web.models import open_models
 
     return open_models()

@@ -185,6 +185,9 @@ async def _ask_by_mcp(url: str, photo: str):
 
 
 def test_without_its_package_mcp_says_what_to_install(python):
-    hidden = "import sys; sys.modules['mcp'] = None; import app; app.read_settings(['--mcp'])"
+    hidden = (
+        "import sys; sys.modules['mcp'] = None; "
+        "from landmark_model.web import settings; settings.read_settings(['--mcp'])"
+    )
     run = python("-c", hidden, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert run.returncode == 2 and 'pip install ".[mcp]"' in run.stderr

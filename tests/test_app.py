@@ -15,13 +15,17 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image
 
-import app
 from landmark_model import LandmarkError, Tagged, tag_photos
-from webapp import page, page_compare, page_explore, page_many
-from webapp.cleaning import delete_old, keep_clean
-from webapp.models import Models, open_models
-from webapp.page_photo import Copy, PhotoTab, see, show_copy
-from webapp.share import read_link
+from landmark_model.web import layout as page
+from landmark_model.web import server
+from landmark_model.web.cleanup import delete_old, keep_clean
+from landmark_model.web.models import Models, open_models
+from landmark_model.web.pages import compare as page_compare
+from landmark_model.web.pages import explore as page_explore
+from landmark_model.web.pages import many as page_many
+from landmark_model.web.pages.photo import Copy, PhotoTab, see, show_copy
+from landmark_model.web.settings import make_parser, read_settings
+from landmark_model.web.share import read_link
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -277,11 +281,11 @@ def test_settings_come_from_flags_and_from_the_environment(monkeypatch):
     monkeypatch.setenv("GRADIO_SERVER_PORT", "8000")
     monkeypatch.setenv("GRADIO_SHARE", "true")
     monkeypatch.setenv("LANDMARK_LINK_SECRET", "hush")
-    found = app.read_settings(["--concurrency", "2", "--no-share", "--max-upload", "5MB"])
+    found = read_settings(["--concurrency", "2", "--no-share", "--max-upload", "5MB"])
     assert (found.repo, found.port, found.concurrency, found.share) == ("runs/mine", 8000, 2, False)
     assert (found.max_upload, found.link_secret, found.host) == ("5mb", "hush", "127.0.0.1")
     assert found.max_upload_bytes == 5 * 2**20 and found.root_path == ""
-    assert app.read_settings([]).share is True
+    assert read_settings([]).share is True
 
 
 @pytest.mark.parametrize(
@@ -295,12 +299,12 @@ def test_settings_come_from_flags_and_from_the_environment(monkeypatch):
 )
 def test_settings_that_make_no_sense_are_refused(arguments, told, capsys):
     with pytest.raises(SystemExit):
-        app.read_settings(arguments)
+        read_settings(arguments)
     assert told in capsys.readouterr().err
 
 
 def test_every_setting_is_explained_with_its_variable():
-    help_text = app.make_parser().format_help()
+    help_text = make_parser().format_help()
     for name in ("host", "port", "repo", "revision", "network", "concurrency", "max-upload"):
         assert f"--{name}" in help_text
     assert help_text.count("[LANDMARK_") == 5 and help_text.count("[GRADIO_") == 5
@@ -318,24 +322,24 @@ def test_a_public_link_shows_a_page_that_loads_nothing_from_elsewhere(models, mo
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = app.read_settings(["--share", "--port", str(port)])
-    shared = app.launch(settings, models)
+    settings = read_settings(["--share", "--port", str(port)])
+    shared = server.launch(settings, models)
     try:
         with urllib.request.urlopen(shared.local_url) as answer:
             text = answer.read().decode()
         assert not re.findall(r'(?:src|href)="(?:https?:)?//[^"]*', text.partition("<body")[0])
-        assert "Anyone can open https://x.gradio.live" in app.greeting(settings, shared)
+        assert "Anyone can open https://x.gradio.live" in server.greeting(settings, shared)
         with pytest.raises(LandmarkError, match=f"port {port}: it may be taken"):
-            app.launch(settings, models)
+            server.launch(settings, models)
     finally:
         shared.close()
 
 
 def test_without_the_internet_sharing_says_so_and_where_the_page_is():
     offline = SimpleNamespace(share_url=None, local_url="http://127.0.0.1:7860/")
-    told = app.greeting(app.read_settings(["--share"]), offline)
+    told = server.greeting(read_settings(["--share"]), offline)
     assert "needs the internet" in told and offline.local_url in told
-    assert "internet" not in app.greeting(app.read_settings(["--no-share"]), offline)
+    assert "internet" not in server.greeting(read_settings(["--no-share"]), offline)
 
 
 def test_what_links_with_a_photo_remember_is_deleted_after_a_while(tmp_path):

@@ -2,22 +2,14 @@
 
 import pytest
 
-from landmark_model import Prediction
-from webapp import cards
-from webapp.cards import Shown
+from landmark_model import Place, Prediction
+from landmark_model.web.html import cards
+from landmark_model.web.html.cards import Shown
 
-BEST = Prediction(
-    "Petra",
-    "Petra",
-    0.82,
-    "Ma'an",
-    "Jordan",
-    "JO",
-    30.3222,
-    35.4517,
-    "البتراء",
-    ("ruins", "desert"),
+PETRA = Place(
+    "Petra", "البتراء", "Ma'an", "Jordan", "JO", 30.3222, 35.4517, tags=("ruins", "desert")
 )
+BEST = Prediction("Petra", "Petra", 0.82, PETRA)
 OTHER = Prediction("My Old Mill", "my_old_mill", 0.001)
 
 
@@ -40,7 +32,9 @@ def test_tags_are_in_the_language_of_the_visitor():
 
 
 def test_the_local_name_is_not_said_twice():
-    assert "local" not in card(Prediction("Colosseum", "Colosseum", 0.9, local_name="Colosseum"))
+    assert "local" not in card(
+        Prediction("Colosseum", "Colosseum", 0.9, Place("Colosseum", "Colosseum"))
+    )
 
 
 def test_south_and_west_are_named_not_negative():
@@ -54,7 +48,8 @@ def test_a_landmark_without_place_gets_a_card_without_links_or_tags():
 
 
 def test_names_cannot_inject_html():
-    evil = Prediction("<img src=x>", "x", 0.5, place="<b>", local_name="<i>", tags=('"><script>',))
+    place = Place("<img src=x>", local_name="<i>", place="<b>", tags=('"><script>',))
+    evil = Prediction("<img src=x>", "x", 0.5, place)
     shown = card(evil, evil, note="<u>", link='?"><script>')
     assert not [part for part in ("<img", "<b>", "<i>", "<script", "<u>") if part in shown]
     assert "<script" not in cards.sorry("<script>", "en")

@@ -109,5 +109,10 @@ def test_links_and_pictures_lead_somewhere(document):
 def test_no_photo_of_the_training_data_is_in_the_repo():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout
     found = [p for p in tracked.split() if Path(p).suffix.lower() in photos.PHOTO_ENDINGS]
-    allowed = ("examples/", "docs/", "landmark_model/weights/", "webapp/preview.png")
+    allowed = (
+        "landmark_model/examples/",
+        "docs/",
+        "landmark_model/weights/",
+        "landmark_model/web/static/preview.png",
+    )
     assert all(photo.startswith(allowed) for photo in found)

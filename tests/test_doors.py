@@ -21,10 +21,10 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from webapp.cleaning import Uncollected
-from webapp.guard import GuardMiddleware, Rules
-from webapp.guarded import GuardedBlocks
-from webapp.uploads import NOT_YOURS, PREFIX, Uploads, make_private_folder, plain_name
+from landmark_model.web.blocks import GuardedBlocks
+from landmark_model.web.cleanup import Uncollected
+from landmark_model.web.guard import GuardMiddleware, Rules
+from landmark_model.web.uploads import NOT_YOURS, PREFIX, Uploads, make_private_folder, plain_name
 
 ROOT = Path(__file__).parents[1]
 TAJ = ROOT / "examples" / "taj-mahal.jpg"
@@ -369,7 +369,7 @@ def test_uploads_are_refused_in_a_sentence_where_there_is_no_room(tmp_path, monk
     upload = {"method": "POST", "path": "/gradio_api/upload"}
     found = asyncio.run(_pass(rules, heads, fill, **upload))
     assert found["status"] == 507 and b"no room" in found["body"] and b"srv" not in found["body"]
-    monkeypatch.setattr("webapp.guard._free_bytes", lambda uploads: 0)
+    monkeypatch.setattr("landmark_model.web.guard._free_bytes", lambda uploads: 0)
     found = asyncio.run(_pass(rules, heads, **upload))
     assert found["status"] == 507 and "seen" not in found
 

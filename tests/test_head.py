@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from webapp.head import PREVIEW, PREVIEW_SIZE, HeadMiddleware, Preview, routes
+from landmark_model.web.preview import PREVIEW, PREVIEW_SIZE, HeadMiddleware, Preview, routes
 
 PAGE = """<!doctype html><html
 \tlang="en" style=""><head><meta charset="utf-8" />

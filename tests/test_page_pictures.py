@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from landmark_model import Explanation
-from webapp.pictures import overlay, shrink
+from landmark_model.web.overlay import overlay, shrink
 
 PHOTO = Image.new("RGB", (2000, 1000), (90, 120, 90))
 HEAT = np.zeros((1000, 2000), np.float32)

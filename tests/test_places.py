@@ -328,11 +328,13 @@ def test_country_in_a_language(language, code, name):
 
 
 def test_translated_places_are_those_of_the_gazetteer():
-    text = files("landmark_model").joinpath("translations.json").read_text(encoding="utf-8")
-    translations = json.loads(text)
-    assert set(translations["places"]) <= {place.place for place in PLACES.values()}
-    assert set(translations["countries"]) == {place.country_code for place in PLACES.values()}
-    assert set(translations["tags"]) <= {tag for place in PLACES.values() for tag in place.tags}
+    for language in LANGUAGES[1:]:
+        text = files("landmark_model").joinpath("locales", f"{language}.json").read_bytes()
+        words = json.loads(text)
+        assert set(words["landmarks"]) <= set(PLACES)
+        assert set(words["places"]) <= {place.place for place in PLACES.values()}
+        assert set(words["countries"]) == {place.country_code for place in PLACES.values()}
+        assert set(words["tags"]) <= {tag for place in PLACES.values() for tag in place.tags}
     assert place_in("de", "Rome") == "Rom" and place_in("fr", "Rome") == "Rome"
     assert place_in("de", "Nowhere") == "Nowhere" and place_in("de", None) is None
 

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 
 from landmark_model import LandmarkError
-from webapp.share import SharedResult, _check, is_link, make_link, read_link
+from landmark_model.web.share import SharedResult, _check, is_link, make_link, read_link
 
 NAMES = {"Taj_Mahal", "Petra", "My house, 3:1 & more", "Lac Léman"}
 SENT = SharedResult((("Taj_Mahal", 0.75), ("Petra", 0.25)), True, "resnet18@v1-1a2b3c4d")

@@ -125,7 +125,11 @@ def test_space_serves_in_an_environment_of_its_own(hub, owner, trained, fresh, t
            "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
     server = subprocess.Popen([fresh, "app.py"], cwd=folder, env=env)
     try:
-        answer = ask("http://127.0.0.1:7860", folder / "examples" / "taj-mahal.jpg", server)
+        answer = ask(
+            "http://127.0.0.1:7860",
+            folder / "landmark_model" / "examples" / "taj-mahal.jpg",
+            server,
+        )
     finally:
         server.terminate()
         server.wait(30)

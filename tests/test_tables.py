@@ -1,6 +1,6 @@
 """Tables as HTML; sorting and filtering are tested in the browser."""
 
-from webapp.tables import table
+from landmark_model.web.html.tables import table
 
 
 def test_a_table_has_heads_to_click_and_a_row_each():

@@ -10,8 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from landmark_model import LandmarkError, load, tagging
-from landmark_model.classifier import Answer, Prediction
+from landmark_model import Answer, LandmarkError, Place, Prediction, load, tagging
 from landmark_model.tagging import (
     COLUMNS,
     NAMESPACES,
@@ -26,8 +25,13 @@ from landmark_model.tagging import (
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHRIST = Prediction(
-    "Christ the Redeemer", "Christ_the_Redeemer", 0.91234567, "Rio de Janeiro", "Brazil", "BR",
-    -22.9519, -43.2105, "Cristo Redentor", ("statue", "Rio de Janeiro"),
+    "Christ the Redeemer",
+    "Christ_the_Redeemer",
+    0.91234567,
+    Place(
+        "Christ the Redeemer", "Cristo Redentor", "Rio de Janeiro", "Brazil", "BR",
+        -22.9519, -43.2105, tags=("statue", "Rio de Janeiro"),
+    ),
 )  # fmt: skip
 MILL = Prediction("My Old Mill", "my_old_mill", 0.05)
 
@@ -176,7 +180,7 @@ def test_table_has_a_line_for_every_photo():
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝"])
 def test_no_text_is_a_formula_to_a_spreadsheet(start):
     hostile = f'{start}HYPERLINK("http://x")'
-    (line,) = read_csv([row(hostile, best=Prediction(hostile, "x", 0.5, hostile))])
+    (line,) = read_csv([row(hostile, best=Prediction(hostile, "x", 0.5, Place("", place=hostile)))])
     assert line["file"] == line["landmark"] == line["place"] == f"'{hostile}"
 
 
@@ -254,7 +258,9 @@ def test_sidecar_of_a_landmark_without_place_has_only_its_name():
 
 def test_names_cannot_break_the_sidecar():
     hostile = '</rdf:li><x a="&\x00\ud800]]>'
-    found = facts(to_xmp(row(best=Prediction(hostile, "x", 0.5, hostile, tags=(hostile,)))))
+    found = facts(
+        to_xmp(row(best=Prediction(hostile, "x", 0.5, Place("", place=hostile, tags=(hostile,)))))
+    )
     assert found["photoshop:City"] == ['</rdf:li><x a="&\ufffd\ufffd]]>']
 
 

@@ -7,31 +7,44 @@ from pathlib import Path
 import pytest
 
 from landmark_model import LandmarkError, photos
-from webapp import page, share
-from webapp.words import LANGUAGES, all_words, explain, pick_language, say
+from landmark_model.web import layout as page
+from landmark_model.web import share
+from landmark_model.web.i18n import LANGUAGES, all_words, explain, pick_language, say
 
 ROOT = Path(__file__).parent.parent
-TABLE = json.loads((ROOT / "webapp" / "words.json").read_text(encoding="utf-8"))
+WEB = ROOT / "landmark_model" / "web"
+LOCALES = {
+    language: json.loads((WEB / "locales" / f"{language}.json").read_text(encoding="utf-8"))
+    for language in LANGUAGES
+}
+ENGLISH = LOCALES["en"]["page"]
+KEYS = [(section, key) for section in ("page", "quality") for key in LOCALES["en"][section]]
 
 
-@pytest.mark.parametrize("key", TABLE)
-def test_every_text_is_there_in_each_language_with_the_same_gaps(key):
-    assert set(TABLE[key]) == set(LANGUAGES)
-    gaps = {language: set(re.findall(r"{(\w+)}", text)) for language, text in TABLE[key].items()}
+@pytest.mark.parametrize(("section", "key"), KEYS)
+def test_every_text_is_there_in_each_language_with_the_same_gaps(section, key):
+    texts = {language: words[section][key] for language, words in LOCALES.items()}
+    gaps = {language: set(re.findall(r"{(\w+)}", text)) for language, text in texts.items()}
     assert all(found == gaps["en"] for found in gaps.values())
-    assert all(text.strip() == text != "" for text in TABLE[key].values())
+    assert all(text.strip() == text != "" for text in texts.values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_has_the_same_sections_and_keys_as_english(language):
+    shapes = {name: {s: list(v) for s, v in words.items()} for name, words in LOCALES.items()}
+    assert shapes[language] == shapes["en"]
 
 
 def test_every_text_is_used():
-    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "webapp").glob("*.py"))
+    code = "".join(path.read_text(encoding="utf-8") for path in WEB.rglob("*.py"))
     # Named by the tables' columns and by what is wrong with a photo or link.
-    made_up = {key for key in TABLE if key.startswith(("col_", "why_"))}
+    made_up = {key for key in ENGLISH if key.startswith(("col_", "why_"))}
     used = set(re.findall(r"""["'](\w+)["']""", code)) | made_up
-    assert not set(TABLE) - used
+    assert not set(ENGLISH) - used
 
 
 def test_what_is_wrong_with_a_photo_or_link_is_said_in_the_visitors_language(tmp_path):
-    said = {key.removeprefix("why_"): TABLE[key]["en"] for key in TABLE if key.startswith("why_")}
+    said = {k.removeprefix("why_"): text for k, text in ENGLISH.items() if k.startswith("why_")}
     assert said == photos.REASONS | share.REASONS
     (tmp_path / "a.jpg").touch()
     with pytest.raises(LandmarkError) as told:
@@ -68,4 +81,4 @@ def test_the_browser_gets_all_words_with_the_number_of_landmarks():
     for words in translations.values():
         assert "17" in words["explore_intro"] and "17" in words["welcome"]
         assert "200" in words["many_intro"] and "<h1>" in words["hero"]
-    assert all_words(count=3)["de"]["camera"] == TABLE["camera"]["de"]
+    assert all_words(count=3)["de"]["camera"] == LOCALES["de"]["page"]["camera"]

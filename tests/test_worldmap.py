@@ -4,13 +4,13 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from landmark_model import LandmarkError
-from webapp import worldmap
-from webapp.worldmap import Dot, world_map
+from landmark_model.web import STATIC
+from landmark_model.web.html import worldmap
+from landmark_model.web.html.worldmap import Dot, world_map
 
 SVG = "{http://www.w3.org/2000/svg}"
 PARIS = Dot(48.8584, 2.2945, 0.9, "Eiffel Tower", best=True)
@@ -228,7 +228,7 @@ def test_map_needs_nothing_from_outside_and_is_small():
 
 
 def test_every_part_of_the_map_has_its_colour_in_light_and_dark():
-    style = Path(worldmap.__file__).with_suffix(".css").read_text(encoding="utf-8")
+    style = (STATIC / "worldmap.css").read_text(encoding="utf-8")
     drawing = draw([PARIS, LONDON])
     parts = {name for part in drawing.iter() for name in (part.get("class") or "").split()}
     assert [name for name in parts if f".{name}" not in style] == []

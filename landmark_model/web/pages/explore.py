@@ -1,16 +1,16 @@
-"""The tabs about what the networks know: the landmarks as table and map, and how good they are."""
+"""The tab with all landmarks that a network knows, as a table and on a map."""
 
 from __future__ import annotations
 
 import gradio as gr
 
 from landmark_model import Prediction
-from webapp.explore import landmark_rows, quality
-from webapp.models import Models
-from webapp.page_photo import language_of, network_choice
-from webapp.tables import SCRIPT, Cell, table
-from webapp.words import say
-from webapp.worldmap import Dot, world_map
+from landmark_model.web.html.quality import landmark_rows
+from landmark_model.web.html.tables import SCRIPT, Cell, table
+from landmark_model.web.html.worldmap import Dot, world_map
+from landmark_model.web.i18n import say
+from landmark_model.web.models import Models
+from landmark_model.web.widgets import language_of, network_choice
 
 COLUMNS = ("landmark", "place", "country", "photos", "recall", "precision")
 DOT_WEIGHT = 0.05
@@ -32,18 +32,6 @@ def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
     sheet = gr.HTML("", js_on_load=SCRIPT, elem_id="explore-table")
     fresh = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on([page.load, network.change], fill, network, [sheet, world], **fresh)
-
-
-def quality_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
-    """Lays out how good each network is."""
-
-    def fill(network: str, request: gr.Request) -> str:
-        return quality(models.metrics(network), models.landmarks(network), language_of(request))
-
-    network = network_choice(models, words, "quality-network")
-    shown = gr.HTML("", elem_id="quality")
-    fresh = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on([page.load, network.change], fill, network, shown, **fresh)
 
 
 def table_rows(models: Models, network: str, language: str) -> list[list[Cell]]:

@@ -14,18 +14,19 @@ from landmark_model import (
     Prediction,
     open_safely,
 )
-from webapp import cards
-from webapp.models import Models
-from webapp.pictures import SIDE_PX, overlay, shrink
-from webapp.share import SharedResult, is_link, make_link, read_link
-from webapp.words import explain, pick_language, say
-from webapp.worldmap import Dot, world_map
+from landmark_model.web import STATIC
+from landmark_model.web.html import cards
+from landmark_model.web.html.worldmap import Dot, world_map
+from landmark_model.web.i18n import explain, say
+from landmark_model.web.models import Models
+from landmark_model.web.overlay import SIDE_PX, overlay, shrink
+from landmark_model.web.share import SharedResult, is_link, make_link, read_link
+from landmark_model.web.widgets import PHOTO_HEIGHT_PX, language_of, network_choice, photo_input
 
 Position = tuple[float, float]  # latitude, longitude in degrees
 
 UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
-PHOTO_HEIGHT_PX = 420
-COPY_SCRIPT = Path(__file__).with_name("copy.js").read_text(encoding="utf-8")
+COPY_SCRIPT = (STATIC / "copy.js").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -165,27 +166,6 @@ def guess_map(guesses: list[Prediction], is_known: bool | None, language: str) -
     return world_map(dots, say("map", language), zoom=is_known is not False)
 
 
-def language_of(request: gr.Request) -> str:
-    """The language that a visitor's browser asks for."""
-    return pick_language(request.headers.get("accept-language"))
-
-
-def photo_input(words: gr.I18n, elem_id: str, height_px: int = PHOTO_HEIGHT_PX) -> gr.Image:
-    """Where a photo is dropped, pasted or taken, with the rear camera of a phone."""
-    camera = gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}})
-    return gr.Image(
-        type="filepath",
-        label=words("photo"),
-        height=height_px,
-        sources=["upload", "webcam", "clipboard"],
-        placeholder=words("photo_drop"),
-        webcam_options=camera,
-        buttons=["fullscreen"],
-        alt_text=words("photo_alt"),
-        elem_id=elem_id,
-    )
-
-
 def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str]) -> gr.Image:
     """Lays the tab out on the page and wires it; gives the photo."""
     with gr.Row(equal_height=False, elem_id="one-photo"):
@@ -242,16 +222,4 @@ def _figure(words: gr.I18n) -> gr.Image:
         buttons=["download", "fullscreen"],
         alt_text=words("look_alt"),
         elem_id="figure",
-    )
-
-
-def network_choice(models: Models, words: gr.I18n, elem_id: str) -> gr.Radio:
-    """The choice of network; hidden where there is only one."""
-    titles = models.titles()
-    return gr.Radio(
-        titles,
-        value=models.default,
-        label=words("network"),
-        visible=len(titles) > 1,
-        elem_id=elem_id,
     )

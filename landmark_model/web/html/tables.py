@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from pathlib import Path
 
-from webapp.words import say
+from landmark_model.web import STATIC
+from landmark_model.web.i18n import say
 
-SCRIPT = Path(__file__).with_name("tables.js").read_text(encoding="utf-8")
+SCRIPT = (STATIC / "tables.js").read_text(encoding="utf-8")
 Cell = str | int | float | None
 
 

@@ -7,10 +7,10 @@ import time
 import gradio as gr
 
 from landmark_model import LandmarkError, open_safely
-from webapp import cards
-from webapp.models import Models
-from webapp.page_photo import language_of, photo_input
-from webapp.words import explain
+from landmark_model.web.html import cards
+from landmark_model.web.i18n import explain
+from landmark_model.web.models import Models
+from landmark_model.web.widgets import language_of, photo_input
 
 
 def compare_tab(tab: gr.Tab, models: Models, words: gr.I18n, photo: gr.Image) -> None:

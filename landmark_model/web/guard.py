@@ -20,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webapp.uploads import Uploads
+from landmark_model.web.uploads import Uploads
 
 log = logging.getLogger("landmark.app")
 

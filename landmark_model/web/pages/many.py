@@ -12,13 +12,13 @@ from pathlib import Path
 import gradio as gr
 
 from landmark_model import Tagged, open_safely, tag_photos, to_csv, to_json, write_sidecars_zip
-from webapp import cards
-from webapp.models import Models
-from webapp.page_photo import language_of, network_choice
-from webapp.pictures import shrink
-from webapp.tables import SCRIPT, Cell, table
-from webapp.words import explain, say
-from webapp.worldmap import Dot, world_map
+from landmark_model.web.html import cards
+from landmark_model.web.html.tables import SCRIPT, Cell, table
+from landmark_model.web.html.worldmap import Dot, world_map
+from landmark_model.web.i18n import explain, say
+from landmark_model.web.models import Models
+from landmark_model.web.overlay import shrink
+from landmark_model.web.widgets import language_of, network_choice
 
 MOST_PHOTOS = 200
 PHOTO_KINDS = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff"]

@@ -6,23 +6,22 @@ from pathlib import Path
 
 from landmark_model import LANGUAGES, LandmarkError
 
-# Decimal mark, thousands mark, and what stands before a per cent sign.
-NUMBER_MARKS = {"es": (",", "\u202f", "\u202f"), "fr": (",", "\u202f", "\u202f"),
-                "de": (",", ".", "\u202f")}  # fmt: skip
+LOCALES = Path(__file__).with_name("locales")
 
 
 @cache
-def _table(name: str = "words") -> dict[str, dict[str, str]]:
-    return json.loads(Path(__file__).with_name(f"{name}.json").read_text(encoding="utf-8"))
+def _locale(language: str) -> dict[str, dict[str, str]]:
+    """The file of a language: "page", "quality" and "numbers"; that of English for any other."""
+    name = language if language in LANGUAGES else "en"
+    return json.loads((LOCALES / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def say(key: str, language: str, table: str = "words", **values: object) -> str:
+def say(key: str, language: str, section: str = "page", **values: object) -> str:
     """The words of `key` in `language`, with `values` filled in; English where it is not spoken.
 
-    `table` names the JSON file that has them.
+    `section` is the part of the language's file that has them.
     """
-    versions = _table(table)[key]
-    return versions.get(language, versions["en"]).format(**values)
+    return _locale(language)[section][key].format(**values)
 
 
 def explain(error: LandmarkError, language: str) -> str:
@@ -34,7 +33,7 @@ def all_words(**values: object) -> dict[str, dict[str, str]]:
     """Every key's words by language, with those of `values` that it names filled in."""
     filled = _Filled(values)
     return {
-        language: {key: words[language].format_map(filled) for key, words in _table().items()}
+        language: {key: text.format_map(filled) for key, text in _locale(language)["page"].items()}
         for language in LANGUAGES
     }
 
@@ -48,14 +47,14 @@ class _Filled(dict):
 
 def percent(share: float, language: str, digits: int = 0) -> str:
     """A share 0..1 in per cent, as one writes it in a language: "84.6%", "84,6 %"."""
-    gap = NUMBER_MARKS.get(language, ("", "", ""))[2]
+    gap = _locale(language)["numbers"]["before_percent"]
     return f"{number(100 * share, language, digits)}{gap}%"
 
 
 def number(value: float, language: str, digits: int = 0) -> str:
     """A number as one writes it in a language: "1,522.5", "1.522,5"."""
-    point, comma, _ = NUMBER_MARKS.get(language, (".", ",", ""))
-    return f"{value:,.{digits}f}".translate({ord("."): point, ord(","): comma})
+    marks = _locale(language)["numbers"]
+    return f"{value:,.{digits}f}".translate({46: marks["decimal"], 44: marks["thousands"]})
 
 
 def pick_language(accepted: str | None) -> str:

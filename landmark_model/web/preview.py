@@ -10,7 +10,6 @@ import html
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,9 +18,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webapp.words import pick_language
+from landmark_model.web import STATIC
+from landmark_model.web.i18n import pick_language
 
-PREVIEW = Path(__file__).with_name("preview.png")
+PREVIEW = STATIC / "preview.png"
 PREVIEW_PATH = "/preview.png"
 HEALTH_PATH = "/health"
 PREVIEW_SIZE = (1200, 630)

@@ -10,8 +10,8 @@ from gradio.block_function import BlockFunction
 from gradio.components.api_component import Api
 
 from landmark_model import LandmarkError
-from webapp.guard import Rules, log_error
-from webapp.uploads import Uploads
+from landmark_model.web.guard import Rules, log_error
+from landmark_model.web.uploads import Uploads
 
 BROKEN = "Something went wrong here, not with what you sent. Try again in a moment."
 NOT_A_CHOICE = "A value in the request is not among the choices of its field."

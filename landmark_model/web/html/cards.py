@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from landmark_model import Answer, Prediction, distance_km
-from webapp import words
-from webapp.words import say
+from landmark_model.web import i18n as words
+from landmark_model.web.i18n import say
 
 LEVELS = ((0.9, "sure_90"), (0.7, "sure_70"), (0.45, "sure_45"), (0, "sure_0"))
 
@@ -45,7 +45,7 @@ def card(shown: Shown, language: str, known_count: int) -> str:
         shown.map_svg,
         "" if stranger else map_links(best),
         bars(listed, say(title, language), language),
-        "" if stranger else tag_chips(best.tags_in(language), language),
+        "" if stranger else tag_chips(best.in_language(language).tags, language),
         share_line(shown.link, language),
     ]
     kind = "result stranger" if stranger else "result"

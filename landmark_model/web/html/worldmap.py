@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from itertools import accumulate
-from pathlib import Path
 
 from landmark_model import LandmarkError
+from landmark_model.web import STATIC
 
 Point = tuple[float, float]  # (longitude, latitude) in degrees, or (x, y) in px
 Projection = Callable[[Point], Point]
 
-LAND = Path(__file__).with_name("land.json")
+LAND = STATIC / "land.json"
 WIDTH = 480
 ZOOM_HEIGHT = 300
 INSET_WIDTH = 132

@@ -10,21 +10,21 @@ from pathlib import Path
 import gradio as gr
 
 from landmark_model import LandmarkError
-from webapp import cards
-from webapp.guarded import GuardedBlocks
-from webapp.head import Preview
-from webapp.models import Models
-from webapp.page_api import api
-from webapp.page_compare import compare_tab
-from webapp.page_explore import explore_tab, quality_tab
-from webapp.page_many import MOST_PHOTOS, ManyTab, many_tab
-from webapp.page_photo import PhotoTab, photo_tab
-from webapp.share import is_link, read_link
-from webapp.uploads import Uploads
-from webapp.words import LANGUAGES, all_words, say
+from landmark_model.web.blocks import GuardedBlocks
+from landmark_model.web.endpoints import api
+from landmark_model.web.html import cards
+from landmark_model.web.i18n import LANGUAGES, all_words, say
+from landmark_model.web.models import Models
+from landmark_model.web.pages.compare import compare_tab
+from landmark_model.web.pages.explore import explore_tab
+from landmark_model.web.pages.many import MOST_PHOTOS, ManyTab, many_tab
+from landmark_model.web.pages.photo import PhotoTab, photo_tab
+from landmark_model.web.pages.quality import quality_tab
+from landmark_model.web.preview import Preview
+from landmark_model.web.share import is_link, read_link
+from landmark_model.web.uploads import Uploads
 
-ROOT = Path(__file__).parents[1]
-EXAMPLES = ROOT / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 CLEAN_EVERY_S, KEPT_S = 300, 3600
 
 

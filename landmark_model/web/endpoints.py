@@ -7,10 +7,18 @@ from pathlib import Path
 import gradio as gr
 
 from landmark_model import LandmarkError, OpenedPhoto, open_safely, tag_photos
-from webapp.answers import BatchRow, Guess, PhotoAnswer, Where, answer_json, guess_json, where_json
-from webapp.models import Models
-from webapp.page_many import MOST_PHOTOS
-from webapp.words import LANGUAGES
+from landmark_model.web.answers import (
+    BatchRow,
+    Guess,
+    PhotoAnswer,
+    Where,
+    answer_json,
+    guess_json,
+    where_json,
+)
+from landmark_model.web.i18n import LANGUAGES
+from landmark_model.web.models import Models
+from landmark_model.web.pages.many import MOST_PHOTOS
 
 MOST_GUESSES = 50
 

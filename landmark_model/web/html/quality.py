@@ -12,7 +12,7 @@ from functools import partial
 from html import escape
 
 from landmark_model import Prediction, wilson
-from webapp.words import number, percent, say
+from landmark_model.web.i18n import number, percent, say
 
 MIXUP_COUNT = 6
 LOOKALIKE_COUNT = 10
@@ -21,7 +21,7 @@ GUESS_COUNT = 5
 SIDE = 200  # of the reliability diagram, in px
 MARGIN = 52
 TOP = 14
-_say = partial(say, table="explore")
+_say = partial(say, section="quality")
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,14 @@ def landmark_rows(
     scores = {score["class_name"]: score for score in classes}
     rows = []
     for landmark in landmarks:
+        here = landmark.in_language(language)
         score = scores.get(landmark.class_name, {})
         measured = bool(score.get("support"))
         rows.append(
             LandmarkRow(
-                name=landmark.name_in(language),
-                place=landmark.place_in(language) or "",
-                country=landmark.country_in(language) or "",
+                name=here.label,
+                place=here.place or "",
+                country=here.country or "",
                 flag=landmark.flag,
                 photos=score.get("support"),
                 recall=score["recall"] if measured else None,

@@ -1,0 +1,1 @@
+"""Parts of the page as HTML: pure functions of what they show."""

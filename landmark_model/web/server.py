@@ -1,0 +1,182 @@
+"""Loads the networks, serves the page, and stops well."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+
+# Read by gradio when it is imported: no visitor statistics, no version check, nothing leaves.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+from fastapi.exceptions import RequestValidationError
+from PIL import Image
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
+import landmark_model
+from landmark_model import LandmarkError
+from landmark_model.web.blocks import GuardedBlocks
+from landmark_model.web.cleanup import Uncollected, delete_old, keep_clean
+from landmark_model.web.guard import GuardMiddleware, Rules, say
+from landmark_model.web.layout import CLEAN_EVERY_S, KEPT_S, build, previews, translations
+from landmark_model.web.models import Models, open_models
+from landmark_model.web.preview import HeadMiddleware, routes
+from landmark_model.web.settings import Settings, read_settings
+from landmark_model.web.theme import looks
+from landmark_model.web.uploads import Uploads, make_private_folder
+
+LOCAL = re.compile(r"localhost|127\..*|\[?::1\]?")
+EVENTS_AT_ONCE = 8  # photos being decoded, or waiting for the network, at the same time
+UNCOLLECTED_S = 60
+LAST_ANSWERS_S = 10  # what a stop waits for
+
+
+def launch(settings: Settings, models: Models) -> GuardedBlocks:
+    """Starts to serve the page; gives it, running. Raises LandmarkError where it cannot listen."""
+    folder = make_private_folder()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
+    words = translations(len(models.known))
+    page = build(models, words, Uploads(folder), settings.link_secret)
+    page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE)
+    page.rules = rules_for(settings, page)
+    try:
+        # What gradio prints of a public link that fails is about virus scanners; see `greeting`.
+        with redirect_stdout(StringIO()):
+            page.launch(
+                **where(settings), **looks(words), app_kwargs=around(settings, models, page)
+            )
+    except OSError as error:
+        raise LandmarkError(
+            f"Nothing can listen on {settings.host}, port {settings.port}: it may be taken. "
+            "Use another --port or --host."
+        ) from error
+    # With it set, gradio would serve a page whose script comes from a third party.
+    page.share = False
+    return page
+
+
+def rules_for(settings: Settings, page: GuardedBlocks) -> Rules:
+    """What the guard before gradio goes by."""
+    in_space = "SPACE_ID" in os.environ
+    public = (fn for fn in page.fns.values() if fn.api_visibility == "public")
+    return Rules(
+        uploads=page.uploads,
+        endpoints=frozenset(fn.api_name for fn in public),
+        waiting=lambda session: session in page._queue.pending_messages_per_session,
+        max_upload_bytes=settings.max_upload_bytes,
+        # A Space and gradio's public links have a proxy of their own before them.
+        trusts_proxy=bool(settings.root_path) or settings.share or in_space,
+        is_local=bool(LOCAL.fullmatch(settings.host)),
+        in_space=in_space,
+        has_mcp=settings.mcp,
+    )
+
+
+def where(settings: Settings) -> dict[str, object]:
+    """How gradio is to serve the page."""
+    return {
+        "server_name": settings.host,
+        "server_port": settings.port,
+        "root_path": settings.root_path,
+        "max_file_size": settings.max_upload,
+        "state_session_capacity": 1000,
+        "share": settings.share,
+        "mcp_server": settings.mcp,
+        "prevent_thread_lock": True,
+        "enable_monitoring": False,
+        "ssr_mode": False,  # a server of its own would answer for "/", past our middleware
+        "quiet": True,
+    }
+
+
+def around(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str, object]:
+    """What is served besides gradio's page: guard, link previews, health check; and what cleans."""
+    health = {
+        "status": "ok",
+        "version": landmark_model.__version__,
+        "networks": [models.stamp(network) for network in models.taggers],
+        "landmarks": len(models.known),
+    }
+    describe = previews(models, settings.link_secret)
+    uncollected = Uncollected(page._queue, UNCOLLECTED_S)
+
+    async def delete_links() -> None:
+        await asyncio.to_thread(delete_old, page.uploads.folder / "deep_links", KEPT_S)
+
+    async def refuse(request: object, error: Exception) -> Response:
+        return say("bad_call")  # FastAPI's own answer holds the request
+
+    return {
+        "middleware": [
+            Middleware(GuardMiddleware, page.rules),
+            Middleware(HeadMiddleware, describe),
+        ],
+        "routes": routes(health),
+        "exception_handlers": {RequestValidationError: refuse},
+        "lifespan": keep_clean((delete_links, CLEAN_EVERY_S), (uncollected.drop, 5)),
+    }
+
+
+def greeting(settings: Settings, page: gr.Blocks) -> str:
+    """Where the page is now, and what became of the public link, if one was asked for."""
+    lines = [f"The landmark tagger is at {page.local_url}"]
+    if settings.mcp:
+        lines.append(f"MCP clients find it at {page.local_url}gradio_api/mcp/")
+    if settings.share and page.share_url:
+        lines.append(f"Anyone can open {page.share_url} until you stop this program (Ctrl-C).")
+    elif settings.share:
+        lines.append(
+            "There is no public link: it needs the internet, and gradio's server did not answer."
+        )
+    return "\n".join(lines)
+
+
+def warm_up(models: Models) -> None:
+    """Lets each network answer once: the first answer of a process takes longest."""
+    for tagger in models.taggers.values():
+        tagger.predict(Image.new("RGB", (256, 256)))
+
+
+def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
+    """Serves until `stopped` is set or Ctrl-C comes, then gives the answers that are under way."""
+    try:
+        stopped.wait()
+    except KeyboardInterrupt:
+        print("Stopping.", flush=True)
+    page.rules.stopping = True
+    wait_while(lambda: page.is_busy, LAST_ANSWERS_S)
+    wait_while(lambda: page.has_news, 1)
+    page.close(verbose=False)
+
+
+def wait_while(is_so: Callable[[], bool], most_s: float) -> None:
+    """Waits as long as something is so, but no longer than that."""
+    deadline = time.monotonic() + most_s
+    while is_so() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Loads the networks, then serves the page until stopped."""
+    settings = read_settings(arguments)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    try:
+        models = open_models(
+            settings.repo, settings.revision, settings.network, settings.concurrency
+        )
+        warm_up(models)
+        page = launch(settings, models)
+    except LandmarkError as error:
+        sys.exit(f"app.py: {error}")
+    print(greeting(settings, page), flush=True)
+    serve_until(stopped, page)

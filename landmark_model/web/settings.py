@@ -1,0 +1,114 @@
+"""Where to listen, which networks to serve, and how much to take on: flags and environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+YES = {"1", "true", "yes", "on"}
+BYTES = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
+DESCRIPTION = """Serves the landmark tagger: a photo in, the landmark and its place out.
+
+    python app.py                                     the networks that ship
+    python app.py --repo runs/mine                    a folder that train.py wrote
+    python app.py --repo org/name --revision v1       a repo on the Hugging Face hub
+
+Each setting is a flag or, where it is given in brackets, an environment variable.
+LANDMARK_LINK_SECRET, if set, signs links to results, so that nobody else can make them up.
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where to listen, which networks to serve, and how much to take on."""
+
+    host: str
+    port: int
+    repo: str | None
+    revision: str | None
+    network: str | None
+    concurrency: int
+    max_upload: str
+    root_path: str
+    share: bool
+    mcp: bool
+    link_secret: str = ""
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest photo to take, in bytes."""
+        number, unit = re.fullmatch(r"(\d+)\s*(\w+)", self.max_upload).groups()
+        return int(number) * BYTES[unit]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line; what is not given there comes from the environment."""
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+    def option(flag: str, variable: str, default: object, text: str, **more: object) -> None:
+        value = os.environ.get(variable) or default
+        parser.add_argument(flag, default=value, help=f"{text} [{variable}]", **more)
+
+    def switch(flag: str, variable: str, text: str) -> None:
+        value = os.environ.get(variable, "").lower() in YES
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=value, help=f"{text} [{variable}]"
+        )
+
+    host = "address to listen on; 0.0.0.0 for all; default: 127.0.0.1"
+    option("--host", "GRADIO_SERVER_NAME", "127.0.0.1", host)
+    option("--port", "GRADIO_SERVER_PORT", 7860, "default: 7860", type=_port)
+    repo = "folder or hub repo to take the networks from; default: those that ship"
+    option("--repo", "LANDMARK_REPO", None, repo, metavar="FOLDER|ORG/NAME")
+    option("--revision", "LANDMARK_REVISION", None, "its tag, branch or commit")
+    option("--network", "LANDMARK_NETWORK", None, "the one chosen at first; default: the best")
+    many = "photos answered at the same time; default: 1"
+    option("--concurrency", "LANDMARK_CONCURRENCY", 1, many, type=_count, metavar="N")
+    size = "largest photo to take; default: 30mb"
+    option("--max-upload", "LANDMARK_MAX_UPLOAD", "30mb", size, type=_size, metavar="SIZE")
+    root = "behind a proxy: the page's address there, https://example.org/landmarks or /landmarks"
+    option("--root-path", "GRADIO_ROOT_PATH", "", root, type=_root, metavar="ADDRESS")
+    switch("--share", "GRADIO_SHARE", "open a public link for a while; needs the internet")
+    switch("--mcp", "GRADIO_MCP_SERVER", 'serve the API to MCP clients, too; pip install ".[mcp]"')
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port. Use 1 to 65535.")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count. Use 1 or more.")
+    return int(text)
+
+
+def _size(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*\s*(b|kb|mb|gb)", text.lower()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size. Write it like 30mb.")
+    return text.lower()
+
+
+def _root(text: str) -> str:
+    if text and not re.fullmatch(r"(https?://[\w.:\[\]-]+)?(/[\w.~-]+)*/?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address. Write it like https://example.org/landmarks or /landmarks."
+        )
+    return text.rstrip("/")
+
+
+def read_settings(arguments: list[str] | None = None) -> Settings:
+    """The settings of a command line and the environment; exits where they make no sense."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.mcp and find_spec("mcp") is None:
+        parser.error('--mcp needs one more package: pip install ".[mcp]"')
+    secret = os.environ.get("LANDMARK_LINK_SECRET", "")
+    return Settings(**vars(options), link_secret=secret)

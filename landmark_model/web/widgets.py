@@ -1,0 +1,43 @@
+"""What several tabs show alike: the field for a photo, the choice of network, the language."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from landmark_model.web.i18n import pick_language
+from landmark_model.web.models import Models
+
+PHOTO_HEIGHT_PX = 420
+
+
+def language_of(request: gr.Request) -> str:
+    """The language that a visitor's browser asks for."""
+    return pick_language(request.headers.get("accept-language"))
+
+
+def photo_input(words: gr.I18n, elem_id: str, height_px: int = PHOTO_HEIGHT_PX) -> gr.Image:
+    """Where a photo is dropped, pasted or taken, with the rear camera of a phone."""
+    camera = gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}})
+    return gr.Image(
+        type="filepath",
+        label=words("photo"),
+        height=height_px,
+        sources=["upload", "webcam", "clipboard"],
+        placeholder=words("photo_drop"),
+        webcam_options=camera,
+        buttons=["fullscreen"],
+        alt_text=words("photo_alt"),
+        elem_id=elem_id,
+    )
+
+
+def network_choice(models: Models, words: gr.I18n, elem_id: str) -> gr.Radio:
+    """The choice of network; hidden where there is only one."""
+    titles = models.titles()
+    return gr.Radio(
+        titles,
+        value=models.default,
+        label=words("network"),
+        visible=len(titles) > 1,
+        elem_id=elem_id,
+    )
