@@ -194,6 +194,13 @@ def test_decoder_that_never_ends_is_stopped_and_replaced_and_its_photo_remembere
     assert not decoding._pool()._idle  # no worker was needed to say so
 
 
+def test_system_without_a_timer_stops_what_never_ends_by_the_clock(odd_workers, monkeypatch):
+    monkeypatch.setattr(decoding, "START", "import signal; del signal.setitimer\n" + ODD_WORKER)
+    monkeypatch.delattr(signal, "setitimer")
+    monkeypatch.setattr(decoding, "PATIENCE_WITHOUT_TIMER", 1)
+    assert reason(photo("GIF")) == "costly"
+
+
 def test_slow_photo_does_not_hold_up_another_one(odd_workers):
     pool = decoding._pool()
     for worker in [pool._take(), pool._take()]:
