@@ -71,12 +71,16 @@ class OpenedPhoto:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo, and what that took: CPU seconds, and bytes at the highest."""
+    """What became of a photo, and what that took: CPU seconds, and bytes at the highest.
+
+    Where its worker was stopped or crashed, the seconds are those that it was allowed.
+    """
 
     photo: OpenedPhoto | None
     error: LandmarkError | None
     cpu_seconds: float = 0.0
     memory_bytes: int = 0
+    has_ended_worker: bool = False
 
 
 def open_safely(photo: Photo) -> OpenedPhoto:
@@ -150,7 +154,8 @@ class _Pool:
                 reason = str(death)
                 if reason == "costly":
                     self._remember(content)
-                return Outcome(None, photos.refusal(reason, name), worker.limit_seconds)
+                error = photos.refusal(reason, name)
+                return Outcome(None, error, worker.limit_seconds, has_ended_worker=True)
             except BaseException:  # Ctrl-C: an answer is still in the pipe
                 worker.end()
                 raise
