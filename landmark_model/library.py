@@ -196,7 +196,7 @@ class LibraryRun(AbstractContextManager):
                 if not line.endswith(b"\n"):
                     break
                 # A line that is none of ours, say after a power failure, costs a few photos.
-                with suppress(ValueError, LookupError, TypeError):
+                with suppress(ValueError, LookupError, TypeError, AttributeError):
                     self._note(json.loads(line), start)
                 start += len(line)
         self._end = start

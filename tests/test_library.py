@@ -186,6 +186,17 @@ def test_photos_that_cannot_be_read_are_tried_again_only_where_that_may_help(pho
     assert counts == {"tagged": 9, "unreadable": 1} and broken.file == "old/0.png"
 
 
+@pytest.mark.parametrize("line", [b"\x00\x00", b"5", b"[]", b'{"rows": [{"file": "x"}]}', b"\xff"])
+def test_damaged_lines_of_the_partial_file_do_no_harm(photos, tmp_path, line):
+    tag(photos, tmp_path / "unbroken")
+    out = tmp_path / "out"
+    break_off(photos, out, library, "_write_all", 4)
+    lines = (out / PARTIAL_NAME).read_bytes().splitlines(keepends=True)
+    (out / PARTIAL_NAME).write_bytes(b"".join([*lines[:2], line + b"\n", *lines[2:]]))
+    assert tag(photos, out)[0] == [4, 5, 6, 7, 8, 9]
+    assert contents(out) == contents(tmp_path / "unbroken")
+
+
 def test_only_one_run_writes_to_a_folder(photos, tmp_path):
     with LibraryRun(photos, tmp_path, False), pytest.raises(LandmarkError, match="Another run"):
         tag(photos, tmp_path)
