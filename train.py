@@ -42,7 +42,7 @@ from landmark_model.config import (
 )
 from landmark_model.evaluation import WEIGHTS, Evaluation, blend, evaluate
 from landmark_model.export import export_onnx, export_torchscript
-from landmark_model.files import staged
+from landmark_model.files import printable, staged
 from landmark_model.hubclient import require_login
 from landmark_model.metrics import Metrics
 from landmark_model.places import find_place
@@ -862,4 +862,4 @@ if __name__ == "__main__":
     try:
         main()
     except LandmarkError as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit(f"train.py: {printable(str(error))}")
