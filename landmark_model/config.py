@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import reprlib
 from collections import Counter
 from collections.abc import Mapping
@@ -179,9 +180,9 @@ class ModelConfig:
         """
         try:
             raw = parse_json(text, CONFIG_NAME)
-            pretrained = raw["pretrained_cfg"]
+            pretrained = _object(_object(raw)["pretrained_cfg"])
             labels = raw["label_names"]
-            ours = raw.get("landmark_model", {})
+            ours = _object(raw.get("landmark_model", {}))
             return cls(
                 architecture=raw["architecture"],
                 class_names=_list(ours.get("class_names", labels)),
@@ -194,7 +195,7 @@ class ModelConfig:
                 flip=ours.get("flip", False),
                 model_args={
                     name: value
-                    for name, value in raw.get("model_args", {}).items()
+                    for name, value in _object(raw.get("model_args", {})).items()
                     if name in MODEL_ARGS
                 },
                 temperature=_number(ours.get("temperature", 1.0)),
@@ -205,11 +206,17 @@ class ModelConfig:
             )
         except LandmarkError:
             raise
-        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise LandmarkError(
                 f"{CONFIG_NAME} is not the config of an image classifier ({_short(error)}). "
                 "Use the folder that train.py wrote, or a timm repo with label_names."
             ) from error
+
+
+def _object(value: object) -> dict:
+    if not isinstance(value, dict):
+        raise TypeError(f"{reprlib.repr(value)} is not an object")
+    return value
 
 
 def _list(values: object) -> tuple:
@@ -338,12 +345,14 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
         raise LandmarkError(f"{path} is not a file. Copy the whole folder again.")
     try:
         with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
+            # Not most_bytes, all of which Python would set aside at once.
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(size) if size <= most_bytes else None
     except OSError as error:
         raise LandmarkError(
             f"{path} cannot be read ({error.strerror}). Check who may read it."
         ) from error
-    if len(content) > most_bytes:
+    if content is None:
         raise LandmarkError(
             f"{path.name} is larger than {most_bytes / 1e6:,.0f} MB, so it is not read. "
             "Use the file that train.py wrote."
