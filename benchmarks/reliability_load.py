@@ -157,8 +157,8 @@ def run(clients: int, minutes: float, costly: list[Path]) -> dict:
 
 def main() -> None:
     """Runs the crowd and writes its figures."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--costly", type=Path, nargs="*", default=[], metavar="FILE")
