@@ -39,8 +39,8 @@ BASE_SECONDS = 1.0  # of CPU, for whatever has few pixels
 SPARE_SECONDS = 2.0  # at most, over what an honest photo of that size takes
 # How much longer a pixel takes than one of a usual JPEG, where a photo is sharp and its quality
 # high. As measured on noise, with what is done to it afterwards.
-EFFORT = {"HEIF": 10, "AVIF": 6, "WEBP": 7, "JPEG": 6, "TIFF": 5}
-USUAL_EFFORT = 3
+EFFORT = {"HEIF": 10, "AVIF": 6, "WEBP": 8, "JPEG": 6, "TIFF": 6}
+USUAL_EFFORT = 5
 SAMPLE_PX = 1_200
 MEMORY_BYTES = photos.MAX_MEMORY_GB * 10**9
 PATIENCE_SECONDS = 120  # by the clock, where the CPU is busy with others
