@@ -42,9 +42,10 @@ from landmark_model.config import (
 )
 from landmark_model.evaluation import WEIGHTS, Evaluation, blend, evaluate
 from landmark_model.export import export_onnx, export_torchscript
-from landmark_model.files import staged
+from landmark_model.files import printable, staged
 from landmark_model.hubclient import require_login
 from landmark_model.metrics import Metrics
+from landmark_model.neighbours import Neighbours
 from landmark_model.places import find_place
 from landmark_model.publish import publish
 from landmark_model.smoke import make_photos
@@ -72,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         config = make_config(options, splits)
         sets = make_sets(splits, config, options)
     network = networks.build(config)
+    require_room(network, config, sets)
     start = initialise(network, options)
     report = data.make_report(splits, skipped, options.data)
     if accelerator.is_main_process:
@@ -140,6 +142,16 @@ def seen_photos(table, config: ModelConfig) -> data.SeenPhotos:
     return data.SeenPhotos(
         [data.PhotoSet(table, view.cut, view.finish, view.name) for view in views]
     )
+
+
+def require_room(network: torch.nn.Module, config: ModelConfig, sets: dict) -> None:
+    """Raises LandmarkError where answers would compare with more photos than `load` takes."""
+    count, classes = len(sets.get("known", ())), len(config.class_names)
+    if not Neighbours.has_room(count, classes, network.num_features):
+        raise LandmarkError(
+            f"{count:,} training photos of {classes:,} classes are too many for answers to compare "
+            "with. Train without: --no-neighbours --known-method energy"
+        )
 
 
 def known_methods(options: argparse.Namespace) -> tuple[str, ...]:
@@ -862,4 +874,4 @@ if __name__ == "__main__":
     try:
         main()
     except LandmarkError as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit(f"train.py: {printable(str(error))}")

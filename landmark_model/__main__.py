@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from landmark_model import LANGUAGES
 from landmark_model.config import LandmarkError
+from landmark_model.files import printable
+
+if TYPE_CHECKING:
+    from landmark_model.folders import Skipped
+    from landmark_model.library import LibraryRun
+
+MOST_NAMED = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options)
     except LandmarkError as error:
-        print(f"landmark_model: {error}", file=sys.stderr)
+        print(f"landmark_model: {printable(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -30,53 +39,96 @@ def predict(options: argparse.Namespace) -> int:
         try:
             guesses = tagger.predict(photo, top_k=options.top_k)
         except LandmarkError as error:
-            print(f"landmark_model: {error}", file=sys.stderr)
+            print(f"landmark_model: {printable(str(error))}", file=sys.stderr)
             broken += 1
             continue
         unknown = guesses.is_known is False
-        print(f"{photo}: none of the landmarks I know; the nearest" if unknown else photo)
+        shown = printable(photo)
+        print(f"{shown}: none of the landmarks I know; the nearest" if unknown else shown)
         for guess in guesses:
             name, where = guess.name_in(options.language), guess.where_in(options.language)
             place = f"  ({where})" if where else ""
-            print(f"  {min(guess.probability, 0.999):6.1%}  {name}{place}")  # never 100
+            line = printable(f"{name}{place}")
+            print(f"  {min(guess.probability, 0.999):6.1%}  {line}")  # never 100
     return 1 if broken else 0
 
 
 def tag(options: argparse.Namespace) -> int:
-    """Writes tags and sidecars of all photos in a folder; a broken one is reported."""
+    """Writes tags and sidecars of all photos in a folder; an interrupted run goes on."""
+    from landmark_model.folders import find_photos
+    from landmark_model.library import AGAIN, LibraryRun
+    from landmark_model.tagging import require_limits
+
+    require_limits(options.top_k, min_probability=options.min_probability)
+    folder, out = options.folder, options.out
+    if not os.path.isdir(folder):
+        raise LandmarkError(f"There is no folder {folder}. Check the path.")
+    found = find_photos(folder)
+    _print_items("Skipped", found.skipped)
+    _print_items("Failed", found.failed)
+    if not found.paths:
+        raise LandmarkError(f"There are no photos in {folder}. Check the path.")
+    photos = [(path.relative_to(folder).as_posix(), path) for path in found.paths]
+    try:
+        with LibraryRun(photos, out, options.overwrite) as run:
+            _tag_photos(run, options)
+            counts, failed = run.finish()
+    except KeyboardInterrupt:
+        print(f"\nlandmark_model: interrupted. {AGAIN}", file=sys.stderr)
+        return 130
+    for row in failed:
+        print(printable(f"{row.file}: {row.reason}"), file=sys.stderr)
+    print(
+        f"{printable(str(out))}: tags of {counts['tagged'] + counts['unwritten']} photos; "
+        f"no known landmark: {counts['unknown']}, doubtful: {counts['doubtful']}, "
+        f"broken: {counts['unreadable']}, sidecar not written: {counts['unwritten']}, "
+        f"skipped: {len(found.skipped)}"
+    )
+    return 1 if failed or found.failed else 0
+
+
+def _tag_photos(run: LibraryRun, options: argparse.Namespace) -> None:
+    """Answers the photos of `run` that are still to be answered."""
     from tqdm import tqdm
 
-    from landmark_model import load
-    from landmark_model.photos import photo_files
-    from landmark_model.tagging import require_room, tag_photos, write_tags
+    from landmark_model import __version__, load
+    from landmark_model.hub import CONFIG_NAME, FEATURES_NAME, WEIGHTS_NAME, find
+    from landmark_model.library import fingerprint
+    from landmark_model.tagging import tag_batches
 
-    folder, out = options.folder, options.out
-    photos = [(path.relative_to(folder).as_posix(), path) for path in photo_files(folder)]
-    if not photos:
-        missing = "There are no photos in" if folder.is_dir() else "There is no folder"
-        raise LandmarkError(f"{missing} {folder}. Check the path.")
-    require_room([file for file, _ in photos], out, options.overwrite)
-    tagger = load(options.source, revision=options.revision, network=options.network)
-    tagged = tag_photos(
+    source = find(options.source, options.network, revision=options.revision)
+    settings = {
+        "version": __version__,
+        "network": fingerprint(source, (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME)),
+        "top_k": options.top_k,
+        "min_probability": options.min_probability,
+        "language": options.language,
+    }
+    waiting, said = run.plan(settings)
+    tagger = load(source) if waiting else None
+    if said:
+        print(printable(said))
+    run.start(settings)
+    batches = tag_batches(
         tagger,
-        photos,
+        waiting,
         options.top_k,
         min_probability=options.min_probability,
         language=options.language,
     )
-    rows = list(tqdm(tagged, "Tagging", len(photos), unit="photo"))
-    count = write_tags(rows, out, options.overwrite)
-    broken = [row for row in rows if row.answer is None]
-    for row in broken:
-        print(f"{row.file}: {row.reason}", file=sys.stderr)
-    unknown, doubtful = (
-        sum(row.status == status for row in rows) for status in ("unknown", "doubtful")
-    )
-    print(
-        f"{out}: tags of {count} photos; no known landmark: {unknown}, doubtful: {doubtful}, "
-        f"broken: {len(broken)}"
-    )
-    return 1 if broken else 0
+    done = len(run) - len(waiting)
+    with tqdm(desc="Tagging", total=len(run), initial=done, unit="photo") as progress:
+        for rows in batches:
+            run.keep(rows)
+            progress.update(len(rows))
+
+
+def _print_items(title: str, items: list[Skipped]) -> None:
+    """Names files and folders that are left out, the first ones of many."""
+    for item in items[:MOST_NAMED]:
+        print(f"{title}: {item.path}: {item.reason}", file=sys.stderr)
+    if len(items) > MOST_NAMED:
+        print(f"{title}: {len(items) - MOST_NAMED} more", file=sys.stderr)
 
 
 def export(options: argparse.Namespace) -> int:
@@ -94,7 +146,8 @@ def export(options: argparse.Namespace) -> int:
     write = export_onnx if options.onnx else export_torchscript
     network = restore(config, folder)
     difference = write(network, config, path, read_neighbours(config, folder, network))
-    print(f"{path}: differs from the network by at most {difference:.0e} in probability")
+    shown = printable(str(path))
+    print(f"{shown}: differs from the network by at most {difference:.0e} in probability")
     return 0
 
 
@@ -123,8 +176,8 @@ def space(options: argparse.Namespace) -> int:
         build_space(Path(options.where), options.model)
         more = f" --model {options.model}" if options.model else ""
         print(
-            f"{options.where} is the folder of a Space. To build and upload it in one go: "
-            f"python -m landmark_model space push ORG/NAME{more}"
+            f"{printable(options.where)} is the folder of a Space. To build and upload it in one "
+            f"go: python -m landmark_model space push ORG/NAME{more}"
         )
         if options.model:
             print(
@@ -144,11 +197,25 @@ def card(options: argparse.Namespace) -> int:
     write_card(folder.resolve(), path)
     if path.parent == folder.resolve() and (folder / CHECKSUMS_NAME).is_file():
         write_checksums(folder)
-    print(f"{path.name} written")
+    print(f"{printable(path.name)} written")
     if options.results_in:
         write_results(folder, options.results_in)
-        print(f"results in {options.results_in.name} written")
+        print(f"results in {printable(options.results_in.name)} written")
     return 0
+
+
+def _given(text: str) -> str:
+    """An argument as it is; refused where a script's empty variable left nothing of it."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: name something, or leave the option out")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("it has a NUL character, which no name can have")
+    return text
+
+
+def _path(text: str) -> Path:
+    # Path("") is the folder one is in, which is not what an empty name was to say.
+    return Path(_given(text))
 
 
 LANGUAGE = {
@@ -159,9 +226,9 @@ LANGUAGE = {
     }
 }
 SOURCE = {
-    "--source": {"metavar": "WHERE", "help": "a folder or org/name on the hub"},
-    "--revision": {"help": "tag, branch or commit of the hub repo"},
-    "--network": {"help": "which, where there are several"},
+    "--source": {"type": _given, "metavar": "WHERE", "help": "a folder or org/name on the hub"},
+    "--revision": {"type": _given, "help": "tag, branch or commit of the hub repo"},
+    "--network": {"type": _given, "help": "which, where there are several"},
 }
 COMMANDS = {
     predict: (
@@ -174,11 +241,12 @@ COMMANDS = {
         },
     ),
     tag: (
-        "write tags and XMP sidecars of all photos in a folder",
+        "write tags and XMP sidecars of all photos in a folder; an interrupted run, run again, "
+        "goes on where it was",
         {
-            "folder": {"type": Path, "metavar": "FOLDER"},
+            "folder": {"type": _path, "metavar": "FOLDER"},
             "--out": {
-                "type": Path,
+                "type": _path,
                 "required": True,
                 "metavar": "FOLDER",
                 "help": "a new folder, or that of the photos",
@@ -199,7 +267,7 @@ COMMANDS = {
         "write the TorchScript or ONNX file of a network",
         {
             "--onnx": {"action": "store_true", "help": "ONNX, not TorchScript"},
-            "--out": {"type": Path, "metavar": "FILE"},
+            "--out": {"type": _path, "metavar": "FILE"},
             **SOURCE,
         },
     ),
@@ -208,12 +276,16 @@ COMMANDS = {
         {
             "folders": {
                 "nargs": "+",
-                "type": Path,
+                "type": _path,
                 "metavar": "FOLDER",
                 "help": "as train.py wrote them; the first one lies at the root of the repo",
             },
-            "repo": {"metavar": "ORG/NAME", "help": "made if it is not there"},
-            "--revision": {"metavar": "TAG", "help": "name of this version; default: the next vN"},
+            "repo": {"type": _given, "metavar": "ORG/NAME", "help": "made if it is not there"},
+            "--revision": {
+                "type": _given,
+                "metavar": "TAG",
+                "help": "name of this version; default: the next vN",
+            },
             "--private": {"action": "store_true", "help": "a new repo is for you alone"},
             "--create-pr": {"action": "store_true", "help": "propose it as a pull request"},
         },
@@ -222,17 +294,29 @@ COMMANDS = {
         "write the folder of a hosted Gradio Space with the demo, or upload it",
         {
             "action": {"choices": ("build", "push")},
-            "where": {"metavar": "WHERE", "help": "a new folder to build, ORG/NAME to push to"},
-            "--model": {"metavar": "ORG/NAME[@TAG]", "help": "hub repo to take the networks from"},
+            "where": {
+                "type": _given,
+                "metavar": "WHERE",
+                "help": "a new folder to build, ORG/NAME to push to",
+            },
+            "--model": {
+                "type": _given,
+                "metavar": "ORG/NAME[@TAG]",
+                "help": "hub repo to take the networks from",
+            },
             "--private": {"action": "store_true", "help": "a new Space is for you alone"},
         },
     ),
     card: (
         "write the model card of a folder again",
         {
-            "--source": {"metavar": "FOLDER", "help": "default: the networks that ship"},
-            "--out": {"type": Path, "metavar": "FILE"},
-            "--results-in": {"type": Path, "metavar": "FILE", "help": "text with result marks"},
+            "--source": {
+                "type": _given,
+                "metavar": "FOLDER",
+                "help": "default: the networks that ship",
+            },
+            "--out": {"type": _path, "metavar": "FILE"},
+            "--results-in": {"type": _path, "metavar": "FILE", "help": "text with result marks"},
         },
     ),
 }
@@ -251,4 +335,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):  # names of landmarks, where a terminal has not UTF-8
+        stream.reconfigure(errors="backslashreplace")
     sys.exit(main())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 from landmark_model import hub, hubclient
 from landmark_model.calibration import ReliabilityBin, chance_calibration_error
@@ -27,6 +30,7 @@ NEIGHBOURS_HEAD = (
     "| network | alone: top-1 | top-5 | loss | calibration error | with neighbours: top-1 | top-5 "
     "| loss | calibration error | photos |\n|" + "---|" * 10
 )
+MOST_PHOTOS = 10_000_000
 TITLES = {
     "resnet18": "ResNet18 (transfer learning)",
     "landmark_cnn": "LandmarkCNN (from scratch)",
@@ -61,15 +65,25 @@ def read_reports(folder: Path) -> list[Report]:
         metrics = path / hub.METRICS_NAME
         if not metrics.is_file():
             raise LandmarkError(f"{path} has no {hub.METRICS_NAME}. Train the network again.")
-        text = metrics.read_text(encoding="utf-8")
-        try:
-            report = Report(path, read_config(path), json.loads(text))
+        report = Report(path, read_config(path), hub.read_json(metrics))
+        with _whole_metrics(path):
             for part in ("validation", "test", "training"):
                 report.metrics[part]
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
-            raise LandmarkError(f"{metrics} is not whole. Train the network again.") from error
         reports.append(report)
     return reports
+
+
+@contextmanager
+def _whole_metrics(folder: Path) -> Iterator[None]:
+    """Turns what figures of the wrong kind lead to into a LandmarkError."""
+    try:
+        yield
+    except LandmarkError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise LandmarkError(
+            f"{hub.METRICS_NAME} in {folder} is not whole. Train the network again."
+        ) from error
 
 
 def write_card(folder: Path, path: Path, repo: str | None = None) -> None:
@@ -96,20 +110,28 @@ def write_results(folder: Path, path: Path) -> None:
 
 def results_table(reports: list[Report]) -> str:
     """The main figures of each network, as a Markdown table."""
-    return "\n".join([RESULTS_HEAD, *map(_result_row, reports)])
+    with _whole_metrics(reports[0].folder):
+        return "\n".join([RESULTS_HEAD, *map(_result_row, reports)])
 
 
 def render(reports: list[Report], base: Path, repo: str | None = None) -> str:
     """The text of the card; `base` leads from the card to the folder of the first network."""
+    with _whole_metrics(reports[0].folder):
+        fields = _fields(reports, base, repo)
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields)
+
+
+def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, object]:
+    """What fills the gaps of the template."""
     first, *others = reports
     names = [report.title for report in reports]
     library = "landmark-model" if first.config.architecture == "landmark_cnn" else "timm"
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        metadata=hubclient.card_metadata([(r.title, r.metrics) for r in reports], library),
+    return dict(
+        metadata=hubclient.card_metadata(list(map(_headline, reports)), library),
         class_count=len(first.config.class_names),
         network_count="One network" if len(names) == 1 else f"{len(names)} networks",
         network_list=", ".join(names),
-        photo_count=first.metrics["test"]["photo_count"],
+        photo_count=f"{first.metrics['test']['photo_count']:d}",
         results=results_table(reports),
         neighbours=_neighbours(reports),
         figures="\n".join(
@@ -125,15 +147,68 @@ def render(reports: list[Report], base: Path, repo: str | None = None) -> str:
         training="\n\n".join(map(_training, reports)),
         classes="\n".join(_class_rows(first)),
         subfolders="".join(
-            f"| `{report.folder.name}/` | the same for {report.title} |\n" for report in others
+            f"| {_cell_code(f'{report.folder.name}/')} | the same for {report.title} |\n"
+            for report in others
         ),
         source=f'"{repo}"' if repo else "",
         timm_name=f"hf-hub:{repo}" if repo else "local-dir:FOLDER",
     )
 
 
+def _headline(report: Report) -> tuple[str, dict]:
+    """Title and metrics for the head of the card, whose names must be on one line."""
+    facts = report.metrics["training"]
+    origin = {"base_model": _one_line(facts["base_model"])}
+    origin["data"] = {"name": _one_line(facts["data"]["name"])}
+    return report.title, {"test": report.metrics["test"], "training": origin}
+
+
 def _link(base: Path, first: Report, report: Report, file: str) -> str:
-    return (base / report.folder.relative_to(first.folder) / file).as_posix()
+    path = (base / report.folder.relative_to(first.folder) / file).as_posix()
+    return quote(os.fsencode(path))
+
+
+def _plain(text: object) -> str:
+    """`text` on one line of Markdown, also in a table, shown as it is: no markup, no HTML."""
+    return re.sub(r"[\\`*\[\]<>&|~$]|(?<!\w)_|_(?!\w)", _entity, _one_line(text))
+
+
+def _entity(match: re.Match) -> str:
+    return f"&#{ord(match[0])};"
+
+
+def _one_line(text: object) -> str:
+    """`text` without line breaks, and without what cannot be seen or turns text around."""
+    joiners = "\u200c\u200d"  # which some scripts cannot be written without
+    return "".join(
+        letter
+        if letter.isprintable() or letter in joiners
+        else " "
+        if letter.isspace()
+        else "\ufffd"
+        for letter in str(text).strip()
+    )
+
+
+def _code(text: object) -> str:
+    """`text` on one line of Markdown, as code."""
+    line = _one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    pad = " " if len(fence) > 1 else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def _cell_code(text: object) -> str:
+    """`text` as code in a table, where even in code a bar would end the cell."""
+    return _code(text).replace("|", "\\|")
+
+
+def _block(lines: list[str]) -> str:
+    """`lines` as a block of code, whatever is in them."""
+    shown = [_one_line(line) for line in lines]
+    longest = max((len(found) for line in shown for found in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([fence, *shown, fence])
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -162,7 +237,10 @@ def _result_row(report: Report) -> str:
 
 
 def _calibration_cell(test: dict) -> str:
-    chance = chance_calibration_error([ReliabilityBin(**found) for found in test["reliability"]])
+    bins = [ReliabilityBin(**found) for found in test["reliability"]]
+    if any(not 0 <= found.count <= MOST_PHOTOS for found in bins):
+        raise ValueError("a bin of so many photos would fill the memory")
+    chance = chance_calibration_error(bins)
     return f"{test['calibration_error']:.1%} ({chance:.1%} by chance)"
 
 
@@ -194,23 +272,24 @@ def _data(report: Report) -> str:
     data = report.metrics["training"]["data"]
     totals = data["photos"]
     return (
-        f"`{data['name']}`: {totals['train']:,} training, {totals['validation']:,} validation and "
-        f"{totals['test']:,} test photos of {data['classes']} landmarks, "
-        f"{data['fewest']} to {data['most']} for training in a class. Copies or near-copies across "
-        f"splits: {data['leaks']}. Files that could not be used: {data['skipped']}. {data['about']}"
+        f"{_code(data['name'])}: {totals['train']:,} training, {totals['validation']:,} validation "
+        f"and {totals['test']:,} test photos of {data['classes']:d} landmarks, {data['fewest']:d} "
+        f"to {data['most']:d} for training in a class. Copies or near-copies across splits: "
+        f"{data['leaks']:d}. Files that could not be used: {data['skipped']:d}. "
+        f"{_plain(data['about'])}"
     )
 
 
 def _training(report: Report) -> str:
     facts = report.metrics["training"]
     return (
-        f"**{report.title}.** Start: {facts['start']}. {len(facts['epochs'])} epochs, of which "
-        f"number {facts['best_epoch']} was best on validation and is kept{_blend(facts)}; "
-        f"{facts['fit_seconds'] / 60:.0f} minutes all in all on {facts['hardware']}, "
-        f"torch {facts['versions']['torch']}. Seed {facts['recipe']['seed']}. "
+        f"**{report.title}.** Start: {_plain(facts['start'])}. {len(facts['epochs'])} epochs, of "
+        f"which number {facts['best_epoch']:d} was best on validation and is kept{_blend(facts)}; "
+        f"{facts['fit_seconds'] / 60:.0f} minutes all in all on {_plain(facts['hardware'])}, "
+        f"torch {_plain(facts['versions']['torch'])}. Seed {facts['recipe']['seed']:d}. "
         "Weights are rounded to float16 before they are measured and stored; the TorchScript "
         f"file differs by at most {facts['torchscript_difference']:.0e} in probability.\n\n"
-    ) + "\n".join(["```", *facts["commands"], "```"])
+    ) + _block(facts["commands"])
 
 
 def _blend(facts: dict) -> str:
@@ -220,10 +299,11 @@ def _blend(facts: dict) -> str:
 
 
 def _class_rows(report: Report) -> list[str]:
-    safe = [label.replace("|", "&#124;") for label in report.config.labels]
+    safe = map(_plain, report.config.labels)
     labels = dict(zip(report.config.class_names, safe, strict=True))
     scores = sorted(report.metrics["test"]["classes"], key=lambda s: (-s["f1"], s["class_name"]))
     return [
-        f"| {labels[s['class_name']]} | {s['precision']:.0%} | {s['recall']:.0%} | {s['support']} |"
+        f"| {labels[s['class_name']]} | {s['precision']:.0%} | {s['recall']:.0%} "
+        f"| {s['support']:d} |"
         for s in scores
     ]

@@ -113,17 +113,17 @@ class LandmarkClassifier:
 
         The heat is exactly what each place adds to the landmark's logit (Zhou et al. 2016) above
         the mean of all landmarks' logits; what neighbours say has no place in the photo. Raises
-        LandmarkError where the photo cannot be read or `class_name` is none of
-        `config.class_names`.
+        LandmarkError where the photo cannot be read, `class_name` is none of
+        `config.class_names`, or the network is not made so.
         """
         if self._is_script:
             raise LandmarkError("explain needs the network itself: load it as backend='eager'.")
-        names, head = self.config.class_names, self._network.get_classifier()
+        names = self.config.class_names
         if class_name is not None and class_name not in names:
             raise self._no_such(class_name)
         upright = open_photo(photo)
         images = to_tensor(self.config)(whole_photo(upright, self.config))[None].to(self.device)
-        activations = class_activation(self._maps(images), head.weight).cpu()  # (C, h, w)
+        activations = self._activations(images).cpu()  # (C, h, w)
         if class_name is None:
             cell_px = images.shape[-1] / activations.shape[-1]
             class_name = self._class_to_explain(upright, activations, cell_px)
@@ -139,12 +139,38 @@ class LandmarkClassifier:
             f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         )
 
+    def _activations(self, images: Tensor) -> Tensor:
+        """What each place of one photo (1, 3, H, W) adds to each logit: (C, h, w)."""
+        head = self._network.get_classifier()
+        maps = self._maps(images) if isinstance(head, nn.Linear) else images[0, 0]
+        if maps.ndim != 3 or len(maps) != head.in_features:
+            raise LandmarkError(
+                f"explain cannot tell where {self.config.architecture} looks: it needs a network "
+                "of convolutions and one linear last layer, such as resnet18."
+            )
+        activations = class_activation(maps, head.weight)
+        if not activations.isfinite().all():
+            raise self._no_numbers()
+        return activations
+
     def _maps(self, images: Tensor) -> Tensor:
         """The last maps (D, h, w), not yet averaged, of one photo (1, 3, H, W)."""
-        maps = self._network.forward_features(images)
-        if self.config.flip:
-            maps = (maps + self._network.forward_features(images.flip(3)).flip(3)) / 2
+        try:
+            maps = self._network.forward_features(images)
+            if self.config.flip:
+                maps = (maps + self._network.forward_features(images.flip(3)).flip(3)) / 2
+        except AssertionError as error:
+            raise LandmarkError(
+                f"{self.config.architecture} takes images of {self.config.image_size} px only, so "
+                "it cannot be explained."
+            ) from error
         return maps[0]
+
+    def _no_numbers(self) -> LandmarkError:
+        return LandmarkError(
+            f"The network {self.config.architecture} gives no finite numbers for this photo: its "
+            "weights are damaged. Copy the whole folder again, or train it again."
+        )
 
     def _class_to_explain(self, upright: Image, activations: Tensor, cell_px: float) -> str:
         best = self.predict(upright, top_k=1)[0]
@@ -165,6 +191,8 @@ class LandmarkClassifier:
         if self._neighbours is not None:
             scaled, bank = self._neighbours(scaled, features), self._neighbours.features
         scores = known_score(config.known_method, scaled, features, bank)
+        if not (scaled.isfinite().all() and scores.isfinite().all()):
+            raise self._no_numbers()
         for probabilities, score in zip(scaled.softmax(1), scores.tolist(), strict=True):
             known = None if config.known_threshold is None else score >= config.known_threshold
             yield Answer(self._best(probabilities, top_k), score, known)
@@ -226,7 +254,7 @@ def load(
     folder = find(source, network, revision=revision, cache_dir=cache_dir,
                   local_files_only=local_files_only, script=script)  # fmt: skip
     config, device = read_config(folder), device or _best_device()
-    net = read_torchscript(folder, device) if script else restore(config, folder)
+    net = read_torchscript(config, folder, device) if script else restore(config, folder)
     neighbours = read_neighbours(config, folder, None if script else net)
     try:
         return LandmarkClassifier(net, config, device, neighbours)

@@ -28,7 +28,9 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
-from landmark_model.photos import open_photo, photo_files
+from landmark_model.files import printable
+from landmark_model.folders import Skipped, find_photos, is_system_name
+from landmark_model.photos import open_photo
 from landmark_model.transforms import by_shape
 
 SPLITS = ("train", "validation", "test")
@@ -53,14 +55,6 @@ class Splits:
     def items(self) -> list[tuple[str, datasets.Dataset]]:
         """(name, table) of each split."""
         return [(name, getattr(self, name)) for name in SPLITS]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that was left out, and why. `path` is relative to the data folder."""
-
-    path: str
-    reason: str
 
 
 def load_splits(
@@ -95,15 +89,15 @@ def load_splits(
 def _split_folders(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for split, names in FOLDER_NAMES.items():
-        for folder in sorted(root.iterdir()):
-            if not folder.is_dir() or folder.name.lower() not in names:
+        for folder in _folders_in(root):
+            if folder.name.lower() not in names:
                 continue
             if split in found:
                 raise LandmarkError(
                     f"{root} has both {found[split].name} and {folder.name}. Keep one of them."
                 )
             found[split] = folder
-    classes_inside = any(child.is_dir() for folder in found.values() for child in folder.iterdir())
+    classes_inside = any(map(_folders_in, found.values()))
     if not found or ("train" not in found and not classes_inside):
         return {"train": root}  # also where a landmark is called "test"
     if "train" not in found:
@@ -114,40 +108,59 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return found
 
 
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders in `folder` that are no system's, sorted."""
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise LandmarkError(
+            f"{folder} cannot be read ({error.strerror}). Check who may read the folder."
+        ) from error
+    return [path for path in inside if path.is_dir() and not is_system_name(path.name)]
+
+
 def readable_photos(
     root: Path, skipped: list[Skipped], show_progress: bool = False
 ) -> Iterator[tuple[Path, Image.Image]]:
     """Path and photo of every file under `root`; those that cannot be read go to `skipped`."""
-    for path in tqdm(photo_files(root), f"Reading {root.name}", disable=not show_progress):
+    found = find_photos(root)
+    skipped += found.skipped + found.failed
+    reading = f"Reading {printable(root.name)}"
+    for path in tqdm(found.paths, reading, disable=not show_progress):
         try:
             photo = open_photo(path)
         except LandmarkError as error:
-            skipped.append(Skipped(str(path.relative_to(root)), str(error)))
+            skipped.append(_skip(path, root, str(error)))
             continue
         yield path, photo
 
 
+def _skip(path: Path, root: Path, reason: str) -> Skipped:
+    return Skipped(printable(path.relative_to(root).as_posix()), printable(reason))
+
+
 def _outside(root: Path, folders: dict[str, Path]) -> list[Skipped]:
-    """The photos that lie beside the split folders."""
+    """The photos that lie beside the split folders, and what is skipped there."""
     if root in folders.values():
         return []
+    found = find_photos(root)
     inside = tuple(folders.values())
-    return [
-        Skipped(str(path.relative_to(root)), "lies outside the split folders; move it into one")
-        for path in photo_files(root)
-        if not any(path.is_relative_to(folder) for folder in inside)
-    ]
+    lost = [path for path in found.paths if not any(map(path.is_relative_to, inside))]
+    split_names = {printable(folder.name) for folder in inside}
+    left_out = found.skipped + found.failed
+    beside = [item for item in left_out if item.path.partition("/")[0] not in split_names]
+    reason = "lies outside the split folders; move it into one"
+    return beside + [_skip(path, root, reason) for path in lost]
 
 
 def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Skipped]]:
     """The readable photos in the class folders of `folder`, and the files left out."""
-    skipped, listed = [], []
-    for path in photo_files(folder):
-        if path.name.startswith("."):
-            skipped.append(Skipped(str(path.relative_to(root)), "a hidden file"))
-        elif path.suffix.lower() not in ImageFolder.EXTENSIONS:
+    found = find_photos(folder, root)
+    skipped, listed = found.skipped + found.failed, []
+    for path in found.paths:
+        if path.suffix.lower() not in ImageFolder.EXTENSIONS:
             reason = f"{path.suffix} is a format that datasets does not list; save it as JPEG"
-            skipped.append(Skipped(str(path.relative_to(root)), reason))
+            skipped.append(_skip(path, root, reason))
         else:
             listed.append(path)
     if not listed:
@@ -160,11 +173,11 @@ def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Sk
         fn_kwargs={"top": str(folder), "version": 2},
         remove_columns=table.column_names,
         num_proc=_process_count(len(table)),
-        desc=f"Reading {folder.name}",
+        desc=f"Reading {printable(folder.name)}",
     )
     for path, problem in zip(table["path"], table["problem"], strict=True):
         if problem:
-            skipped.append(Skipped(str(Path(path).relative_to(root)), problem))
+            skipped.append(_skip(Path(path), root, problem))
     readable = [row for row, problem in enumerate(table["problem"]) if not problem]
     if not readable:
         raise LandmarkError(
@@ -340,7 +353,7 @@ class DataReport:
             f"leaks between splits: {identical} identical, "
             f"{len(self.leaks) - identical} near-identical",
         ]  # fmt: skip
-        lines += [f"  {leak.first}  =  {leak.second}" for leak in self.leaks[:10]]
+        lines += [printable(f"  {leak.first}  =  {leak.second}") for leak in self.leaks[:10]]
         lines.append(f"skipped files: {len(self.skipped)}")
         lines += [f"  {item.path}: {item.reason}" for item in self.skipped[:20]]
         return "\n".join(lines)

@@ -39,8 +39,8 @@ BASE_SECONDS = 1.0  # of CPU, for whatever has few pixels
 SPARE_SECONDS = 2.0  # at most, over what an honest photo of that size takes
 # How much longer a pixel takes than one of a usual JPEG, where a photo is sharp and its quality
 # high. As measured on noise, with what is done to it afterwards.
-EFFORT = {"HEIF": 10, "AVIF": 6, "WEBP": 7, "JPEG": 6, "TIFF": 5}
-USUAL_EFFORT = 3
+EFFORT = {"HEIF": 10, "AVIF": 6, "WEBP": 8, "JPEG": 6, "TIFF": 6}
+USUAL_EFFORT = 5
 SAMPLE_PX = 1_200
 MEMORY_BYTES = photos.MAX_MEMORY_GB * 10**9
 PATIENCE_SECONDS = 120  # by the clock, where the CPU is busy with others
@@ -71,12 +71,16 @@ class OpenedPhoto:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo, and what that took: CPU seconds, and bytes at the highest."""
+    """What became of a photo, and what that took: CPU seconds, and bytes at the highest.
+
+    Where its worker was stopped or crashed, the seconds are those that it was allowed.
+    """
 
     photo: OpenedPhoto | None
     error: LandmarkError | None
     cpu_seconds: float = 0.0
     memory_bytes: int = 0
+    has_ended_worker: bool = False
 
 
 def open_safely(photo: Photo) -> OpenedPhoto:
@@ -150,7 +154,8 @@ class _Pool:
                 reason = str(death)
                 if reason == "costly":
                     self._remember(content)
-                return Outcome(None, photos.refusal(reason, name), worker.limit_seconds)
+                error = photos.refusal(reason, name)
+                return Outcome(None, error, worker.limit_seconds, has_ended_worker=True)
             except BaseException:  # Ctrl-C: an answer is still in the pipe
                 worker.end()
                 raise

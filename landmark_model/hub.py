@@ -14,8 +14,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
@@ -26,10 +24,14 @@ from landmark_model.config import (
     WEIGHTS_NAME,
     LandmarkError,
     ModelConfig,
+    parse_json,
+    read_bounded,
     read_config,
+    read_text,
 )
 from landmark_model.hubclient import fetch
 from landmark_model.neighbours import Neighbours
+from landmark_model.tensors import Claim, read_claims, read_tensors
 
 METRICS_NAME = "metrics.json"
 FEATURES_NAME = "features.safetensors"
@@ -49,6 +51,8 @@ PUBLISHED = (
     "confusion_matrix.png",
     CARD_NAME,
 )
+MOST_METRICS_BYTES = 64_000_000  # those of 1,500 classes: two confusion matrices
+MOST_CHECKSUMS_BYTES = 1_000_000
 SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -88,45 +92,73 @@ def read_neighbours(
     """
     if not config.needs_neighbours:
         return None
-    try:
-        stored = load_file(folder / FEATURES_NAME)
-        features = stored["features"].float()
-    except (OSError, KeyError, SafetensorError) as error:
-        raise LandmarkError(
-            f"{folder.name} has no whole {FEATURES_NAME}, which its {CONFIG_NAME} asks for. "
-            "Copy the whole folder again."
-        ) from error
-    # Files for knn alone have none, if they are old.
-    labels = stored.get(
-        "labels", torch.zeros(0 if config.neighbour_weight else len(features)).int()
-    )
     class_count = len(config.class_names)
     feature_count = getattr(network and network.get_classifier(), "in_features", None)
-    for problem, found in _misfits(features, labels, class_count, feature_count).items():
+    path, claims = folder / FEATURES_NAME, _feature_claims(config, folder)
+    _refuse(_shape_misfits(claims, class_count, feature_count), folder)
+    stored = read_tensors(path)
+    features = stored["features"].float()
+    labels = stored.get("labels", torch.zeros(len(features)).int())
+    _refuse(_value_misfits(features, labels, class_count), folder)
+    weight, temperature = config.neighbour_weight, config.neighbour_temperature
+    return Neighbours(features, labels, class_count, weight, temperature)
+
+
+def _feature_claims(config: ModelConfig, folder: Path) -> dict[str, Claim]:
+    """What features.safetensors in `folder` says it holds: "features" and "labels"."""
+    try:
+        claims = read_claims(folder / FEATURES_NAME)
+        features = claims["features"]
+    except (LandmarkError, KeyError) as error:
+        why = f" ({error})" if (folder / FEATURES_NAME).is_file() else ""
+        raise LandmarkError(
+            f"{folder.name} has no whole {FEATURES_NAME}, which its {CONFIG_NAME} asks for{why}. "
+            "Copy the whole folder again."
+        ) from error
+    # Files for knn alone have no labels, if they are old.
+    unlabelled = Claim("I32", features.shape[:1] if not config.neighbour_weight else ())
+    return {"labels": unlabelled} | claims
+
+
+def _refuse(misfits: dict[str, bool], folder: Path) -> None:
+    """Raises LandmarkError with the first of `misfits` that is there."""
+    for problem, found in misfits.items():
         if found:
             raise LandmarkError(
                 f"{FEATURES_NAME} and {CONFIG_NAME} in {folder.name} do not belong together: "
                 f"{problem}. Use both from one training run."
             )
-    weight, temperature = config.neighbour_weight, config.neighbour_temperature
-    return Neighbours(features, labels, class_count, weight, temperature)
 
 
-def _misfits(
-    features: Tensor, labels: Tensor, class_count: int, feature_count: int | None
+def _shape_misfits(
+    claims: dict[str, Claim], class_count: int, feature_count: int | None
 ) -> dict[str, bool]:
-    """What may be wrong with stored features of training photos, and whether it is."""
+    """What the head of a file of features may tell to be wrong, and whether it does."""
+    features, labels = claims["features"], claims["labels"]
+    is_table = features.is_float and len(features.shape) == 2 and features.count > 0
     return {
-        "its features are no table of finite numbers": features.ndim != 2
-        or not features.numel()
-        or not features.isfinite().all(),
+        "its features are no table of finite numbers": not is_table,
         f"it has not {feature_count} features of each photo": feature_count is not None
         and features.shape[1:] != (feature_count,),
-        "it has not one label, a whole number, of each photo": labels.is_floating_point()
+        "it has not one label, a whole number, of each photo": labels.is_float
+        or labels.kind == "BOOL"
         or labels.shape != features.shape[:1],
+        f"it has more photos than can be compared with, beside {class_count} classes": (
+            is_table and not Neighbours.has_room(features.shape[0], class_count, features.shape[1])
+        ),
+        f"it also holds {sorted(claims)[:5]}": set(claims) != {"features", "labels"},
+    }
+
+
+def _value_misfits(features: Tensor, labels: Tensor, class_count: int) -> dict[str, bool]:
+    """What may be wrong with the numbers in a file of features, and whether it is."""
+    lengths = features.norm(dim=1)  # not finite where a feature is not, and faster to look through
+    return {
+        "its features are no table of finite numbers": not lengths.isfinite().all(),
         f"it has labels of other than {class_count} classes": bool(
             ((labels < 0) | (labels >= class_count)).any()
         ),
+        "its features are longer than 1": bool((lengths > 1.01).any()),
     }
 
 
@@ -136,7 +168,9 @@ def to_json(thing: object) -> str:
     def plain(value: object) -> object:
         return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
-    return json.dumps(thing, indent=2, ensure_ascii=False, default=plain) + "\n"
+    text = json.dumps(thing, indent=2, ensure_ascii=False, default=plain) + "\n"
+    # Names of files that are no UTF-8 come as halves of characters, which no file can hold as such.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def is_remote(source: str | os.PathLike[str] | None) -> bool:
@@ -218,7 +252,7 @@ def verify(folder: Path, names: Iterable[str], source: str) -> None:
     path = folder / CHECKSUMS_NAME
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_bounded(path, MOST_CHECKSUMS_BYTES).decode("utf-8", "replace").splitlines()
     sums = {name: found for found, _, name in (line.partition("  ") for line in lines)}
     for name in names:
         if (folder / name).is_file() and _sha256(folder / name) != sums.get(name):
@@ -262,10 +296,18 @@ def best_first(folder: Path) -> dict[str, Path]:
 def _validation_top1(folder: Path) -> float:
     """What metrics.json in `folder` says of the network there; 0 where it says nothing."""
     try:
-        text = (folder / METRICS_NAME).read_text(encoding="utf-8")
-        return float(json.loads(text)["validation"]["top1"])
-    except (OSError, ValueError, TypeError, LookupError):
+        top1 = read_json(folder / METRICS_NAME)["validation"]["top1"]
+    except (LandmarkError, TypeError, LookupError):
         return 0.0
+    return float(top1) if type(top1) in (int, float) and 0 <= top1 <= 1 else 0.0
+
+
+def read_json(path: Path) -> dict:
+    """What a metrics.json says. Raises LandmarkError where it is no JSON object, or too large."""
+    found = parse_json(read_text(path, MOST_METRICS_BYTES), path.name, strict=False)
+    if not isinstance(found, dict):
+        raise LandmarkError(f"{path.name} holds no measurements. Copy the whole folder again.")
+    return found
 
 
 def read_metrics(
@@ -278,17 +320,7 @@ def read_metrics(
     Raises LandmarkError where there is no such folder, repo or network, or the file is damaged.
     """
     path = choose(locate(source, revision), network) / METRICS_NAME
-    if not path.is_file():
-        return {}
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LandmarkError(
-            f"{path.name} is not whole JSON. Copy the whole folder again."
-        ) from error
-    if not isinstance(metrics, dict):
-        raise LandmarkError(f"{path.name} holds no measurements. Copy the whole folder again.")
-    return metrics
+    return read_json(path) if path.exists() else {}
 
 
 def choose(folder: Path, network: str | None) -> Path:

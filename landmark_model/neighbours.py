@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+MOST_NUMBERS = 100_000_000  # in one table of a memory: 0.4 GB
 WIDTH = 0.03  # of the kernel, in cosine: photos further away than a few of it hardly count
 
 
@@ -28,8 +30,15 @@ class Neighbours(nn.Module):
         self.weight, self.temperature, self.width = weight, temperature, WIDTH
         self.register_buffer("features", features.float(), persistent=False)
         self.register_buffer("labels", labels, persistent=False)
-        members = nn.functional.one_hot(labels.long(), class_count).float()  # (M, C)
-        self.register_buffer("shares", members / members.sum(0).clamp_min(1), persistent=False)
+        # In place: one_hot, in whole numbers, takes three times the memory.
+        members = torch.zeros(len(labels), class_count, device=labels.device)  # (M, C)
+        members.scatter_(1, labels.long()[:, None], 1.0)
+        self.register_buffer("shares", members.div_(members.sum(0).clamp_min(1)), persistent=False)
+
+    @staticmethod
+    def has_room(photo_count: int, class_count: int, feature_count: int) -> bool:
+        """Whether a memory of so many photos is small enough to be loaded again."""
+        return photo_count * max(class_count, feature_count) <= MOST_NUMBERS
 
     @classmethod
     def remember(cls, features: Tensor, labels: Tensor, class_count: int) -> Neighbours:

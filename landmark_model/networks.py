@@ -13,16 +13,20 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._manipulate import group_parameters
 from timm.optim import muon as timm_muon
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
+from landmark_model.tensors import Claim, find_fault, read_claims, read_tensors
 
 NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite2", "tf_efficientnet_lite0")
+MOST_PARAMETERS = 200_000_000  # 0.8 GB in float32
+# Of one image, in a LandmarkCNN of any shape: as it ships, 0.2 million and 0.4 billion.
+MOST_IN_A_MAP = 32_000_000
+MOST_PRODUCTS = 100_000_000_000
 
 
 class ResidualBlock(nn.Module):
@@ -143,8 +147,56 @@ def normalisation(architecture: str) -> dict[str, tuple[float, ...]]:
 def build(config: ModelConfig) -> nn.Module:
     """The network that `config` names, with random weights.
 
-    Raises LandmarkError where timm does not know the architecture.
+    Raises LandmarkError where timm does not know the architecture, or it would be too large.
     """
+    _sketch(config)
+    return _create(config)
+
+
+class _WithoutChance(TorchFunctionMode):
+    """Draws no random numbers for new weights: on "meta" they take half the time, and are lost."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if getattr(function, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
+def _sketch(config: ModelConfig) -> nn.Module:
+    """The network on torch's "meta" device, where it has shapes but takes no memory.
+
+    Raises LandmarkError where timm does not know it, or it would be too large.
+    """
+    with torch.device("meta"), _WithoutChance():
+        network = _create(config)
+    count = sum(tensor.numel() for tensor in network.state_dict().values())
+    if count > MOST_PARAMETERS:
+        raise LandmarkError(
+            f"{config.architecture} for {len(config.class_names):,} classes has {count:,} weights; "
+            f"at most {MOST_PARAMETERS:,} are loaded. Use a smaller network."
+        )
+    if isinstance(network, LandmarkCNN):
+        _require_modest(network, config)
+    return network
+
+
+def _require_modest(network: LandmarkCNN, config: ModelConfig) -> None:
+    """Raises LandmarkError where one image would fill the memory or take minutes."""
+    largest, products = 0, 0
+    for stage, blocks in enumerate(network.stages):
+        cells = (-(-config.image_size // 2 ** (stage + 1))) ** 2
+        kernels = [parameter for parameter in blocks.parameters() if parameter.ndim == 4]
+        largest = max(largest, cells * max(len(kernel) for kernel in kernels))
+        products += cells * sum(kernel.numel() for kernel in kernels)
+    if largest > MOST_IN_A_MAP or products > MOST_PRODUCTS:
+        raise LandmarkError(
+            f"{config.architecture} with model_args {config.model_args} takes {products:,} "
+            f"products and maps of {largest:,} numbers for an image of {config.image_size} px; at "
+            f"most {MOST_PRODUCTS:,} and {MOST_IN_A_MAP:,} are computed. Use a smaller network."
+        )
+
+
+def _create(config: ModelConfig) -> nn.Module:
     # Asked first: create_model would go to the hub for a name like hf-hub:org/repo.
     if timm.is_model(config.architecture):
         with suppress(RuntimeError):  # an unknown tag behind a known name
@@ -152,7 +204,8 @@ def build(config: ModelConfig) -> nn.Module:
                 return timm.create_model(
                     config.architecture, num_classes=len(config.class_names), **config.model_args
                 )
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, LookupError, AttributeError, AssertionError,
+                    ArithmeticError) as error:  # fmt: skip
                 raise LandmarkError(
                     f"{config.architecture} cannot be built with model_args {config.model_args}: "
                     f"{error}. They are for landmark_cnn, and read by LandmarkCNN in networks.py."
@@ -355,38 +408,91 @@ def _head_names(network: nn.Module) -> set[str]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises LandmarkError where it is missing or no such."""
-    if not path.is_file():
-        raise LandmarkError(f"{path} does not exist. Check the path.")
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
+    """The tensors of a safetensors file.
+
+    Raises LandmarkError where it is missing, no such file, or holds numbers that no network has.
+    """
+    read_claims(path)
+    return _sound_tensors(path)
+
+
+def _sound_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file whose claims were read. Raises LandmarkError as `read_weights` does."""
+    tensors = read_tensors(path)
+    if fault := find_fault(tensors):
         raise LandmarkError(
-            f"{path.name} is not a whole safetensors file. Download it again, or convert it; "
-            "pickled weights (.pt, .bin, .pth) are never loaded, since they can run code."
-        ) from error
+            f"{path.name} is damaged or not of a trained network: {fault}. Copy it again, or train "
+            "the network again."
+        )
+    return tensors
 
 
 def restore(config: ModelConfig, folder: Path) -> nn.Module:
     """The network of `config` with the weights in `folder`, in float32 and evaluation mode.
 
-    Raises LandmarkError where a tensor is missing, left over or of another shape.
+    Raises LandmarkError where a tensor is missing, left over or of another shape, where a number
+    is not finite, and where the network is too large or does not classify images. All that can
+    be told from the head of the file is told before it is read.
     """
-    network = build(config)
-    tensors = {name: _widen(tensor) for name, tensor in read_weights(folder / WEIGHTS_NAME).items()}
-    try:
-        network.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        first = str(error).split("\n")[1].strip()
+    network, path = _sketch(config), folder / WEIGHTS_NAME
+    if misfits := _misfits(network.state_dict(), read_claims(path)):
         raise LandmarkError(
-            f"{WEIGHTS_NAME} and config.json in {folder.name} do not belong together: {first} "
+            f"{WEIGHTS_NAME} and config.json in {folder.name} do not belong together: {misfits[0]}"
+            f"{f', and {len(misfits) - 1} more' if len(misfits) > 1 else ''}. "
             "Use both from one training run."
-        ) from error
+        )
+    ours = config.architecture.partition(".")[0] in NETWORKS
+    # Others of timm's also hold tables that no file has, which only building them fills.
+    network = network.to_empty(device="cpu") if ours else _create(config)
+    network.load_state_dict(_sound_tensors(path), strict=True)
+    if not ours:
+        _try_out(network.eval(), config)
     return network.eval()
 
 
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _misfits(own: dict[str, Tensor], claims: dict[str, Claim]) -> list[str]:
+    """What of a file does not fit a network whose tensors are `own`."""
+    return [
+        *(f"{name} is missing" for name in own if name not in claims),
+        *(f"{name} is not in the network" for name in claims if name not in own),
+        *(
+            f"{name} is {claims[name].kind} {claims[name].shape}, not {tuple(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in claims
+            and (
+                claims[name].shape != tensor.shape
+                or claims[name].is_float != tensor.is_floating_point()
+            )
+        ),
+    ]
+
+
+@torch.inference_mode()
+def _try_out(network: nn.Module, config: ModelConfig) -> None:
+    """Raises LandmarkError where what we ask of a network of timm's is not in it.
+
+    timm also has networks without features or classes, and those that take one image size only.
+    """
+    # All of a photo comes in many sizes.
+    sizes = [(config.image_size,) * 2, *[(64, 96)] * (config.view != "centre")]
+    try:
+        features = [compute_features(network, torch.zeros(1, 3, *size)) for size in sizes]
+        logits = [network.get_classifier()(found) for found in features]
+        fits = all(found.ndim == 2 for found in features) and all(
+            found.shape == (1, len(config.class_names)) for found in logits
+        )
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError,
+            AssertionError) as error:  # fmt: skip
+        raise _no_classifier(config) from error
+    if not fits:
+        raise _no_classifier(config)
+
+
+def _no_classifier(config: ModelConfig) -> LandmarkError:
+    return LandmarkError(
+        f"{config.architecture} does not work as an image classifier at {config.image_size} px: "
+        f"features, then one last layer. Use another, such as {', '.join(NETWORKS)}."
+    )
 
 
 def round_to_half(network: nn.Module) -> None:

@@ -137,16 +137,6 @@ def decode(image: Image.Image, name: str) -> Image.Image:
         raise refusal("damaged", name) from error
 
 
-def photo_files(folder: Path) -> list[Path]:
-    """Every file under `folder` that is named like a photo; links are followed."""
-    return sorted(
-        Path(place, name)
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in PHOTO_ENDINGS
-    )
-
-
 def camera_position(photo: Photo) -> tuple[float, float] | None:
     """Latitude and longitude in degrees that the camera wrote into `photo`'s EXIF.
 

@@ -6,18 +6,20 @@ import csv
 import io
 import json
 import re
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TextIO
 from xml.etree import ElementTree
 
 from PIL import Image
 
 from landmark_model.config import LandmarkError, require_counts
+from landmark_model.decoding import open_safely
 from landmark_model.files import staged
-from landmark_model.photos import camera_position, open_photo
 
 if TYPE_CHECKING:
     from landmark_model.classifier import LandmarkClassifier
@@ -39,10 +41,14 @@ COLUMNS = (
     "other_guesses",
     "reason",
 )
-# A cell that starts so is a formula to a spreadsheet, which may run programs.
-FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
-# What XML 1.0 cannot hold, and halves of characters, which come from names that are not UTF-8.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+# A cell that starts so is a formula to a spreadsheet, which may run programs. Spreadsheets leave
+# out spaces before it, and show none of the characters without width.
+FORMULA = re.compile("[\t\r\n]|[\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]*[=+@＝＋－＠-]")
+# What XML 1.0 cannot hold, what terminals obey, and halves of characters, which come from names
+# that are not UTF-8.
+UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# Windows opens a device instead of a file that is called so, whatever its ending.
+DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 NAMESPACES = {
     "x": "adobe:ns:meta/",
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
@@ -58,7 +64,8 @@ class Tagged:
     """One photo of a library: the guesses for it, or the reason why there are none.
 
     `position` is what the camera says (degrees), `error` what `reason` is the text of where the
-    photo cannot be read; both are in none of the files that are written.
+    photo cannot be read; both are in none of the files that are written. Where its sidecar cannot
+    be written, `reason` says why, and it keeps its guesses.
     """
 
     file: str
@@ -66,12 +73,16 @@ class Tagged:
     reason: str = ""
     position: tuple[float, float] | None = None
     error: LandmarkError | None = None
+    is_unwritten: bool = False
 
     @property
     def status(self) -> str:
-        """ "tagged", "unknown" (shows none of the landmarks), "doubtful" or "unreadable"."""
+        """ "tagged", "unknown" (shows none of the landmarks), "doubtful", "unreadable" or, where
+        it is tagged but its sidecar cannot be written, "unwritten"."""
         if self.answer is None:
             return "unreadable"
+        if self.is_unwritten:
+            return "unwritten"
         if self.answer.is_known is False:
             return "unknown"
         return "doubtful" if self.reason else "tagged"
@@ -79,7 +90,7 @@ class Tagged:
     @property
     def best(self) -> Prediction | None:
         """The landmark that it shows; None where it shows none, is doubtful or cannot be read."""
-        return self.answer[0] if self.status == "tagged" else None
+        return self.answer[0] if self.status in ("tagged", "unwritten") else None
 
 
 def tag_photos(
@@ -98,11 +109,31 @@ def tag_photos(
     is not known. Raises LandmarkError where `top_k` or `batch_size` is below 1, or
     `min_probability` not 0 to 1.
     """
+    batches = tag_batches(tagger, photos, top_k, batch_size, min_probability, language)
+    return chain.from_iterable(batches)
+
+
+def tag_batches(
+    tagger: LandmarkClassifier,
+    photos: Iterable[tuple[str, Path]],
+    top_k: int = 5,
+    batch_size: int = 4,
+    min_probability: float = 0.0,
+    language: str | None = None,
+) -> Iterator[list[Tagged]]:
+    """The rows of `tag_photos`, those together that shared a forward pass."""
+    require_limits(top_k, batch_size, min_probability)
+    return (
+        [_doubt(_translated(row, language), min_probability) for row in rows]
+        for rows in _rows(tagger, photos, top_k, batch_size)
+    )
+
+
+def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
+    """Raises LandmarkError where one of them is not what `tag_photos` can do."""
     require_counts(top_k, batch_size)
     if not 0 <= min_probability <= 1:
         raise LandmarkError(f"min_probability is {min_probability}: it must be 0 to 1.")
-    rows = _rows(tagger, photos, top_k, batch_size)
-    return (_doubt(_translated(row, language), min_probability) for row in rows)
 
 
 def _translated(row: Tagged, language: str | None) -> Tagged:
@@ -120,22 +151,24 @@ def _doubt(row: Tagged, min_probability: float) -> Tagged:
 
 def _rows(
     tagger: LandmarkClassifier, photos: Iterable[tuple[str, Path]], top_k: int, batch_size: int
-) -> Iterator[Tagged]:
+) -> Iterator[list[Tagged]]:
     waiting: list[tuple[Tagged, Image.Image | None]] = []
     for file, path in photos:
         waiting.append(_open(file, path))
         opened = [image for _, image in waiting if image is not None]
         pixels = sum(image.width * image.height for image in opened)
         if len(waiting) >= batch_size or pixels >= MAX_BATCH_PIXELS:
-            yield from _answered(tagger, waiting, top_k)
+            yield list(_answered(tagger, waiting, top_k))
             waiting = []
-    yield from _answered(tagger, waiting, top_k)
+    if waiting:
+        yield list(_answered(tagger, waiting, top_k))
 
 
 def _open(file: str, path: Path) -> tuple[Tagged, Image.Image | None]:
+    """A row without guesses, and the photo; the only place here where a stranger's file is read."""
     try:
-        image = open_photo(path)
-        return Tagged(file, None, position=camera_position(path)), image
+        opened = open_safely(path)
+        return Tagged(file, None, position=opened.position), opened.image
     except LandmarkError as error:
         return Tagged(file, None, str(error), error=error), None
 
@@ -161,10 +194,15 @@ def to_csv(rows: Iterable[Tagged]) -> str:
     encoding "utf-8-sig", or Excel takes it for another one.
     """
     text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(COLUMNS)
-    table.writerows([[_cell(value) for value in _line(row)] for row in rows])
+    write_csv(rows, text)
     return text.getvalue()
+
+
+def write_csv(rows: Iterable[Tagged], file: TextIO) -> None:
+    """Writes what `to_csv` gives to `file`, row by row."""
+    table = csv.writer(file)
+    table.writerow(COLUMNS)
+    table.writerows([_cell(value) for value in _line(row)] for row in rows)
 
 
 def _line(row: Tagged) -> tuple[object, ...]:
@@ -182,22 +220,31 @@ def _line(row: Tagged) -> tuple[object, ...]:
 def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
-    text = _printable(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    text = _writable(value)
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def to_json(rows: Iterable[Tagged]) -> str:
     """A list with an object for each photo: file, status, reason, and its guesses, best first."""
-    found = [
-        {
-            "file": _printable(row.file),
+    text = io.StringIO()
+    write_json(rows, text)
+    return text.getvalue()
+
+
+def write_json(rows: Iterable[Tagged], file: TextIO) -> None:
+    """Writes what `to_json` gives to `file`, row by row."""
+    start = "["
+    for row in rows:
+        found = {
+            "file": _writable(row.file),
             "status": row.status,
-            "reason": _printable(row.reason),
+            "reason": _writable(row.reason),
             "guesses": [_facts(guess) for guess in row.answer or ()],
         }
-        for row in rows
-    ]
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(found, indent=2, ensure_ascii=False)
+        file.write(f"{start}\n{text}".replace("\n", "\n  "))
+        start = ","
+    file.write("[]\n" if start == "[" else "\n]\n")
 
 
 def _facts(guess: Prediction) -> dict[str, object]:
@@ -251,7 +298,7 @@ def to_xmp(row: Tagged) -> str:
         texts["exif:GPSLongitude"] = _xmp_degrees(best.longitude, "EW")
     for name, text in texts.items():
         if text:
-            ElementTree.SubElement(facts, _tag(name)).text = _printable(text)
+            ElementTree.SubElement(facts, _tag(name)).text = _writable(text)
     ElementTree.indent(root)
     body = ElementTree.tostring(root, encoding="unicode")
     start = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -269,7 +316,7 @@ def _add_list(facts: ElementTree.Element, name: str, kind: str, texts: list[str]
     items = ElementTree.SubElement(ElementTree.SubElement(facts, _tag(name)), _tag(kind))
     language = {"xml:lang": "x-default"} if kind == "rdf:Alt" else {}
     for text in texts:
-        ElementTree.SubElement(items, _tag("rdf:li"), language).text = _printable(text)
+        ElementTree.SubElement(items, _tag("rdf:li"), language).text = _writable(text)
 
 
 def _xmp_degrees(degrees: float, hemispheres: str) -> str:
@@ -295,65 +342,48 @@ def write_sidecars_zip(rows: Iterable[Tagged], path: Path) -> int:
     return len(tagged)
 
 
-def write_tags(rows: Iterable[Tagged], folder: Path, overwrite: bool = False) -> int:
-    """Writes tags.csv, tags.json and all sidecars to `folder`, or nothing; gives their count.
-
-    Raises LandmarkError as `require_room` does.
-    """
-    rows = list(rows)
-    tagged = [row for row in rows if row.best]
-    files = [row.file for row in tagged]
-    require_room(files, folder, overwrite)
-    with staged(folder) as scratch:
-        (scratch / "tags.csv").write_text(to_csv(rows), encoding="utf-8-sig", newline="")
-        (scratch / "tags.json").write_text(to_json(rows), encoding="utf-8")
-        for row, name in zip(tagged, sidecar_names(files), strict=True):
-            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / name).write_text(to_xmp(row), encoding="utf-8")
-    return len(tagged)
-
-
-def require_room(files: Iterable[str], folder: Path, overwrite: bool = False) -> None:
-    """Makes `folder` if it is not there.
-
-    Raises LandmarkError where that cannot be, or the sidecar of one of `files` is in it already
-    and may not be overwritten: a photo program may have changed it.
-    """
-    taken = next((name for name in sidecar_names(files) if (folder / name).exists()), None)
-    if taken and not overwrite:
-        raise LandmarkError(
-            f"{taken} is in {folder} already. Choose another folder, or overwrite it (--overwrite)."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LandmarkError(
-            f"{folder} cannot be made ({error.strerror}). Choose another folder."
-        ) from error
-
-
 def sidecar_names(files: Iterable[str]) -> list[str]:
-    """A path for the sidecar of each file, relative, safe on every system, no two the same."""
+    """A path for the sidecar of each file, relative, safe on every system.
+
+    No two are the same, and none is the name of a folder that another lies in.
+    """
     taken: set[str] = set()
+    folders: set[str] = set()
+    numbers: dict[str, int] = {}
     names = []
     for file in files:
-        name = wanted = f"{_safe_path(file)}.xmp"
-        number = 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{number}/{wanted}"
-        taken.add(name.casefold())
+        wanted = f"{_safe_path(file)}.xmp"
+        name = wanted
+        while not _is_free(_same(name), taken, folders):
+            numbers[wanted] = numbers.get(wanted, 1) + 1
+            name = f"{numbers[wanted]}/{wanted}"
+        taken.add(_same(name))
+        folders.update(map(str, PurePosixPath(_same(name)).parents))
         names.append(name)
     return names
+
+
+def _same(name: str) -> str:
+    """What names have in common that are one name on some disks."""
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def _is_free(name: str, taken: set[str], folders: set[str]) -> bool:
+    """Whether a file can be called so beside those in `taken`, which lie in `folders`."""
+    around = map(str, PurePosixPath(name).parents)
+    return name not in taken and name not in folders and taken.isdisjoint(around)
 
 
 def _safe_path(file: str) -> str:
     """A path that stays inside the folder it is put in, whatever `file` says."""
     parts = [re.sub(r'[:*?"<>|\t\r\n]', "_", part).strip(" ") for part in re.split(r"[/\\]", file)]
-    kept = [_printable(part) for part in parts if part.strip(".")]
-    return "/".join(kept) or "photo"
+    kept = [_writable(part) for part in parts if part.strip(". ")]
+    # Windows drops dots and spaces at the end of a folder's name.
+    folders = [part.rstrip(". ") for part in kept[:-1]]
+    named = [f"_{part}" if DEVICE.match(part) else part for part in (*folders, *kept[-1:])]
+    return "/".join(named) or "photo"
 
 
-def _printable(text: str) -> str:
+def _writable(text: str) -> str:
     """A text with a sign in the place of what no file of text can hold."""
-    return UNPRINTABLE.sub("\ufffd", text)
+    return UNWRITABLE.sub("\ufffd", text)

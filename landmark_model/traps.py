@@ -31,7 +31,7 @@ MAX_FRACTIONS = 5_000
 MAX_DIRECTORIES = 8
 MAX_ITEMS = 5_000  # of HEIF and AVIF; a photo of 48 megapixels is in some 200 tiles
 MAX_PLAIN_BYTES = 2_000_000  # of a PPM in words
-MAX_PYTHON_VALUES = 2_000_000  # decoded by Pillow in Python, at about a million a second
+MAX_PYTHON_VALUES = 500_000  # decoded by Pillow in Python, at about a million a second
 PYTHON_DECODERS = ("bmp_rle", "ppm", "ppm_plain")
 
 DEFLATE_RATIO = 1_032  # the most that a byte of a PNG can become

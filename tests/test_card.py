@@ -1,10 +1,12 @@
 """Every figure of the card is that of metrics.json, and the card in the repo is up to date."""
 
+import html
 import json
 import math
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -192,17 +194,94 @@ def test_card_is_the_same_every_time(pair, card):
     assert (pair.parent / "card.md").read_text(encoding="utf-8") == card
 
 
-@pytest.mark.parametrize("label", ["A | B", "Cash $x", "${results}", "<b>", "Hạ Long"])
-def test_label_of_any_kind_keeps_the_table_whole(pair, label, tmp_path):
-    copy = Path(shutil.copytree(pair, tmp_path / "weights"))
-    shutil.rmtree(copy / "landmark_cnn")
-    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-    config["label_names"][0] = label
-    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+def card_of(pair: Path, tmp_path: Path, change, name: str = "weights") -> str:
+    """The card of a copy of the first network whose config and metrics went through `change`."""
+    copy = Path(shutil.copytree(pair, tmp_path / name))
+    files = [copy / "config.json", copy / "metrics.json"]
+    config, metrics = (json.loads(path.read_text(encoding="utf-8")) for path in files)
+    change(config, metrics)
+    for path, values in zip(files, (config, metrics), strict=True):
+        path.write_text(json.dumps(values), encoding="utf-8")
     write_card(copy, tmp_path / "card.md")
-    (table,) = [rows for rows in tables((tmp_path / "card.md").read_text(encoding="utf-8"))
-                if "landmark" in rows[0]]  # fmt: skip
+    return (tmp_path / "card.md").read_text(encoding="utf-8")
+
+
+MARKUP = "<img src=x onerror=y> [a](http://b) *c* _d_ `e` | f"
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["A | B", "Cash $x", "${results}", "<b>", "Hạ Long", "\\| x", "a](b)", "*x*", MARKUP, "&lt;"],
+)
+def test_label_of_any_kind_is_one_cell_that_reads_as_it_is(pair, label, tmp_path):
+    def change(config: dict, metrics: dict) -> None:
+        config["label_names"][0] = label
+
+    (table,) = [rows for rows in tables(card_of(pair, tmp_path, change)) if "landmark" in rows[0]]
     assert len(table) == 3
+    cells = [row["landmark"] for row in table]
+    assert label in map(html.unescape, cells)
+    assert not re.search(r"[<>*`\[\]\\]|(?<!\w)_", "".join(cells))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [MARKUP, "one\n\n# two\n| a | b |\n|---|---|\n---\n", "```\n<script>", "a\u202eb\udcffc\x00"],
+)
+def test_words_about_the_data_bring_no_markup_into_the_card(pair, text, tmp_path, card):
+    def change(config: dict, metrics: dict) -> None:
+        facts = metrics["training"]
+        facts["data"] |= {"about": text, "name": text}
+        facts |= {"start": text, "hardware": text, "base_model": text}
+        facts["commands"].append(f"python train.py --about-data {text}")
+
+    found = card_of(pair, tmp_path, change)
+    head, body = found.removeprefix("---\n").split("\n---\n", 1)
+    facts = yaml.safe_load(head)
+    assert facts["library_name"] == "timm" and "\n" not in facts["base_model"]
+    assert len(tables(found)) == len(tables(card))
+    assert found.count("\n#") == card.count("\n#")
+    assert not re.search("[\u202e\x00]", body)
+    blocks = r"(?ms)^(`{3,})[^\n]*\n.*?^\1$|(`+).+?(?<!`)\2(?!`)"  # what is code is shown as it is
+    assert "<" not in re.sub(r"<!--.*?-->", "", re.sub(blocks, "", body))
+
+
+@pytest.mark.parametrize("name", ["a|b", "a`b", "c <d>", "e(f) [g]", "50%"])
+def test_folder_of_any_name_keeps_table_and_links_whole(pair, name, tmp_path):
+    copy = Path(shutil.copytree(pair, tmp_path / "weights"))
+    (copy / "landmark_cnn").rename(copy / name)
+    write_card(copy, tmp_path / "card.md")
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if "the same for LandmarkCNN" in line]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3
+    links = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert len(links) == 6 and all((tmp_path / unquote(link)).is_file() for link in links)
+    assert not re.search(r"[<> ()\[\]]", "".join(links).replace("weights", ""))
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("test", "top1", "high"),
+        ("test", "photo_count", "<b>9</b>"),
+        ("test", "classes", [{"class_name": "<i>"}]),
+        ("test", "classes", ["Petra"]),
+        ("test", "reliability", [{"count": 10**12, "confidence": 0.5, "accuracy": 0.5}]),
+        ("test", "reliability", []),
+        ("training", "data", "photos"),
+        ("training", "epochs", 3),
+        ("training", "best_epoch", "<b>"),
+        ("training", "fit_seconds", None),
+        ("training", "commands", 5),
+    ],
+)
+def test_figures_of_the_wrong_kind_make_no_card(pair, part, key, value, tmp_path):
+    def change(config: dict, metrics: dict) -> None:
+        metrics[part][key] = value
+
+    with pytest.raises(LandmarkError, match=r"metrics\.json in .*weights is not whole"):
+        card_of(pair, tmp_path, change)
+    assert not (tmp_path / "card.md").exists()
 
 
 # --- results in another document ---

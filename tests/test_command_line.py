@@ -3,16 +3,32 @@
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
-from landmark_model import load
+from landmark_model import load, tagging
 from landmark_model.__main__ import main
+from landmark_model.smoke import make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EIFFEL, TAJ = (str(EXAMPLES / name) for name in ("eiffel-tower.jpg", "taj-mahal.jpg"))
+# `tag`, killed at its third batch of answers when half of it is on disk.
+KILLED = """
+import os, signal, sys
+from landmark_model import __main__, library
+write, calls = library._write_all, []
+def killing(descriptor, content):
+    calls.append(content)
+    if len(calls) == 4:
+        os.write(descriptor, content[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(descriptor, content)
+library._write_all = killing
+__main__.main(sys.argv[1:])
+"""
 STRANGER = str(EXAMPLES / "none-of-these.jpg")
 
 
@@ -98,6 +114,29 @@ def test_run_folder_is_a_source(run, small_run):
     assert "Stonehenge" in out
 
 
+@pytest.mark.parametrize("name", ["a\0b.jpg", "x" * 300 + ".jpg", "x/" * 3000, ""])
+def test_name_that_no_file_can_have_is_reported_in_a_sentence(run, name):
+    status, out, err = run("predict", name)
+    assert (status, out) == (1, "") and len(err.splitlines()) == 1
+    assert "does not exist" in err and "\0" not in err
+
+
+def test_names_reach_the_terminal_without_what_it_obeys(run, tmp_path):
+    odd = tmp_path / "\x1b[2J\u202e\udce9"
+    odd.mkdir()
+    shutil.copy(EIFFEL, odd / "\x07paris.jpg")
+    (odd / "\nempty.jpg").touch()
+    (odd / ".\x1bhidden.jpg").touch()
+    printed = [run("predict", odd / "\x07paris.jpg", odd / "missing\x1b.jpg", "--top-k", 1)]
+    printed.append(run("tag", odd, "--out", odd / "\x1bout"))
+    printed.append(run("tag", tmp_path / "no \x1b folder", "--out", tmp_path / "out"))
+    for status, out, err in printed:
+        assert status == 1
+        assert not re.search("[\x00-\x09\x0b\x0c\x0e-\x1f\u202e\ud800-\udfff]", out + err)
+    assert "\\x1b[2J\\u202e\\udce9/\\x07paris.jpg" in printed[0][1]
+    assert "\\nempty.jpg" in printed[1][2] and ".\\x1bhidden.jpg" in printed[1][2]
+
+
 @pytest.mark.parametrize("top_k", [0, -1])
 def test_fewer_than_one_guess_is_refused(run, top_k):
     status, out, err = run("predict", EIFFEL, "--top-k", top_k)
@@ -163,6 +202,55 @@ def test_sidecars_that_are_there_are_replaced_only_when_asked(run, library):
     assert sidecar.read_text() == "changed by hand"
     assert run("tag", library, "--out", library, "--overwrite")[0] == 0
     assert "Eiffel Tower" in sidecar.read_text(encoding="utf-8")
+
+
+def test_killed_run_goes_on_where_it_was(run, python, tmp_path, monkeypatch):
+    library = tmp_path / "library"
+    for number in range(12):
+        path = library / f"album {number % 3}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_photo(number, number, (160, 120)).save(path)
+    shutil.copy(EIFFEL, library / "album 1" / "paris.jpg")
+    words = ["tag", library, "--network", "landmark_cnn", "--out"]
+    killed = python("-c", KILLED, *words, tmp_path / "out")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert {path for path in files_in(tmp_path / "out") if path.startswith("tags.")} == {
+        "tags.partial.jsonl"
+    }
+    opened, whole = [], tagging._open
+    monkeypatch.setattr(tagging, "_open", lambda *photo: opened.append(photo) or whole(*photo))
+    status, text, _ = run(*words, tmp_path / "out")
+    assert status == 0 and "8 of 13 photos were done before." in text
+    assert len(opened) == 5
+    assert run(*words, tmp_path / "unbroken")[0] == 0
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "unbroken")
+    for name in files_in(tmp_path / "out"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
+    assert not list((tmp_path / "out").glob(".staging-*"))
+
+
+def test_interrupted_run_says_that_it_goes_on(run, library, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tagging, "_open", interrupt)
+        status, _, err = run("tag", library, "--out", tmp_path / "tags")
+    assert status == 130 and "run the same command again" in err
+
+
+def test_what_is_left_out_of_a_library_is_named_and_counted(run, library, tmp_path):
+    (library / "@eaDir").mkdir()
+    shutil.copy(EIFFEL, library / "@eaDir" / "thumbnail.jpg")
+    (library / "all").symlink_to(library)
+    (library / "gone.jpg").symlink_to("nowhere")
+    (library / "broken.jpg").unlink()
+    status, text, err = run("tag", library, "--out", tmp_path / "tags")
+    assert status == 1 and "skipped: 2" in text
+    for line in ("Skipped: @eaDir: a system folder", "Skipped: all: the same as .",
+                 "Failed: gone.jpg: a link to a file that is not there"):  # fmt: skip
+        assert line in err
+    assert len(json.loads((tmp_path / "tags" / "tags.json").read_text(encoding="utf-8"))) == 3
 
 
 # --- export ---
@@ -248,6 +336,35 @@ def test_wrong_use_is_explained(run, arguments):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert "usage: python -m landmark_model" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tag", ".", "--out", ""],
+        ["tag", "", "--out", "x"],
+        ["predict", "x", "--source", ""],
+        ["export", "--out", ""],
+        ["card", "--out", ""],
+        ["card", "--results-in", ""],
+        ["push", "", "org/name"],
+        ["push", "x", ""],
+        ["space", "build", ""],
+        ["tag", ".", "--out", "a\0b"],
+    ],
+    ids=lambda arguments: " ".join(word or "''" for word in arguments).replace("\0", "NUL"),
+)
+def test_empty_name_is_refused_before_it_means_the_folder_one_is_in(
+    run, arguments, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "") and re.search("it is empty|NUL character", err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_says_that_an_interrupted_run_goes_on(run):
+    assert "goes on where it was" in " ".join(run("tag", "--help")[1].split())
 
 
 @pytest.mark.parametrize("command", [[], ["predict"], ["tag"], ["export"], ["card"]])

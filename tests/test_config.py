@@ -1,6 +1,9 @@
 """A config survives its JSON, and JSON that is no config is refused in words."""
 
 import json
+import os
+import re
+import tracemalloc
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -31,7 +34,7 @@ def changed(**values: object) -> str:
         CONFIG,
         replace(CONFIG, image_size=224, crop_pct=0.875),
         replace(CONFIG, mean=(0.0, 0.25, 1 / 3), std=(1.0, 0.1, 1e-3)),
-        replace(CONFIG, class_names=("", 'a"b\\'), labels=("é", "\u65e5\u672c \U0001f5fc")),
+        replace(CONFIG, class_names=("'", 'a"b\\'), labels=("é", "\u65e5\u672c \U0001f5fc")),
         replace(CONFIG, class_names=CONFIG.class_names[:1], labels=CONFIG.labels[:1]),
         replace(CONFIG, temperature=1.3749),
         replace(CONFIG, view="both"),
@@ -126,16 +129,49 @@ def test_text_that_is_no_config_is_refused(text):
         ("crop_pct", 0),
         ("crop_pct", -1),
         ("crop_pct", NAN),
+        ("crop_pct", 0.4),
+        ("crop_pct", 1.01),
+        ("crop_pct", True),
+        ("crop_pct", "0.9"),
+        ("crop_pct", 10**400),
+        ("input_size", [3, 7, 7]),
+        ("input_size", [3, 1025, 1025]),
+        ("input_size", [3, 10**400, 10**400]),
+        ("input_size", [3, 160.5, 160.5]),
+        ("input_size", [3, True, True]),
+        ("input_size", [3, 160, 224]),
+        ("input_size", [1, 160, 160]),
+        ("architecture", "hf-hub:timm/resnet18"),
+        ("architecture", "local-dir:runs/mine"),
+        ("architecture", "../resnet18"),
+        ("architecture", "<b>resnet18</b>"),
+        ("architecture", "resnet18."),
+        ("view", ["centre"]),
+        ("flip", 1),
+        ("known_method", 0),
+        ("known_threshold", "low"),
+        ("known_threshold", True),
+        ("known_threshold", 2e6),
         ("mean", None),
         ("mean", [0.5, 0.5]),
         ("mean", [0.5, 0.5, NAN]),
         ("std", [0, 0, 0]),
         ("std", [0.2, 0.2, NAN]),
         ("std", "123"),
+        ("std", [0.0001, 0.2, 0.2]),
+        ("std", [11, 0.2, 0.2]),
+        ("mean", [123.675, 116.28, 103.53]),
+        ("mean", [-0.1, 0.5, 0.5]),
+        ("mean", [True, 0.5, 0.5]),
+        ("mean", ["0.5", 0.5, 0.5]),
         ("temperature", 0),
         ("temperature", "warm"),
         ("temperature", INFINITY),
+        ("temperature", True),
+        ("temperature", 0.001),
+        ("temperature", 101),
         ("neighbour_temperature", 0),
+        ("neighbour_weight", 1001),
         ("neighbour_weight", -1),
         ("neighbour_weight", INFINITY),
     ],
@@ -182,3 +218,146 @@ def test_arguments_that_could_read_files_never_reach_the_builder():
 def test_settings_of_an_answer_that_make_no_sense_are_refused(values):
     with pytest.raises(LandmarkError, match=next(iter(values))):
         replace(CONFIG, **values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ([], "an object"),
+        ({"widths": 8}, "list of 1 to 8"),
+        ({"widths": []}, "list of 1 to 8"),
+        ({"depths": [1] * 9}, "list of 1 to 8"),
+        ({"widths": [7, 8]}, "widths must be a list"),
+        ({"widths": [8, 4097]}, "widths must be a list"),
+        ({"widths": [True, 8]}, "widths must be a list"),
+        ({"depths": [0, 1]}, "depths must be a list"),
+        ({"depths": [65]}, "depths must be a list"),
+        ({"depths": [[1]]}, "depths must be a list"),
+        ({"kernel": 2}, "odd number"),
+        ({"kernel": 17}, "odd number"),
+        ({"kernel": [3, 3]}, "odd number"),
+        ({"gated": 1}, "true or false"),
+        ({"max_pool": "no"}, "true or false"),
+        ({"drop_rate": 1.0}, "drop_rate"),
+        ({"drop_rate": NAN}, "drop_rate"),
+    ],
+)
+def test_network_of_an_absurd_shape_is_refused(arguments, rule):
+    with pytest.raises(LandmarkError, match=rule):
+        replace(CONFIG, model_args=arguments)
+
+
+# --- names of classes ---
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Eiffel\udc80", r"'Eiffel\udc80' has the character U+DC80"),
+        ("Eiffel\nTower", r"'Eiffel\nTower' has the character U+000A"),
+        ("Eiffel\x1b[31m", "U+001B"),
+        ("Eiffel\x85", "U+0085"),
+        ("Eiffel\u2028Tower", "U+2028"),
+        ("\u200b", "U+200B"),
+        ("Petra\ufeff", "U+FEFF"),
+        ("Petra\u2060", "U+2060"),
+        *((f"a{chr(code)}b", rf"'a\u{code:04x}b' has the character U+{code:04X}")
+          for code in (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))),
+        ("", "'' shows nothing"),
+        (" \u00a0\u3000", "shows nothing"),
+        ("\u200d\u200c", "shows nothing"),
+        ("\u3164", "shows nothing"),
+        ("\u0301", "shows nothing"),
+        ("x" * 201, "is longer than 200 characters"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["class_names", "labels"])
+def test_name_that_cannot_be_shown_is_refused_and_spelt_out(field, name, shown):
+    with pytest.raises(LandmarkError, match=re.escape(shown)) as refusal:
+        replace(CONFIG, **{field: ("Petra", name)})
+    assert str(refusal.value).isprintable() and len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Hạ Long Bay", "Ha\u0323 Long", "نقش\u200cرستم", "👨\u200d👩\u200d👧", "故宫", "A\u00a0B",
+     "<b>|x|</b>", "x" * 200, "5", "…", "\U0010ffff", "\ue000"],
+)  # fmt: skip
+def test_name_in_any_script_is_taken(name):
+    config = replace(CONFIG, class_names=("Petra", name), labels=("Petra", name))
+    assert ModelConfig.from_json(config.to_json()) == config
+
+
+def test_many_classes_are_taken_and_too_many_refused():
+    names = tuple(map(str, range(100_000)))
+    assert len(replace(CONFIG, class_names=names, labels=names).labels) == 100_000
+    with pytest.raises(LandmarkError, match="100,001 classes are too many"):
+        replace(CONFIG, class_names=(*names, "x"), labels=(*names, "x"))
+
+
+def test_a_message_about_many_names_stays_short():
+    for names in (("a",) * 90_000, (5,) * 90_000):
+        with pytest.raises(LandmarkError) as refusal:
+            replace(CONFIG, class_names=names, labels=names)
+        assert len(str(refusal.value)) < 400
+
+
+# --- what JSON lets through ---
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('"crop_pct": 1.0', '"crop_pct": NaN', "NaN is not a number"),
+        ('"crop_pct": 1.0', '"crop_pct": -Infinity', "-Infinity is not a number"),
+        ('"crop_pct": 1.0', '"crop_pct": 1e999', "1e999 is too large"),
+        ('"crop_pct": 1.0', f'"crop_pct": {"9" * 5000}', "integer string"),
+        ('"crop_pct": 1.0', '"crop_pct": 1.0, "crop_pct": 0.9', "'crop_pct' is there twice"),
+        ('"crop_pct": 1.0', f'"x": {"[" * 10_000}{"]" * 10_000}, "crop_pct": 1.0', "recursion"),
+        ('"crop_pct": 1.0', f'"x": [{"[]," * 1_000_001}0]', "more than 1,000,000 lists"),
+    ],
+    ids=["NaN", "-Infinity", "1e999", "huge", "twice", "nested", "lists"],
+)
+def test_json_that_only_python_takes_is_refused(old, new, why):
+    text = CONFIG.to_json()
+    assert old in text
+    with pytest.raises(LandmarkError, match=why) as refusal:
+        ModelConfig.from_json(text.replace(old, new))
+    assert len(str(refusal.value)) < 500
+
+
+def test_byte_order_mark_of_windows_does_no_harm(tmp_path):
+    (tmp_path / CONFIG_NAME).write_text(CONFIG.to_json(), encoding="utf-8-sig")
+    assert read_config(tmp_path) == CONFIG
+
+
+def test_link_to_a_config_elsewhere_is_followed(tmp_path):
+    (tmp_path / "elsewhere.json").write_text(CONFIG.to_json(), encoding="utf-8")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / CONFIG_NAME).symlink_to(tmp_path / "elsewhere.json")
+    assert read_config(tmp_path / "run") == CONFIG
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_config_that_is_no_file_is_refused_unread(tmp_path, kind):
+    path = tmp_path / CONFIG_NAME
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(LandmarkError, match=f"{CONFIG_NAME} is not a file"):
+        read_config(tmp_path)
+
+
+def test_config_of_half_a_gigabyte_takes_no_memory(tmp_path):
+    with (tmp_path / CONFIG_NAME).open("wb") as file:
+        file.truncate(500_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(LandmarkError, match=f"{CONFIG_NAME} is larger than 16 MB"):
+            read_config(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()

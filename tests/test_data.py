@@ -199,6 +199,34 @@ def test_other_files_do_no_harm(lay_out, name):
     assert sum(sizes(splits).values()) == 10
 
 
+@pytest.mark.parametrize("counts", [TWO, SPLIT], ids=["unsplit", "split"])
+def test_hidden_and_system_folders_are_no_classes_and_are_named(lay_out, counts):
+    inside = next(iter(counts)).rpartition("/")[0]
+    odd = [".ipynb_checkpoints", "__MACOSX", f"{inside}/@eaDir", f"{inside}/tower/.thumbnails"]
+    odd = [name.lstrip("/") for name in odd]
+    root = lay_out(counts | dict.fromkeys(odd, 3))
+    splits, skipped = load_splits(root, seed=0)
+    assert splits.class_names == ("bridge", "tower")
+    assert sum(sizes(splits).values()) == sum(counts.values())
+    assert sorted(item.path for item in skipped) == sorted(odd)
+    report = str(make_report(splits, skipped, root))
+    assert f"{odd[1]}: a system folder" in report and f"{odd[3]}: a hidden folder" in report
+
+
+def test_test_folder_of_nothing_but_system_folders_is_a_class(lay_out):
+    root = lay_out({"test": 4, "tower": 4, "test/.ipynb_checkpoints": 2})
+    assert load_splits(root, seed=0)[0].class_names == ("test", "tower")
+
+
+def test_links_in_a_circle_end(lay_out):
+    root = lay_out(TWO)
+    for link in ("again", "tower/again"):
+        (root / link).symlink_to(root)
+    splits, skipped = load_splits(root, seed=0)
+    assert sum(sizes(splits).values()) == 10
+    assert [item.path for item in skipped] == ["again", "tower/again"]
+
+
 @pytest.mark.parametrize("place", ["photos.zip", "tower/photos.zip"])
 def test_archive_left_in_the_folder_does_no_harm(lay_out, place):
     root = lay_out(TWO)

@@ -1,6 +1,7 @@
 """The figures shown are those of metrics.json, in words; what was not measured is left out."""
 
 import json
+import random
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -8,10 +9,11 @@ from xml.etree import ElementTree
 import pytest
 
 from landmark_model import LandmarkError, Prediction, find_place, read_metrics
-from landmark_model.web import STATIC
+from landmark_model.web import STATIC, models
 from landmark_model.web.html import quality as explore
-from landmark_model.web.html.quality import find_mixups, landmark_rows, quality
+from landmark_model.web.html.quality import damage_note, find_mixups, landmark_rows, quality
 from landmark_model.web.i18n import number, percent
+from landmark_model.web.pages.explore import table_rows
 
 LANGUAGES = ("en", "es", "fr", "de", "zh")
 
@@ -251,9 +253,114 @@ def test_folder_without_metrics_gives_nothing(tmp_path, small_run):
     assert read_metrics(tmp_path) == {}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "\udcff", "[" * 20_000])
 def test_damaged_metrics_are_refused(tmp_path, small_run, text):
     (tmp_path / "config.json").write_bytes((small_run.folder / "config.json").read_bytes())
     (tmp_path / "metrics.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(LandmarkError, match="metrics"):
         read_metrics(tmp_path)
+
+
+def test_metrics_that_are_no_file_or_too_large_are_refused(tmp_path, small_run):
+    (tmp_path / "config.json").write_bytes((small_run.folder / "config.json").read_bytes())
+    with (tmp_path / "metrics.json").open("wb") as file:
+        file.truncate(1_000_000_000)
+    with pytest.raises(LandmarkError, match=r"metrics\.json is larger than 64 MB"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.json").unlink()
+    (tmp_path / "metrics.json").mkdir()
+    with pytest.raises(LandmarkError, match=r"metrics\.json is not a file"):
+        read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"test": {"top1": NaN, "photo_count": 9}}'])
+def test_app_starts_with_broken_metrics_and_says_so(tmp_path, small_run, text):
+    for name in ("config.json", "model.safetensors", "features.safetensors"):
+        (tmp_path / name).write_bytes((small_run.folder / name).read_bytes())
+    (tmp_path / "metrics.json").write_text(text)
+    opened = models.open_models(str(tmp_path))
+    metrics, known = opened.metrics("landmark_cnn"), opened.landmarks("landmark_cnn")
+    for language in LANGUAGES:
+        page = quality(metrics, known, language)
+        assert damage_note(metrics, language) in page and damage_note(metrics, language)
+        assert sections(page) == []
+    assert "Nobody measured" not in quality(metrics, known)
+    assert [row[3] for row in table_rows(opened, "landmark_cnn", "en")] == [None] * 3
+
+
+# --- metrics.json of anybody ---
+
+MARK = "<b onload=x>'\""
+JUNK = (
+    None, True, -1, 0, 1.5, -0.5, 10**400, 1e308, float("nan"), float("inf"), "", "0.5", MARK,
+    "\udc80", "a\u202eb", "\x00", "x" * 6000, [], [[]], {}, [None], ["a", 1], {"a": MARK}, [1, [2]],
+    {"class_name": MARK}, [{"class_name": MARK, "support": "9"}],
+)  # fmt: skip
+
+
+def spoil(thing: object, dice: random.Random) -> object:
+    """A copy of `thing` in which something, anywhere, is gone, junk or there once more."""
+    if not isinstance(thing, dict | list) or not thing or dice.random() < 0.15:
+        return dice.choice(JUNK)
+    copy = thing.copy()
+    key = dice.choice(list(copy)) if isinstance(copy, dict) else dice.randrange(len(copy))
+    deed = dice.random()
+    if deed < 0.1:
+        del copy[key]
+    elif deed < 0.15 and isinstance(copy, list):
+        copy.append(copy[key])
+    elif deed < 0.2 and isinstance(copy, dict):
+        copy[MARK] = copy.pop(key)
+    else:
+        copy[key] = spoil(copy[key], dice)
+    return copy
+
+
+def test_spoilt_metrics_never_break_the_page():
+    whole = read_metrics()
+    known = [landmark(score["class_name"]) for score in whole["test"]["classes"]]
+    focus = {part: whole[part] for part in ("test", "unknown", "training")}
+    noted = 0
+    for seed in range(300):
+        dice = random.Random(seed)
+        metrics = focus
+        for _ in range(dice.randint(1, 3)):
+            metrics = spoil(metrics, dice)
+        language = LANGUAGES[seed % len(LANGUAGES)]
+        metrics = metrics if isinstance(metrics, dict) else None
+        page, note = quality(metrics, known, language), damage_note(metrics, language)
+        page.encode("utf-8")
+        tags = {node.tag.rpartition("}")[2] for node in ElementTree.fromstring(page).iter()}
+        assert tags <= {"div", "section", "h3", "p", "strong", "ul", "li", "b", "svg", "title",
+                        "circle", "rect", "path", "text"}, seed  # fmt: skip
+        assert MARK not in page and not re.search("[\u202e\x00]", page), seed
+        assert not re.search(r"\bnan\b|\binf\b|\d{14}", words_of(page)), seed
+        assert page.count(note) == 1 if note else "left out" not in page
+        rows = landmark_rows(known, metrics, language)
+        assert len(rows) == len(known), seed
+        assert all(0 <= (row.recall or 0) <= 1 and (row.photos or 0) >= 0 for row in rows), seed
+        noted += bool(note)
+    assert noted > 100
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "gone"),
+    [
+        ("test", "top1", "0.7", "accuracy"),
+        ("test", "photo_count", -3, "accuracy"),
+        ("test", "confusion", [[1, 2], [3]], "mixups"),
+        ("test", "confusion", [[1, 2], [3, 4]], "mixups"),
+        ("test", "reliability", [{"count": 3}], "reliability"),
+        ("test", "calibration_error", 1.2, "reliability"),
+        ("unknown", "test", {"unknown_count": "many"}, "unknown"),
+        ("unknown", "test", [], "unknown"),
+    ],
+)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_figures_of_the_wrong_kind_leave_out_their_section_alone(part, key, value, gone, language):
+    spoilt = METRICS | {part: METRICS[part] | {key: value}}
+    page = quality(spoilt, LANDMARKS, language)
+    everything = sections(quality(METRICS, LANDMARKS, language))
+    assert sections(page) == [name for name in everything if name != gone]
+    assert page.count('<p class="note">') == 1
+    assert 'class="note"' not in quality(METRICS, LANDMARKS, language)

@@ -1,5 +1,6 @@
 """Files are whole or as they were, whatever happens to the program that writes them."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from landmark_model.files import staged, write_text
+from landmark_model.files import lock, printable, scratch_folder, staged, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,5 +120,38 @@ def test_killed_program_leaves_the_old_file_whole(folder):
     done = subprocess.run([sys.executable, "-c", program, folder], cwd=ROOT)
     assert done.returncode == -signal.SIGKILL
     assert (folder / "model").read_text() == "old"
+    assert len(list(folder.iterdir())) == 2, "the scratch folder of the killed program"
     write_text(folder / "model", "new")
-    assert (folder / "model").read_text() == "new"
+    assert contents(folder) == {"model": "new"}
+    assert [path.name for path in folder.iterdir()] == ["model"]
+
+
+def test_scratch_of_running_programs_is_left_alone(folder):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    unseen = folder / f".staging-{gone.pid}-unseen"  # of a process in another container
+    foreign = folder / ".staging-notes"
+    for path in (unseen, foreign):
+        path.mkdir()
+    holder = os.open(unseen, os.O_RDONLY)
+    assert lock(holder)
+    with scratch_folder(folder) as one, staged(folder) as two:
+        write_text(folder / "model", "new")
+        assert all(path.is_dir() for path in (one, two, unseen, foreign))
+    os.close(holder)
+    write_text(folder / "model", "newer")
+    assert sorted(path.name for path in folder.iterdir()) == [".staging-notes", "model"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Hạ Long 東京 👩‍👩‍👧.jpg", "Hạ Long 東京 👩‍👩‍👧.jpg"),
+        ("\x1b[2J\r\n\x00\x9b", "\\x1b[2J\\r\\n\\x00\\x9b"),
+        ("gpj.\u202eexe\u2066", "gpj.\\u202eexe\\u2066"),
+        ("caf\udce9", "caf\\udce9"),
+    ],
+)
+def test_names_are_printed_without_what_a_terminal_obeys(text, shown):
+    assert printable(text) == shown == printable(shown)
+    shown.encode()

@@ -28,6 +28,7 @@ from landmark_model.config import (
     ModelConfig,
     read_config,
 )
+from landmark_model.export import Portable, read_torchscript
 from landmark_model.hub import (
     CHECKSUMS_NAME,
     FEATURES_NAME,
@@ -445,6 +446,10 @@ def test_features_without_labels_still_serve_to_tell_none_of_these(tmp_path):
         (torch.ones(3), [0, 1, 2], "no table"),
         (torch.ones(0, 320), [], "no table"),
         (torch.full((3, 320), math.nan), [0, 1, 2], "no table of finite numbers"),
+        (torch.full((3, 320), math.inf).half(), [0, 1, 2], "no table of finite numbers"),
+        (torch.ones(3, 320).int(), [0, 1, 2], "no table"),
+        (torch.ones(3, 320), [False, True, True], "one label, a whole number"),
+        (torch.ones(3, 320), [0, 1, 2], "longer than 1"),
     ],
 )
 def test_features_of_something_else_are_refused_when_loading(features, labels, problem, tmp_path):
@@ -454,6 +459,66 @@ def test_features_of_something_else_are_refused_when_loading(features, labels, p
     save_file(stored, tmp_path / FEATURES_NAME)
     with pytest.raises(LandmarkError, match=f"do not belong together: it.*{problem}"):
         load(tmp_path, device="cpu")
+
+
+def test_features_of_too_many_photos_are_refused_unread(tmp_path):
+    names = tuple(map(str, range(1000)))
+    config = ModelConfig("landmark_cnn", names, names, 32, neighbour_weight=5.0)
+    stored = {"features": torch.zeros(100_001, 1).half(), "labels": torch.zeros(100_001).int()}
+    save_file(stored, tmp_path / FEATURES_NAME)
+    with pytest.raises(LandmarkError, match="more photos than can be compared with, beside 1000"):
+        read_neighbours(config, tmp_path)
+
+
+def test_other_things_among_the_features_are_refused(tmp_path):
+    config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, neighbour_weight=5.0)
+    stored = {"features": torch.eye(3), "labels": torch.arange(3), "more": torch.zeros(1)}
+    save_file(stored, tmp_path / FEATURES_NAME)
+    with pytest.raises(LandmarkError, match=r"it also holds .*more"):
+        read_neighbours(config, tmp_path)
+
+
+def test_weights_that_overflow_give_an_error_and_no_answer(tmp_path):
+    config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32)
+    network = build(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1e9)
+    save(network, config, tmp_path, half=False)
+    tagger, photo = load(tmp_path, device="cpu"), Path("examples/taj-mahal.jpg")
+    for ask in (tagger.predict, tagger.explain):
+        with pytest.raises(LandmarkError, match="landmark_cnn gives no finite numbers"):
+            ask(photo)
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "test_convnext"])
+def test_network_without_maps_answers_but_is_not_explained(architecture, tmp_path):
+    config = ModelConfig(architecture, CLASSES, LABELS, 160)
+    save(build(config), config, tmp_path)
+    tagger, photo = load(tmp_path, device="cpu"), Path("examples/taj-mahal.jpg")
+    assert len(tagger.predict(photo)) == 3
+    if architecture == "test_vit":
+        with pytest.raises(LandmarkError, match="cannot tell where test_vit looks"):
+            tagger.explain(photo)
+
+
+@pytest.mark.parametrize("top1", ["NaN", "1e999", "-1e999", '"0.99"', "2", "true", "[1]", "null"])
+def test_figure_that_is_no_share_chooses_no_network(tmp_path, top1):
+    for name, folder, value in (
+        ("resnet18", tmp_path, "0.7"),
+        ("landmark_cnn", tmp_path / "b", top1),
+    ):
+        folder.mkdir(exist_ok=True)
+        config = ModelConfig(name, CLASSES, LABELS, 64)
+        (folder / CONFIG_NAME).write_text(config.to_json(), encoding="utf-8")
+        (folder / METRICS_NAME).write_text(f'{{"validation": {{"top1": {value}}}}}')
+    assert choose(tmp_path, None) == tmp_path
+
+
+def test_json_holds_names_that_are_no_utf8():
+    text = to_json({"folder": "caf\udce9"})
+    text.encode("utf-8")
+    assert json.loads(text) == {"folder": "caf\udce9"}
 
 
 def test_run_without_its_features_is_not_published(small_run, tmp_path):
@@ -496,6 +561,33 @@ def test_torchscript_of_a_folder_must_be_what_its_checksum_says(small_run, tmp_p
     (folder / CHECKSUMS_NAME).unlink()
     with pytest.raises(LandmarkError, match=f"no {CHECKSUMS_NAME}"):
         load(folder, backend="torchscript")
+
+
+class Stranger(torch.nn.Module):
+    """A TorchScript program of someone else's."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+
+def test_torchscript_of_something_else_is_refused(small_run, tmp_path):
+    folder = Path(shutil.copytree(small_run.folder, tmp_path / "run"))
+    config = read_config(folder)
+    with pytest.raises(LandmarkError, match="do not belong together"):
+        read_torchscript(replace(config, class_names=("a", "b", "c")), folder, "cpu")
+    torch.jit.save(torch.jit.script(Stranger()), str(folder / TORCHSCRIPT_NAME))
+    with pytest.raises(LandmarkError, match="not of ours"):
+        read_torchscript(config, folder, "cpu")
+    portable = Portable(restore(config, folder), config).eval()
+    with torch.no_grad():
+        portable.prepared.network.fc.bias[1] = math.nan
+    torch.jit.save(torch.jit.script(portable), str(folder / TORCHSCRIPT_NAME))
+    with pytest.raises(LandmarkError, match=r"damaged: .*fc\.bias holds numbers"):
+        read_torchscript(config, folder, "cpu")
+    for content in (b"", b"no zip", (folder / WEIGHTS_NAME).read_bytes()[:999]):
+        (folder / TORCHSCRIPT_NAME).write_bytes(content)
+        with pytest.raises(LandmarkError, match="is damaged"):
+            read_torchscript(config, folder, "cpu")
 
 
 def test_networks_that_ship_are_not_run_as_programs():

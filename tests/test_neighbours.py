@@ -53,3 +53,15 @@ def test_memory_is_what_is_stored():
     memory = Neighbours.remember(100 * FEATURES, LABELS, 4)
     assert torch.equal(memory.features, memory.features.half().float())
     assert torch.allclose(memory.features, FEATURES, atol=1e-3)
+
+
+def test_shares_of_a_class_sum_to_one_or_nothing():
+    memory = Neighbours(FEATURES, LABELS, 4)
+    assert memory.shares.sum(0).tolist() == pytest.approx([1, 1, 1, 0])
+    assert (memory.shares.argmax(1) == LABELS).all()
+
+
+def test_memory_has_room_for_what_fits_in_half_a_gigabyte():
+    assert Neighbours.has_room(1522, 50, 512) and Neighbours.has_room(100_000, 1000, 512)
+    assert not Neighbours.has_room(100_001, 1000, 512)
+    assert not Neighbours.has_room(1_000_000, 2, 1280)

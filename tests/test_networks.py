@@ -1,5 +1,6 @@
 """Networks give logits, can learn, and take only weights that are theirs."""
 
+import resource
 from dataclasses import replace
 from functools import partial
 
@@ -575,3 +576,90 @@ def test_builders_arguments_change_the_network(arguments):
 def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(LandmarkError, match="resnet18 cannot be built with model_args"):
         build(replace(CONFIG, architecture="resnet18", model_args={"gated": True}))
+
+
+# --- what is refused ---
+
+
+def test_shipped_networks_are_restored_without_building_them_twice(whole, tmp_path, monkeypatch):
+    save_file(whole, tmp_path / WEIGHTS_NAME)
+    made = []
+    monkeypatch.setattr(networks, "_create", lambda config, create=networks._create: (
+        made.append(config) or create(config)
+    ))  # fmt: skip
+    restore(CONFIG, tmp_path)
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["fc.weight", "stem.1.running_mean", "stages.3.1.norm2.bias"])
+def test_weights_that_are_not_finite_are_refused_and_named(whole, tmp_path, name, value):
+    bad = whole[name].clone()
+    bad.view(-1)[-1] = value
+    with pytest.raises(LandmarkError, match=f"damaged.*: {name} holds numbers that are not finite"):
+        restored({**whole, name: bad}, tmp_path)
+    with pytest.raises(LandmarkError, match=name):
+        restored({**whole, name: bad.half()}, tmp_path)
+
+
+def test_negative_variance_is_refused(whole, tmp_path):
+    name = "stages.0.0.norm1.running_var"
+    with pytest.raises(LandmarkError, match=f"{name} holds variances below 0"):
+        restored({**whole, name: -whole[name]}, tmp_path)
+
+
+def test_whole_numbers_in_place_of_weights_are_refused(whole, tmp_path):
+    with pytest.raises(LandmarkError, match=r"fc\.bias is I8 \(3,\)"):
+        restored({**whole, "fc.bias": torch.zeros(3, dtype=torch.int8)}, tmp_path)
+
+
+def test_network_to_start_from_must_be_finite(stored):
+    with pytest.raises(LandmarkError, match=r"fc\.bias holds numbers that are not finite"):
+        start_from_file(another(), stored({"fc.bias": torch.tensor([0, float("nan"), 0])}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model_args": {"widths": [4096] * 4, "depths": [64] * 4}}, "at most 200,000,000"),
+        ({"architecture": "vit_giant_patch14_224"}, "at most 200,000,000"),
+        ({"model_args": {"widths": [2048, 8], "depths": [1, 1], "kernel": 1}}, "maps of"),
+        ({"model_args": {"widths": [256] * 2, "depths": [64, 1]}}, "products"),
+        ({"model_args": {"widths": [32, 64], "depths": [1, 1, 1]}}, "cannot be built"),
+        ({"architecture": "convnext_atto", "model_args": {"depths": [1]}}, "cannot be built"),
+    ],
+)
+def test_network_that_would_fill_the_memory_is_refused_before_it_takes_any(changes, told):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(LandmarkError, match=told):
+        build(replace(CONFIG, image_size=1024, **changes))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_many_classes_count_as_weights():
+    names = tuple(map(str, range(100_000)))
+    with pytest.raises(LandmarkError, match="for 100,000 classes has"):
+        build(ModelConfig("resnet50", names, names))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "image_size", "view"),
+    [
+        ("vit_tiny_patch16_224", 64, "centre"),  # made for 224 px
+        ("vit_tiny_patch16_224", 224, "both"),  # and for squares
+        ("efficientvim_m1", 64, "centre"),  # its last layer is not one
+    ],
+)
+def test_network_of_timms_that_cannot_be_asked_is_refused(architecture, image_size, view, tmp_path):
+    config = ModelConfig(architecture, CLASSES, CLASSES, image_size, view)
+    with pytest.raises(LandmarkError, match=f"{architecture} does not work as an image classifier"):
+        restored(dict(build(config).state_dict()), tmp_path, config)
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "test_resnet", "test_convnext"])
+def test_other_networks_of_timms_come_back_whole(architecture, tmp_path):
+    config = ModelConfig(architecture, CLASSES, CLASSES, 160)
+    network = build(config).eval()
+    found = restored(dict(network.state_dict()), tmp_path, config)
+    images = torch.randn(2, 3, 160, 160)
+    assert torch.equal(found(images), network(images))

@@ -177,11 +177,33 @@ def test_table_has_a_line_for_every_photo():
     assert broken["status"] == "unreadable" and broken["reason"] == BROKEN.reason
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        "=",
+        "+",
+        "-",
+        "@",
+        "\t",
+        "\r",
+        "＝",
+        " =",
+        "   @",
+        "\u00a0+",
+        "\u3000-",
+        "\u200b=",
+        "\ufeff=",
+    ],
+)
 def test_no_text_is_a_formula_to_a_spreadsheet(start):
     hostile = f'{start}HYPERLINK("http://x")'
     (line,) = read_csv([row(hostile, best=Prediction(hostile, "x", 0.5, Place("", place=hostile)))])
     assert line["file"] == line["landmark"] == line["place"] == f"'{hostile}"
+
+
+@pytest.mark.parametrize("name", [" photo.jpg", "a = b.jpg", "1-2.jpg", "me@home.jpg"])
+def test_other_texts_stay_as_they_are_in_the_table(name):
+    assert read_csv([row(name)])[0]["file"] == name
 
 
 def test_names_that_need_quotes_survive():
@@ -203,6 +225,19 @@ def test_json_holds_every_guess_of_every_photo():
     assert tagged["guesses"][0]["tags"] == ["statue", "Rio de Janeiro"]
     assert len(unknown["guesses"]) == 2 and unknown["status"] == "unknown"
     assert broken["guesses"] == [] and broken["reason"] == BROKEN.reason
+
+
+def test_json_is_that_of_the_whole_list():
+    rows = [row("line\u2028\x85 \n.jpg"), UNKNOWN, BROKEN]
+    for some in (rows, rows[:1], []):
+        text = to_json(some)
+        assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
+
+
+def test_photo_whose_sidecar_cannot_be_written_keeps_its_tags():
+    (line,) = read_csv([row(is_unwritten=True, reason="The name is too long.")])
+    assert line["status"] == "unwritten" and line["reason"] == "The name is too long."
+    assert line["landmark"] == "Christ the Redeemer" and line["tags"]
 
 
 def test_position_of_the_camera_is_in_no_file():
@@ -292,9 +327,22 @@ def test_photos_of_one_name_keep_their_sidecars_apart():
     assert len({name.casefold() for name in names}) == 5
 
 
+def test_no_sidecar_is_called_like_a_folder_of_others():
+    names = sidecar_names(["a.jpg", "a.jpg.xmp/b.jpg", "c.jpg.XMP/d.jpg", "C.jpg"])
+    assert names == [
+        "a.jpg.xmp", "2/a.jpg.xmp/b.jpg.xmp", "c.jpg.XMP/d.jpg.xmp", "2/C.jpg.xmp",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("file", "name"),
     [
+        ("CON", "_CON.xmp"),
+        ("aux/nul.jpg", "_aux/_nul.jpg.xmp"),
+        ("Com1 .tar.jpg", "_Com1 .tar.jpg.xmp"),
+        ("lpt9 . /x.jpg", "_lpt9/x.jpg.xmp"),
+        ("console/auxiliary.jpg", "console/auxiliary.jpg.xmp"),
+        ("St. Peter's. /x.jpg.", "St. Peter's/x.jpg..xmp"),
         ("../../etc/passwd", "etc/passwd.xmp"),
         ("/etc/passwd", "etc/passwd.xmp"),
         ("C:\\Windows\\..\\x.jpg", "C_/Windows/x.jpg.xmp"),

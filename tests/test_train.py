@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import train
-from landmark_model import load, networks, pictures
+from landmark_model import load, neighbours, networks, pictures
 from landmark_model.config import KNOWN_METHODS, LandmarkError, ModelConfig, read_config
 from landmark_model.photos import open_photo
 from landmark_model.smoke import make_photo
@@ -454,6 +454,22 @@ def test_data_and_out_are_needed(arguments, capsys):
 
 def test_folder_without_photos_is_refused(tmp_path, capsys):
     assert "no photos" in refusal([*SMALL, "--data", str(tmp_path), "--out", "x"], capsys)
+
+
+def test_more_photos_than_answers_can_compare_with_are_refused_before_training(
+    photos, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(neighbours, "MOST_NUMBERS", 24 * 320 - 1)
+    run = [*SMALL, "--data", str(photos), "--out", str(tmp_path / "run"), "--epochs", "1"]
+    assert "24 training photos of 3 classes are too many" in refusal(run, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_class_whose_name_cannot_be_shown_is_refused_and_spelt_out(lay_out, tmp_path, capsys):
+    root = lay_out({f"{split}/{name}": 2 for split in ("train", "validation", "test")
+                    for name in ("Petra", "a\u202eb")})  # fmt: skip
+    said = refusal([*SMALL, "--data", str(root), "--out", str(tmp_path / "run")], capsys)
+    assert r"'a\u202eb' has the character U+202E" in said and "Rename the folder" in said
 
 
 def test_file_in_place_of_the_run_folder_is_refused(photos, tmp_path, capsys):

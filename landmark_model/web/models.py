@@ -58,11 +58,12 @@ class InTurn:
 class Models:
     """The classifiers by network ("resnet18"), the one to answer unless told otherwise first.
 
-    `measured` is what was measured of each; `version` is the revision they are of, "" if unknown.
+    `measured` is what was measured of each, None where its metrics.json cannot be read; `version`
+    is the revision they are of, "" if unknown.
     """
 
     taggers: dict[str, LandmarkClassifier | InTurn]
-    measured: dict[str, dict] = field(default_factory=dict)
+    measured: dict[str, dict | None] = field(default_factory=dict)
     version: str = ""
 
     @property
@@ -80,8 +81,9 @@ class Models:
         tagger = self.pick(network)
         return [tagger.describe(name) for name in tagger.config.class_names]
 
-    def metrics(self, network: str) -> dict:
-        """What was measured of a network, as metrics.json has it; {} if nothing."""
+    def metrics(self, network: str) -> dict | None:
+        """What was measured of a network, as metrics.json has it; {} if nothing, None if it is
+        damaged."""
         return self.measured.get(network, {})
 
     @property
@@ -142,6 +144,17 @@ def open_models(
     turns = threading.Semaphore(concurrency)
     taggers = {name: InTurn(load(source, revision=revision, network=name), turns) for name in names}
     # Read now: a hub is not to be asked again for each visitor.
-    measured = {name: read_metrics(source, revision, name) for name in names}
+    measured = {name: _measured(source, revision, name) for name in names}
     shipped = landmark_model.__version__ if source is None else ""
     return Models(taggers, measured, revision or shipped)
+
+
+def _measured(source: str | None, revision: str | None, network: str) -> dict | None:
+    """What was measured of a network that is loaded; None where its metrics.json is damaged.
+
+    It answers as well without, so the page opens all the same and says so.
+    """
+    try:
+        return read_metrics(source, revision, network)
+    except LandmarkError:
+        return None

@@ -13,6 +13,7 @@ from html import escape
 
 from landmark_model import Prediction, wilson
 from landmark_model.web.i18n import number, percent, say
+from landmark_model.web.measured import UNKNOWN, Measured, read_measured
 
 MIXUP_COUNT = 6
 LOOKALIKE_COUNT = 10
@@ -61,10 +62,10 @@ class Mixup:
 
 
 def landmark_rows(
-    landmarks: Iterable[Prediction], metrics: dict, language: str = "en"
+    landmarks: Iterable[Prediction], metrics: dict | None, language: str = "en"
 ) -> list[LandmarkRow]:
-    """A row for each landmark, by name; `metrics` as `read_metrics` gives them."""
-    test = metrics.get("test", {})
+    """A row for each landmark, by name; `metrics` as `quality` takes them."""
+    test = read_measured(metrics).metrics.get("test", {})
     guesses = map(sum, zip(*test.get("confusion", ()), strict=True))  # by the name given
     classes = test.get("classes", ())
     guessed = {score["class_name"] for score, count in zip(classes, guesses, strict=False) if count}
@@ -90,7 +91,10 @@ def landmark_rows(
 
 
 def find_mixups(landmarks: Iterable[Prediction], metrics: dict) -> list[Mixup]:
-    """Every pair that was mixed up in the test, the most frequent first."""
+    """Every pair that was mixed up in the test, the most frequent first.
+
+    `metrics` must be those that `read_measured` lets through.
+    """
     test = metrics.get("test", {})
     by_name = {landmark.class_name: landmark for landmark in landmarks}
     names = [score["class_name"] for score in test.get("classes", ())]
@@ -103,11 +107,14 @@ def find_mixups(landmarks: Iterable[Prediction], metrics: dict) -> list[Mixup]:
     return sorted(found, key=lambda pair: (-pair.wrong, -pair.wrong / pair.count))
 
 
-def quality(metrics: dict, landmarks: Iterable[Prediction], language: str = "en") -> str:
+def quality(metrics: dict | None, landmarks: Iterable[Prediction], language: str = "en") -> str:
     """How good a network is, as HTML to be styled by explore.css.
 
-    `metrics` are those that `read_metrics` gives, `landmarks` what the network knows.
+    `metrics` are those that `read_metrics` gives, None for a file that it refuses; `landmarks` what
+    the network knows. What is not as it should be is left out, and a sentence says so.
     """
+    measured = read_measured(metrics)
+    note, metrics = _note(metrics, measured, language), measured.metrics
     parts = [
         part
         for part in (
@@ -119,8 +126,20 @@ def quality(metrics: dict, landmarks: Iterable[Prediction], language: str = "en"
         )
         if part
     ]
-    body = "".join(parts) or f"<p>{_say('nothing', language)}</p>"
-    return f'<div class="quality">{body}</div>'
+    nothing = "" if note else f"<p>{_say('nothing', language)}</p>"
+    return f'<div class="quality">{"".join(parts) or nothing}{note}</div>'
+
+
+def damage_note(metrics: dict | None, language: str) -> str:
+    """A sentence, as HTML, where `metrics`, as `quality` takes them, are not whole; else ""."""
+    return _note(metrics, read_measured(metrics), language)
+
+
+def _note(metrics: dict | None, measured: Measured, language: str) -> str:
+    if measured.is_whole:
+        return ""
+    key = "unreadable" if metrics is None else "partly"
+    return f'<p class="note">{_say(key, language)}</p>'
 
 
 def _accuracy(metrics: dict, language: str) -> str:
@@ -147,7 +166,7 @@ def _accuracy(metrics: dict, language: str) -> str:
 
 def _mixups(metrics: dict, landmarks: list[Prediction], language: str) -> str:
     confusion = metrics.get("test", {}).get("confusion")
-    if not confusion:
+    if not confusion or not any(map(any, confusion)):
         return ""
     count = sum(map(sum, confusion))
     wrong = count - sum(row[index] for index, row in enumerate(confusion))
@@ -256,7 +275,7 @@ def _at(confidence: float, accuracy: float) -> tuple[float, float]:
 
 def _unknown(metrics: dict, language: str) -> str:
     scores = metrics.get("unknown", {}).get("test")
-    if not scores:
+    if not scores or set(scores) != set(UNKNOWN):
         return ""
     line = _say(
         "unknown",

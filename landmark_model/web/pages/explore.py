@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from landmark_model import Prediction
-from landmark_model.web.html.quality import landmark_rows
+from landmark_model.web.html.quality import damage_note, landmark_rows
 from landmark_model.web.html.tables import SCRIPT, Cell, table
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import say
@@ -24,7 +24,8 @@ def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
         headers = [say(f"col_{name}", language) for name in COLUMNS]
         rows = table_rows(models, network, language)
         sheet = table(headers, rows, say("landmarks", language), language)
-        return sheet, map_of_all(models.landmarks(network), language)
+        note = damage_note(models.metrics(network), language)
+        return note + sheet, map_of_all(models.landmarks(network), language)
 
     gr.HTML(words("explore_intro"), elem_classes="intro")
     network = network_choice(models, words, "explore-network")

@@ -1,0 +1,156 @@
+"""The photos in a folder and all folders in it: each once, without what systems keep there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from landmark_model.files import printable
+from landmark_model.photos import PHOTO_ENDINGS
+
+# What Windows, macOS, Linux and network drives make: thumbnails, recycle bins, snapshots. Names
+# that start with a dot (.Trash-1000, ._copy.jpg, .ipynb_checkpoints) are hidden anyway.
+SYSTEM_FOLDERS = frozenset({
+    "$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx",
+    "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or folder that was left out, and why.
+
+    `path` is relative to the folder that was searched, and safe to print.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FoundPhotos:
+    """What `find_photos` found: the photos, what it left out, and what it could not look into."""
+
+    paths: list[Path]
+    skipped: list[Skipped]
+    failed: list[Skipped]
+
+
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder called so is hidden, or the system's own."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+
+
+def find_photos(folder: Path, base: Path | None = None) -> FoundPhotos:
+    """Every file under `folder` that is named like a photo, sorted by path.
+
+    Links are followed, but each real folder and each real file counts once, so that links in a
+    circle end. Hidden files and system folders are `skipped`; a folder that may not be read and
+    a link to nothing are `failed`. Their paths are relative to `base`, or else to `folder`.
+    """
+    walk = _Walk(folder, base or folder)
+    walk.enter(folder)
+    # Links wait for all that is really there: a photo is found where it lies, not where a link is.
+    while walk.folder_links:
+        walk.enter(walk.folder_links.popleft())
+    for path in walk.file_links:
+        walk.add_photo(path)
+    return FoundPhotos(
+        sorted(walk.paths),
+        sorted(walk.skipped, key=lambda item: item.path),
+        sorted(walk.failed, key=lambda item: item.path),
+    )
+
+
+class _Walk:
+    """A search under way: what was found, and what has been seen."""
+
+    def __init__(self, folder: Path, base: Path) -> None:
+        self.base = base
+        self.paths: list[Path] = []
+        self.skipped: list[Skipped] = []
+        self.failed: list[Skipped] = []
+        self.folder_links: deque[Path] = deque()
+        self.file_links: list[Path] = []
+        # A link to a folder around `folder` would lead through half the disk and back.
+        around = Path(os.path.realpath(folder)).parents if os.path.isdir(folder) else ()
+        self.seen = {_identity(path, os.stat(path)): path for path in around}
+        if os.path.isdir(folder):
+            self.seen.pop(_identity(folder, os.stat(folder)), None)
+
+    def enter(self, top: Path) -> None:
+        """Looks into `top` and the folders in it that are not links."""
+        waiting = [top]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                if not self._is_first(folder, os.stat(folder)):
+                    continue
+                with os.scandir(folder) as found:
+                    # Sorted: disks list files in any order, and what is seen first counts.
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except OSError as error:
+                self._leave_out(folder, f"cannot be read ({error.strerror})", self.failed)
+                continue
+            waiting += reversed([Path(entry.path) for entry in entries if self._is_inside(entry)])
+
+    def _is_inside(self, entry: os.DirEntry[str]) -> bool:
+        """Whether `entry` is a folder to look into now; links and photos are noted."""
+        path = Path(entry.path)
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link to itself
+            is_folder = False
+        if not is_folder and path.suffix.lower() not in PHOTO_ENDINGS:
+            return False
+        if is_system_name(entry.name):
+            kind = "hidden" if entry.name.startswith(".") else "system"
+            self._leave_out(path, f"a {kind} {'folder' if is_folder else 'file'}", self.skipped)
+        elif entry.is_symlink():
+            (self.folder_links if is_folder else self.file_links).append(path)
+        elif is_folder:
+            return True
+        else:
+            self.add_photo(path)
+        return False
+
+    def add_photo(self, path: Path) -> None:
+        """Takes a file, unless it was seen under another name or cannot be one."""
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            self._leave_out(path, "a link to a file that is not there", self.failed)
+            return
+        except OSError as error:
+            self._leave_out(path, f"cannot be read ({error.strerror})", self.failed)
+            return
+        if not stat.S_ISREG(found.st_mode):
+            self._leave_out(path, "a device or pipe, not a file", self.skipped)
+        elif self._is_first(path, found):
+            self.paths.append(path)
+
+    def _is_first(self, path: Path, found: os.stat_result) -> bool:
+        """Whether this file or folder was not seen before; where it was, that is noted."""
+        first = self.seen.setdefault(_identity(path, found), path)
+        if first is path:
+            return True
+        self._leave_out(path, f"the same as {printable(self._short(first))}", self.skipped)
+        return False
+
+    def _leave_out(self, path: Path, reason: str, where: list[Skipped]) -> None:
+        where.append(Skipped(printable(self._short(path)), reason))
+
+    def _short(self, path: Path) -> str:
+        """`path` as seen from `base`."""
+        return (
+            path.relative_to(self.base).as_posix() if path.is_relative_to(self.base) else path.name
+        )
+
+
+def _identity(path: Path, found: os.stat_result) -> object:
+    """What all names of one file or folder have in common."""
+    # Some network drives number no files.
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)

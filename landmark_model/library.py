@@ -1,0 +1,355 @@
+"""A library tagged into a folder: what is done is on disk, and an interrupted run goes on.
+
+Each batch of answers is a line of tags.partial.jsonl as soon as it is there, and each sidecar a
+file. From these lines tags.csv and tags.json are made at the end, and then it is removed. Batches
+are whole there or not at all: a run that goes on forms the same ones that it would have formed
+unbroken, and so gets the same answers to the last digit.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from landmark_model.config import LandmarkError
+from landmark_model.files import lock, scratch_folder, staged
+from landmark_model.places import Place
+from landmark_model.prediction import Answer, Prediction
+from landmark_model.tagging import Tagged, sidecar_names, to_xmp, write_csv, write_json
+
+PARTIAL_NAME = "tags.partial.jsonl"
+TABLES: dict[str, tuple[Callable[[Iterator[Tagged], TextIO], None], str]] = {
+    "tags.csv": (write_csv, "utf-8-sig"),
+    "tags.json": (write_json, "utf-8"),
+}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FAILED = ("unreadable", "unwritten")
+AGAIN = "What is done is kept: run the same command again, and it goes on."
+Settings = dict[str, object]
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A photo of the library; `stamp` tells whether the file changed: its size and time."""
+
+    file: str
+    path: Path
+    sidecar: str
+    stamp: list[int] | None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the partial file says of a photo, and where: the start of a line, the place in it."""
+
+    line: int
+    place: int
+    stamp: list[int] | None
+    status: str
+    is_final: bool
+    sidecar: str
+    digest: str | None
+
+
+class LibraryRun(AbstractContextManager):
+    """A tagging of `photos` (name to show, path) to `out`, which may have been started before.
+
+    Enter it, ask `plan` what is left to do, `start`, give `keep` the rows of that, and `finish`.
+    Entering raises LandmarkError where `out` cannot be written, or another run is writing to it.
+    """
+
+    def __init__(self, photos: Sequence[tuple[str, Path]], out: Path, overwrite: bool) -> None:
+        names = sidecar_names([file for file, _ in photos])
+        self._photos = {
+            file: _Photo(file, path, name, _stamp(path))
+            for (file, path), name in zip(photos, names, strict=True)
+        }
+        self.out, self._overwrite = out, overwrite
+        self._partial = out / PARTIAL_NAME
+        self._settings: Settings | None = None
+        self._kept: dict[str, _Kept] = {}
+        self._done: list[_Photo] = []
+        self._own: set[str] = set()
+        self._end = 0
+        self._closing = ExitStack()
+
+    def __enter__(self) -> LibraryRun:
+        with ExitStack() as opened:
+            try:
+                self._scratch = opened.enter_context(scratch_folder(self.out))
+                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+                self._descriptor = os.open(self._partial, flags, 0o666)
+            except OSError as error:
+                raise LandmarkError(
+                    f"{self.out} cannot be written ({error.strerror}). Choose another folder."
+                ) from error
+            opened.callback(os.close, self._descriptor)
+            if not lock(self._descriptor):
+                raise LandmarkError(f"Another run is writing to {self.out}. Wait until it ends.")
+            for name in TABLES:
+                if (self.out / name).is_dir():
+                    raise LandmarkError(
+                        f"{self.out / name} is a folder, but a file is to be written there. Move "
+                        "it, or choose another folder."
+                    )
+            self._read()
+            self._closing = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+        if not self._kept:
+            self._partial.unlink(missing_ok=True)
+
+    def __len__(self) -> int:
+        """How many photos the library has."""
+        return len(self._photos)
+
+    def plan(self, settings: Settings) -> tuple[list[tuple[str, Path]], str]:
+        """The photos (name, path) that are still to be answered, and a sentence on the others.
+
+        `settings` are all that answers depend on; where the run was started with others, it starts
+        anew. Nothing is changed yet. Raises LandmarkError where a sidecar is in the folder that
+        this run did not write: a photo program may have changed it.
+        """
+        fits = self._settings == settings
+        self._done = [photo for photo in self._photos.values() if fits and self._is_done(photo)]
+        left = self._photos.keys() - {photo.file for photo in self._done}
+        waiting = [photo for photo in self._photos.values() if photo.file in left]
+        self._require_room(waiting)
+        said = ""
+        if self._kept and not fits:
+            said = f"{self.out} holds an unfinished run with another network or other options: "
+            said += "starting anew."
+        elif self._done:
+            said = f"{len(self._done)} of {len(self._photos)} photos were done before."
+        return [(photo.file, photo.path) for photo in waiting], said
+
+    def start(self, settings: Settings) -> None:
+        """Takes out of the folder what `plan` said is to be made again.
+
+        Raises LandmarkError where the disk is full.
+        """
+        for name in self._own:
+            with suppress(OSError):  # `keep` says so, if it is still in the way
+                (self.out / name).unlink()
+        fits = self._settings == settings
+        os.ftruncate(self._descriptor, self._end if fits else 0)
+        if not fits:
+            self._kept.clear()
+            self._write({"settings": settings})
+        self._complete()
+
+    def keep(self, rows: Sequence[Tagged]) -> None:
+        """Puts a batch of rows and their sidecars on disk.
+
+        A row whose sidecar cannot be written is kept as "unwritten". Raises LandmarkError where the
+        disk is full.
+        """
+        records = [_to_record(row, self._photos[row.file]) for row in rows]
+        # The rows come first: a sidecar without one would be taken for somebody else's.
+        self._append(records)
+        self._append([changed for record in records if (changed := self._with_sidecar(record))])
+
+    def finish(self) -> tuple[Counter[str], list[Tagged]]:
+        """Writes tags.csv and tags.json, both or none; counts of rows by status, and failed rows.
+
+        Raises LandmarkError where they cannot be written.
+        """
+        try:
+            with staged(self.out) as scratch:
+                for name, (write, encoding) in TABLES.items():
+                    with (scratch / name).open("w", encoding=encoding, newline="") as file:
+                        write(self.rows(), file)
+        except OSError as error:
+            raise self._stopped(error) from error
+        counts = Counter(self._kept[file].status for file in self._photos)
+        failed = list(self.rows(*FAILED))
+        self._closing.close()
+        self._partial.unlink(missing_ok=True)
+        return counts, failed
+
+    def rows(self, *statuses: str) -> Iterator[Tagged]:
+        """The rows that are kept, in the order of the photos; only those of `statuses`, if any."""
+        with self._partial.open("rb") as lines:
+            for file in self._photos:
+                if not statuses or self._kept[file].status in statuses:
+                    yield _from_record(self._record(lines, file))
+
+    def _record(self, lines: BinaryIO, file: str) -> dict:
+        """What the partial file has of a photo."""
+        kept = self._kept[file]
+        lines.seek(kept.line)
+        return json.loads(lines.readline())["rows"][kept.place]
+
+    def _read(self) -> None:
+        """Reads what an earlier run left, but for a line that it did not finish."""
+        start = 0
+        with self._partial.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                # A line that is none of ours, say after a power failure, costs a few photos.
+                with suppress(ValueError, LookupError, TypeError, AttributeError):
+                    self._note(json.loads(line), start)
+                start += len(line)
+        self._end = start
+
+    def _note(self, line: dict, start: int) -> None:
+        """Remembers a line of the partial file: the settings, or what became of some photos."""
+        self._settings = line.get("settings", self._settings)
+        for place, record in enumerate(line.get("rows", ())):
+            digest = record["xmp"] and _digest(record["xmp"].encode())
+            about = (record[name] for name in ("stamp", "status", "is_final", "sidecar"))
+            self._kept[record["file"]] = _Kept(start, place, *about, digest)
+
+    def _is_done(self, photo: _Photo) -> bool:
+        """Whether the photo's row is there, and is still right."""
+        kept = self._kept.get(photo.file)
+        if kept is None or not kept.is_final or photo.stamp is None:
+            return False
+        return kept.stamp == photo.stamp and kept.sidecar == photo.sidecar
+
+    def _is_own(self, kept: _Kept) -> bool:
+        """Whether the sidecar is there as this run wrote it."""
+        try:
+            content = (self.out / kept.sidecar).read_bytes()
+        except OSError:
+            return False
+        return _digest(content) == kept.digest
+
+    def _require_room(self, waiting: list[_Photo]) -> None:
+        """Finds sidecars of this run that are to be made again; refuses to touch others."""
+        names = {photo.sidecar for photo in waiting}
+        known = [kept for kept in self._kept.values() if kept.sidecar in names]
+        self._own = {kept.sidecar for kept in known if self._is_own(kept)}
+        for name in sorted(names - self._own):
+            path = self.out / name
+            if os.path.lexists(path) and not path.is_dir() and not self._overwrite:
+                raise LandmarkError(
+                    f"{name} is in {self.out} already. Choose another folder, or overwrite it "
+                    "(--overwrite)."
+                )
+
+    def _complete(self) -> None:
+        """Writes those sidecars of photos that are done which the run was killed before."""
+        with self._partial.open("rb") as lines:
+            for photo in self._done:
+                kept, path = self._kept[photo.file], self.out / photo.sidecar
+                if kept.digest is None or self._is_own(kept):
+                    continue
+                # What somebody changed meanwhile is theirs to keep.
+                if self._overwrite or not path.is_file() or not path.stat().st_size:
+                    changed = self._with_sidecar(self._record(lines, photo.file))
+                    self._append([changed] if changed else [])
+
+    def _append(self, records: list[dict]) -> None:
+        if not records:
+            return
+        start = os.lseek(self._descriptor, 0, os.SEEK_END)
+        self._write({"rows": records})
+        self._note({"rows": records}, start)
+
+    def _write(self, line: dict) -> None:
+        try:
+            _write_all(self._descriptor, json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            raise self._stopped(error) from error
+
+    def _with_sidecar(self, record: dict) -> dict | None:
+        """Writes the sidecar of a record, if it has one; what becomes of the record by that."""
+        name, text, found = record["sidecar"], record["xmp"], {"status": "tagged", "reason": ""}
+        if text is None:
+            return None
+        scratch, path = self._scratch / "sidecar", self.out / name
+        try:
+            scratch.write_text(text, encoding="utf-8", newline="")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(scratch, path)
+        except OSError as error:
+            if error.errno in FULL:
+                raise self._stopped(error) from error
+            reason = f"Its sidecar {name} cannot be written ({error.strerror})."
+            found = {"status": "unwritten", "reason": reason}
+        return record | found if record["status"] != found["status"] else None
+
+    def _stopped(self, error: OSError) -> LandmarkError:
+        """What to say where the disk is full, or went away."""
+        if error.errno in FULL:
+            return LandmarkError(f"The disk of {self.out} is full. Make room. {AGAIN}")
+        return LandmarkError(f"{self.out} cannot be written ({error.strerror}). {AGAIN}")
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """Size in bytes and time in ns of a file, which change when it does; None if it is gone."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Writes to the disk itself, so that not even a power failure loses it."""
+    while content:
+        content = content[os.write(descriptor, content) :]
+    os.fsync(descriptor)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _to_record(row: Tagged, photo: _Photo) -> dict:
+    """What to keep of a row; where its camera was is not among it."""
+    answer = row.answer and {
+        "guesses": [asdict(guess) for guess in row.answer],
+        "score": row.answer.score,
+        "is_known": row.answer.is_known,
+    }
+    return {
+        "file": row.file,
+        "stamp": photo.stamp,
+        "status": row.status,
+        # What is wrong with a photo stays so; a disk that was away for a while may be back.
+        "is_final": row.error is None or bool(row.error.reason),
+        "sidecar": photo.sidecar,
+        "xmp": to_xmp(row) if row.best else None,
+        "reason": row.reason,
+        "answer": answer,
+    }
+
+
+def _from_record(record: dict) -> Tagged:
+    """The row that `_to_record` was given, without its error and where its camera was."""
+    answer, kept = None, record["answer"]
+    if kept is not None:
+        guesses = map(_from_guess, kept["guesses"])
+        answer = Answer(guesses, kept["score"], kept["is_known"])
+    is_unwritten = record["status"] == "unwritten"
+    return Tagged(record["file"], answer, record["reason"], is_unwritten=is_unwritten)
+
+
+def _from_guess(record: dict) -> Prediction:
+    place = record["landmark"]
+    landmark = Place(**{**place, "tags": tuple(place["tags"])})
+    return Prediction(**{**record, "landmark": landmark})
+
+
+def fingerprint(folder: Path, names: Sequence[str]) -> str:
+    """What tells one network from another: a hash of its files of these `names`."""
+    digest = hashlib.sha256()
+    for name in names:
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""The parts of a metrics.json that are what they should be: anybody may have written the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+MOST_TEXT = 5000
+SPACES = " \n\t\u00a0\u3000\u200c\u200d"
+Check = Callable[[object], bool]
+
+
+class Measured(NamedTuple):
+    """What can be shown of a metrics.json, by the keys it has there, and whether that is all.
+
+    `is_whole` is False where a part was left out because it is not what it should be.
+    """
+
+    metrics: dict
+    is_whole: bool
+
+
+def read_measured(metrics: object) -> Measured:
+    """What can be shown of `metrics`, as `read_metrics` gives them; None for a damaged file."""
+    if not isinstance(metrics, dict):
+        return Measured({}, False)
+    faults: list[str] = []
+    test = _part(metrics, "test", faults)
+    data = _part(_part(metrics, "training", faults), "data", faults)
+    unknown = _part(_part(metrics, "unknown", faults), "test", faults)
+    shown = {
+        "test": _agreeing(_kept(test, TEST, faults), faults),
+        "unknown": {"test": _kept(unknown, UNKNOWN, faults)},
+        "training": {"data": _kept(data, DATA, faults)},
+    }
+    return Measured(shown, not faults)
+
+
+def _part(whole: dict, key: str, faults: list[str]) -> dict:
+    """The object at `key`; {} where there is none, which is a fault if there is something else."""
+    part = whole.get(key, {})
+    if isinstance(part, dict):
+        return part
+    faults.append(key)
+    return {}
+
+
+def _kept(part: dict, checks: dict[str, Check], faults: list[str]) -> dict:
+    """What of `part` is asked for and passes its check."""
+    found = {key: part[key] for key in checks if key in part}
+    kept = {key: value for key, value in found.items() if checks[key](value)}
+    faults += found.keys() - kept.keys()
+    return kept
+
+
+def _agreeing(test: dict, faults: list[str]) -> dict:
+    """`test` without a confusion matrix that is not of its classes."""
+    if "confusion" in test and len(test["confusion"]) != len(test.get("classes", ())):
+        faults.append("confusion")
+        return {key: value for key, value in test.items() if key != "confusion"}
+    return test
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**12
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_text(value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and len(value) <= MOST_TEXT
+        and all(letter.isprintable() or letter in SPACES for letter in value)
+    )
+
+
+def _all_of(**checks: Check) -> Check:
+    """A check for an object that has each of these keys, its value passing its own check."""
+
+    def check(value: object) -> bool:
+        return isinstance(value, dict) and all(
+            key in value and passes(value[key]) for key, passes in checks.items()
+        )
+
+    return check
+
+
+def _each(passes: Check) -> Check:
+    return lambda values: isinstance(values, list) and all(map(passes, values))
+
+
+def _is_square(rows: object) -> bool:
+    return _each(_each(_is_count))(rows) and all(len(row) == len(rows) for row in rows)
+
+
+TEST: dict[str, Check] = {
+    "top1": _is_share,
+    "top5": _is_share,
+    "photo_count": _is_count,
+    "calibration_error": _is_share,
+    "classes": _each(
+        _all_of(class_name=_is_text, precision=_is_share, recall=_is_share, f1=_is_share,
+                support=_is_count)
+    ),
+    "confusion": _is_square,
+    "reliability": _each(_all_of(count=_is_count, confidence=_is_share, accuracy=_is_share)),
+}  # fmt: skip
+UNKNOWN: dict[str, Check] = {
+    "unknown_count": _is_count,
+    "known_count": _is_count,
+    "refused": _is_share,
+    "kept": _is_share,
+}
+DATA: dict[str, Check] = {
+    "about": _is_text,
+    "classes": _is_count,
+    "photos": _all_of(train=_is_count, test=_is_count),
+    "fewest": _is_count,
+    "most": _is_count,
+    "leaks": _is_count,
+}

@@ -1,0 +1,1 @@
+"""Photos that are damaged on purpose, always the same ones: python -m tests.fuzz --help."""
