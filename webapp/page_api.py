@@ -6,10 +6,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import LandmarkError, OpenedPhoto, open_safely, tag_photos
+from landmark_model import LandmarkError, OpenedPhoto, tag_photos
 from webapp.answers import BatchRow, Guess, PhotoAnswer, Where, answer_json, guess_json, where_json
 from webapp.models import Models
 from webapp.page_many import MOST_PHOTOS
+from webapp.uploads import open_upload
 from webapp.words import LANGUAGES
 
 MOST_GUESSES = 50
@@ -19,7 +20,7 @@ def opened(photo: object) -> OpenedPhoto:
     """A photo as gradio hands its file over; raises LandmarkError where it cannot be read."""
     if not isinstance(photo, dict) or not photo.get("path"):
         raise LandmarkError("There is no photo. Upload one, and give its path.")
-    return open_safely(photo["path"])
+    return open_upload(photo["path"])
 
 
 def named(photos: object) -> list[tuple[str, Path]]:
@@ -92,8 +93,9 @@ class Endpoints:
         tagger = self.models.pick(network)
         if class_name and class_name not in tagger.config.class_names:
             raise LandmarkError("class_name is no landmark here. /landmarks lists them.")
-        found = tagger.explain(opened(photo).image, class_name or None)
-        return where_json(found, tagger.describe(found.class_name).name_in(language))
+        seen = opened(photo)
+        found = tagger.explain(seen.image, class_name or None)
+        return where_json(found, tagger.describe(found.class_name).name_in(language), seen.size)
 
     def landmarks(self, network: str = "", language: str = "en") -> list[Guess]:
         """Lists the landmarks that a network knows, with where they are; probability is 1 for each.

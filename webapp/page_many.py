@@ -11,12 +11,13 @@ from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import Tagged, open_safely, tag_photos, to_csv, to_json, write_sidecars_zip
+from landmark_model import Tagged, tag_photos, to_csv, to_json, write_sidecars_zip
 from webapp import cards
 from webapp.models import Models
 from webapp.page_photo import language_of, network_choice
 from webapp.pictures import shrink
 from webapp.tables import SCRIPT, Cell, table
+from webapp.uploads import open_upload
 from webapp.words import explain, say
 from webapp.worldmap import Dot, world_map
 
@@ -130,7 +131,7 @@ def picture_of(
         return []
     path = folder / str(number) / "photo.webp"
     path.parent.mkdir()
-    shrink(open_safely(photo).image).save(path)
+    shrink(open_upload(photo).image).save(path)
     if row.best is None:
         return [(str(path), say("none_short", language))]
     sure = cards.percent(row.best.probability, language)

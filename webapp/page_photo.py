@@ -12,12 +12,12 @@ from landmark_model import (
     Answer,
     LandmarkError,
     Prediction,
-    open_safely,
 )
 from webapp import cards
 from webapp.models import Models
 from webapp.pictures import SIDE_PX, overlay, shrink
 from webapp.share import SharedResult, is_link, make_link, read_link
+from webapp.uploads import open_upload
 from webapp.words import explain, pick_language, say
 from webapp.worldmap import Dot, world_map
 
@@ -69,7 +69,7 @@ class PhotoTab:
         return self.answer(upload, network, copy, request) if upload else gr.skip()
 
     def _ask(self, photo: Path, network: str, copy: Copy | None, language: str) -> cards.Shown:
-        opened = open_safely(photo)
+        opened = open_upload(photo)
         answer = self.models.pick(network).predict(opened.image, top_k=5)
         is_copy = copy is not None and copy.path == photo
         return cards.Shown(
@@ -121,7 +121,7 @@ class PhotoTab:
             return gr.update(visible=False)
         tagger = self.models.pick(network)
         try:
-            photo = open_safely(upload["path"]).image
+            photo = open_upload(upload["path"]).image
         except LandmarkError:  # `answer` says so
             return gr.update(visible=False)
         best = tagger.predict(photo, top_k=1)[0]
@@ -137,7 +137,7 @@ def see(upload: dict | None) -> Copy | None:
     if path.suffix.lower() not in UNSEEN:
         return None
     try:
-        opened = open_safely(path)
+        opened = open_upload(path)
     except LandmarkError:  # `answer` says so
         return None
     folder = gr.utils.get_upload_folder()
