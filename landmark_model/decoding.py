@@ -15,6 +15,7 @@ import atexit
 import hashlib
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -63,10 +64,14 @@ START += "d.work(sys.argv[2] == 'measure')"
 
 @dataclass(frozen=True)
 class OpenedPhoto:
-    """An upright RGB image, and the latitude and longitude in degrees that the camera wrote."""
+    """An upright RGB image, and the latitude and longitude in degrees that the camera wrote.
+
+    `size` is the width and height of the photo in px; `image` may be a smaller copy.
+    """
 
     image: Image.Image
     position: tuple[float, float] | None
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -83,27 +88,38 @@ class Outcome:
     has_ended_worker: bool = False
 
 
-def open_safely(photo: Photo) -> OpenedPhoto:
+def open_safely(photo: Photo, most_pixels: int | None = None) -> OpenedPhoto:
     """What `open_photo` and `camera_position` give, decoded in a process with limits.
 
-    `photo` is anything that they take; what is decoded already stays in this process. Raises
-    LandmarkError as they do, and where the decoder takes too long, too much memory, or crashes.
+    `photo` is anything that they take; what is decoded already stays in this process. A photo of
+    more than `most_pixels` comes as a copy of a half, a third, ... of its sides, whichever is the
+    first of about as few. Raises LandmarkError as they do, and where the decoder takes too long,
+    too much memory, or crashes.
     """
-    outcome = open_measured(photo)
+    outcome = open_measured(photo, most_pixels)
     if outcome.error:
         raise outcome.error
     return outcome.photo
 
 
-def open_measured(photo: Photo) -> Outcome:
+def open_measured(photo: Photo, most_pixels: int | None = None) -> Outcome:
     """As `open_safely`, with what it took in the worker; errors of a photo are not raised.
 
     Raises LandmarkError where `photo` is missing, empty, too large a file, or no photo at all.
     """
     if isinstance(photo, np.ndarray | Image.Image):
-        return Outcome(OpenedPhoto(photos.open_photo(photo), photos.camera_position(photo)), None)
+        image = photos.open_photo(photo)
+        small = shrink(image, most_pixels)
+        return Outcome(OpenedPhoto(small, photos.camera_position(photo), image.size), None)
     name = photos.name_of(photo)
-    return _pool().open(photos.read_content(photo, name), name)
+    return _pool().open(photos.read_content(photo, name), name, most_pixels)
+
+
+def shrink(image: Image.Image, most_pixels: int | None) -> Image.Image:
+    """`image`, or a copy of a half, a third, ... of its sides, of about `most_pixels` at most."""
+    pixels = image.width * image.height
+    factor = math.ceil(math.sqrt(pixels / most_pixels)) if most_pixels else 1
+    return image.reduce(factor) if factor > 1 else image
 
 
 def close() -> None:
@@ -142,13 +158,14 @@ class _Pool:
         self._speed: float | None = None  # CPU seconds for a megapixel of a usual JPEG
         self._stopped: OrderedDict[tuple[int, bytes], None] = OrderedDict()
 
-    def open(self, content: bytes, name: str) -> Outcome:
+    def open(self, content: bytes, name: str, most_pixels: int | None) -> Outcome:
         if self._was_stopped(content):
             return Outcome(None, photos.refusal("costly", name))
         with self._turns:
             worker = self._take()
             try:
-                outcome = worker.open(content, name, self._speed)
+                request = {"name": name, "speed": self._speed, "most_pixels": most_pixels}
+                outcome = worker.open(content, request)
             except _Dead as death:
                 worker.end()
                 reason = str(death)
@@ -239,14 +256,14 @@ class _Worker:
             except OSError:  # what was still to be written to it
                 continue
 
-    def open(self, content: bytes, name: str, speed: float) -> Outcome:
+    def open(self, content: bytes, request: dict[str, object]) -> Outcome:
         """Raises _Dead where the process ends instead of an answer."""
         patience = PATIENCE_SECONDS if _has_timer() else PATIENCE_WITHOUT_TIMER
         watchdog = threading.Timer(patience, self._stop)
         watchdog.daemon = True
         watchdog.start()
         try:
-            self._ask({"name": name, "bytes": len(content), "speed": speed}, content)
+            self._ask(request | {"bytes": len(content)}, content)
             while "reason" not in (answer := self._answer()):
                 self.limit_seconds = answer["limit_seconds"]
             return self._outcome(answer)
@@ -287,7 +304,8 @@ class _Worker:
             strip = Image.frombuffer("RGB", (image.width, bottom - top), rows, "raw", "RGB", 0, 1)
             image.paste(strip, (0, top))
         position = answer["position"] and tuple(answer["position"])
-        return Outcome(OpenedPhoto(image, position), None, *cost)
+        photo = OpenedPhoto(image, position, tuple(answer["full_size"]))
+        return Outcome(photo, None, *cost)
 
     def _reason(self) -> str:
         """Why the process ended: it was stopped for its time, for its memory, or crashed."""
@@ -328,7 +346,7 @@ def work(measures: bool) -> None:
         if len(content) < request["bytes"]:
             break
         try:
-            _serve(answers, content, request["name"], request["speed"])
+            _serve(answers, content, request)
         except OSError:  # nobody reads any more
             break
         del content  # idle workers keep nothing
@@ -366,7 +384,8 @@ def _limit_memory() -> None:
         return
 
 
-def _serve(answers: BinaryIO, content: bytes, name: str, speed: float) -> None:
+def _serve(answers: BinaryIO, content: bytes, request: dict) -> None:
+    name, speed = request["name"], request["speed"]
     start, memory = time.process_time(), _peak_memory(reset=True)
     found: dict[str, object] = {"reason": "", "is_worn": False}
     try:
@@ -375,8 +394,9 @@ def _serve(answers: BinaryIO, content: bytes, name: str, speed: float) -> None:
         allowed = allowed_seconds(image.format, image.size, speed)
         _limit_time(max(0.01, allowed - (time.process_time() - start)), answers)
         found["position"] = photos.position_of(image)
-        rgb = photos.decode(image, name)
-        found["size"] = rgb.size
+        full = photos.decode(image, name)
+        rgb = shrink(full, request["most_pixels"])
+        found |= {"size": rgb.size, "full_size": full.size}
     except LandmarkError as error:
         details = {key: value for key, value in error.details.items() if key != "name"}
         found |= {"reason": error.reason, "details": details | {"name": name}}

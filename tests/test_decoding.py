@@ -218,6 +218,16 @@ def test_crash_is_a_damaged_photo_and_too_much_memory_a_heavy_one(odd_workers):
     assert open_safely(photo("PNG")).image.size == SIZE
 
 
+@pytest.mark.parametrize(("most", "size"), [(None, (90, 60)), (5_400, (90, 60)), (5_399, (45, 30)),
+                                           (700, (30, 20))])  # fmt: skip
+def test_large_photo_comes_as_a_smaller_copy_that_knows_its_size(most, size):
+    photo, file = Image.linear_gradient("L").resize((90, 60)).convert("RGB"), io.BytesIO()
+    photo.save(file, "PNG")
+    for given in (photo, file):
+        opened = open_safely(given, most)
+        assert (opened.image.size, opened.size) == (size, (90, 60))
+
+
 def test_worker_that_is_killed_while_idle_is_replaced():
     open_safely(photo("PNG"))
     for worker in decoding._pool()._idle:

@@ -4,12 +4,13 @@ import csv
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from landmark_model import LandmarkError, library
+from landmark_model import LandmarkError, OpenedPhoto, library, open_safely
 from landmark_model.classifier import Answer, Prediction
 from landmark_model.library import PARTIAL_NAME, LibraryRun
 from landmark_model.tagging import tag_batches
@@ -203,7 +204,10 @@ def test_only_one_run_writes_to_a_folder(photos, tmp_path):
 
 
 def test_partial_file_says_nothing_of_where_a_camera_was(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("landmark_model.tagging.camera_position", lambda _: (12.3456, 65.4321))
+    def placed(path: Path) -> OpenedPhoto:
+        return replace(open_safely(path), position=(12.3456, 65.4321))
+
+    monkeypatch.setattr("landmark_model.tagging.open_safely", placed)
     out = tmp_path / "out"
     break_off(photos, out, library, "_write_all", 4)
     text = (out / PARTIAL_NAME).read_text()

@@ -90,18 +90,23 @@ def answer_json(answer: Answer, model: str) -> PhotoAnswer:
     )
 
 
-def where_json(found: Explanation, name: str) -> Where:
-    """An explanation as JSON, its heatmap (H, W) on a grid of at most 32 cells a side."""
+def where_json(found: Explanation, name: str, size: tuple[int, int]) -> Where:
+    """An explanation as JSON, its heatmap (H, W) on a grid of at most 32 cells a side.
+
+    `size` is the width and height in px of the photo that the explained one may be a copy of.
+    """
     height, width = found.heatmap.shape
+    across, down = size[0] / width, size[1] / height
+    left, top, right, bottom = found.box
     scale = min(1.0, GRID_CELLS / max(width, height))
     cells = (max(1, round(width * scale)), max(1, round(height * scale)))
     grid = Image.fromarray(found.heatmap).resize(cells, Image.Resampling.BOX)
     return Where(
         name=name,
         class_name=found.class_name,
-        width=width,
-        height=height,
-        box=list(found.box),
+        width=size[0],
+        height=size[1],
+        box=[round(left * across), round(top * down), round(right * across), round(bottom * down)],
         mask_share=round(float(found.mask.mean()), 4),
         heatmap=np.asarray(grid).round(3).clip(0, 1).astype(float).tolist(),
     )

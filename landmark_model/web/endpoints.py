@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import LandmarkError, OpenedPhoto, open_safely, tag_photos
+from landmark_model import LandmarkError, OpenedPhoto, tag_photos
 from landmark_model.web.answers import (
     BatchRow,
     Guess,
@@ -19,6 +19,7 @@ from landmark_model.web.answers import (
 from landmark_model.web.i18n import LANGUAGES
 from landmark_model.web.models import Models
 from landmark_model.web.pages.many import MOST_PHOTOS
+from landmark_model.web.uploads import open_upload
 
 MOST_GUESSES = 50
 
@@ -27,7 +28,7 @@ def opened(photo: object) -> OpenedPhoto:
     """A photo as gradio hands its file over; raises LandmarkError where it cannot be read."""
     if not isinstance(photo, dict) or not photo.get("path"):
         raise LandmarkError("There is no photo. Upload one, and give its path.")
-    return open_safely(photo["path"])
+    return open_upload(photo["path"])
 
 
 def named(photos: object) -> list[tuple[str, Path]]:
@@ -100,8 +101,9 @@ class Endpoints:
         tagger = self.models.pick(network)
         if class_name and class_name not in tagger.config.class_names:
             raise LandmarkError("class_name is no landmark here. /landmarks lists them.")
-        found = tagger.explain(opened(photo).image, class_name or None)
-        return where_json(found, tagger.describe(found.class_name).name_in(language))
+        seen = opened(photo)
+        found = tagger.explain(seen.image, class_name or None)
+        return where_json(found, tagger.describe(found.class_name).name_in(language), seen.size)
 
     def landmarks(self, network: str = "", language: str = "en") -> list[Guess]:
         """Lists the landmarks that a network knows, with where they are; probability is 1 for each.

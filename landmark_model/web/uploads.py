@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gradio import processing_utils
 
-from landmark_model import LandmarkError
+from landmark_model import LandmarkError, OpenedPhoto, open_safely
 
 PREFIX = "landmark-uploads-"
 NOT_YOURS = "There is no such upload. Upload the photo first, then send the path that came back."
@@ -30,6 +30,7 @@ MAX_TEXT = 2000
 MAX_NAME = 200
 MAX_VALUES = 1000
 MAX_DEPTH = 8
+MOST_PIXELS = 12_000_000  # of a photo that waits for its network; more adds nothing to the answer
 _FILE_KEYS = {"path", "url", "meta", "is_stream"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NOT_PRINTED = re.compile(
@@ -128,6 +129,14 @@ class Uploads:
             "is_stream": False,
             "meta": {"_type": "gradio.FileData"},
         }
+
+
+def open_upload(path: str | Path) -> OpenedPhoto:
+    """The photo in an upload, decoded with limits, of at most 12 megapixels.
+
+    Raises LandmarkError where it cannot be read.
+    """
+    return open_safely(path, MOST_PIXELS)
 
 
 def plain_name(name: str) -> str:

@@ -6,10 +6,11 @@ import time
 
 import gradio as gr
 
-from landmark_model import LandmarkError, open_safely
+from landmark_model import LandmarkError
 from landmark_model.web.html import cards
 from landmark_model.web.i18n import explain
 from landmark_model.web.models import Models
+from landmark_model.web.uploads import open_upload
 from landmark_model.web.widgets import language_of, photo_input
 
 
@@ -48,7 +49,7 @@ def verdicts(models: Models, upload: dict | None, language: str) -> str:
         return ""
     columns = []
     try:
-        photo = open_safely(upload["path"]).image
+        photo = open_upload(upload["path"]).image
     except LandmarkError as error:
         return cards.sorry(explain(error, language), language)
     for title, network in models.titles():

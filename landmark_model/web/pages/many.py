@@ -11,13 +11,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import Tagged, open_safely, tag_photos, to_csv, to_json, write_sidecars_zip
+from landmark_model import Tagged, tag_photos, to_csv, to_json, write_sidecars_zip
 from landmark_model.web.html import cards
 from landmark_model.web.html.tables import SCRIPT, Cell, table
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import explain, say
 from landmark_model.web.models import Models
 from landmark_model.web.overlay import shrink
+from landmark_model.web.uploads import open_upload
 from landmark_model.web.widgets import language_of, network_choice
 
 MOST_PHOTOS = 200
@@ -130,7 +131,7 @@ def picture_of(
         return []
     path = folder / str(number) / "photo.webp"
     path.parent.mkdir()
-    shrink(open_safely(photo).image).save(path)
+    shrink(open_upload(photo).image).save(path)
     if row.best is None:
         return [(str(path), say("none_short", language))]
     sure = cards.percent(row.best.probability, language)

@@ -12,7 +12,6 @@ from landmark_model import (
     Answer,
     LandmarkError,
     Prediction,
-    open_safely,
 )
 from landmark_model.web import STATIC
 from landmark_model.web.html import cards
@@ -21,6 +20,7 @@ from landmark_model.web.i18n import explain, say
 from landmark_model.web.models import Models
 from landmark_model.web.overlay import SIDE_PX, overlay, shrink
 from landmark_model.web.share import SharedResult, is_link, make_link, read_link
+from landmark_model.web.uploads import open_upload
 from landmark_model.web.widgets import PHOTO_HEIGHT_PX, language_of, network_choice, photo_input
 
 Position = tuple[float, float]  # latitude, longitude in degrees
@@ -70,7 +70,7 @@ class PhotoTab:
         return self.answer(upload, network, copy, request) if upload else gr.skip()
 
     def _ask(self, photo: Path, network: str, copy: Copy | None, language: str) -> cards.Shown:
-        opened = open_safely(photo)
+        opened = open_upload(photo)
         answer = self.models.pick(network).predict(opened.image, top_k=5)
         is_copy = copy is not None and copy.path == photo
         return cards.Shown(
@@ -122,7 +122,7 @@ class PhotoTab:
             return gr.update(visible=False)
         tagger = self.models.pick(network)
         try:
-            photo = open_safely(upload["path"]).image
+            photo = open_upload(upload["path"]).image
         except LandmarkError:  # `answer` says so
             return gr.update(visible=False)
         best = tagger.predict(photo, top_k=1)[0]
@@ -138,7 +138,7 @@ def see(upload: dict | None) -> Copy | None:
     if path.suffix.lower() not in UNSEEN:
         return None
     try:
-        opened = open_safely(path)
+        opened = open_upload(path)
     except LandmarkError:  # `answer` says so
         return None
     folder = gr.utils.get_upload_folder()
