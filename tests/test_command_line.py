@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from landmark_model import load, tagging
-from landmark_model.__main__ import main
+from landmark_model.cli import main
 from landmark_model.smoke import make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -18,7 +18,7 @@ EIFFEL, TAJ = (str(EXAMPLES / name) for name in ("eiffel-tower.jpg", "taj-mahal.
 # `tag`, killed at its third batch of answers when half of it is on disk.
 KILLED = """
 import os, signal, sys
-from landmark_model import __main__, library
+from landmark_model import cli, library
 write, calls = library._write_all, []
 def killing(descriptor, content):
     calls.append(content)
@@ -27,7 +27,7 @@ def killing(descriptor, content):
         os.kill(os.getpid(), signal.SIGKILL)
     write(descriptor, content)
 library._write_all = killing
-__main__.main(sys.argv[1:])
+cli.main(sys.argv[1:])
 """
 STRANGER = str(EXAMPLES / "none-of-these.jpg")
 
@@ -326,7 +326,7 @@ def test_mistake_costs_one_line_and_exit_status_1(run, arguments, tmp_path, monk
     status, out, err = run(*arguments)
     assert status == 1
     assert len(err.splitlines()) == 1
-    assert err.startswith("landmark_model: ")
+    assert err.startswith("landmark: ")
     assert out == "" or arguments[0] == "card"
     assert [path for path in before if not path.exists()] == []
 

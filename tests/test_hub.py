@@ -20,7 +20,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from landmark_model import LandmarkError, list_networks, load
-from landmark_model.__main__ import main as command_line
+from landmark_model.cli import main as command_line
 from landmark_model.config import (
     CONFIG_NAME,
     TORCHSCRIPT_NAME,

@@ -1,0 +1,349 @@
+"""Names landmarks in photos, tags a library, serves the app, trains and publishes networks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from landmark_model import LANGUAGES
+from landmark_model.config import LandmarkError
+from landmark_model.files import printable
+
+if TYPE_CHECKING:
+    from landmark_model.folders import Skipped
+    from landmark_model.library import LibraryRun
+
+MOST_NAMED = 20
+EXAMPLE = Path(__file__).parent / "examples" / "taj-mahal.jpg"
+# Commands with a command line of their own: where their main is, and what they do.
+PROGRAMS = {
+    "serve": ("landmark_model.web.server", "serve the app; landmark serve --help has its settings"),
+    "train": ("landmark_model.pipeline", "train a network; landmark train --help has its options"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; gives the exit status, 1 where a photo or folder was no good."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in PROGRAMS:
+        module, _ = PROGRAMS[arguments[0]]
+        return import_module(module).main(arguments[1:]) or 0
+    options = make_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except LandmarkError as error:
+        print(f"landmark: {printable(str(error))}", file=sys.stderr)
+        return 1
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Prints the best guesses for each photo; a broken one is reported, the rest go on."""
+    from landmark_model import load
+
+    tagger = load(options.source, revision=options.revision, network=options.network)
+    if not options.photos:
+        print("Without a photo, an example. For your own: landmark predict photo.jpg")
+    broken = 0
+    for photo in options.photos or [EXAMPLE]:
+        try:
+            guesses = tagger.predict(photo, top_k=options.top_k)
+        except LandmarkError as error:
+            print(f"landmark: {printable(str(error))}", file=sys.stderr)
+            broken += 1
+            continue
+        unknown = guesses.is_known is False
+        shown = printable(str(photo))
+        print(f"{shown}: none of the landmarks I know; the nearest" if unknown else shown)
+        for guess in guesses:
+            name, where = guess.name_in(options.language), guess.where_in(options.language)
+            place = f"  ({where})" if where else ""
+            line = printable(f"{name}{place}")
+            print(f"  {min(guess.probability, 0.999):6.1%}  {line}")  # never 100
+    return 1 if broken else 0
+
+
+def tag(options: argparse.Namespace) -> int:
+    """Writes tags and sidecars of all photos in a folder; an interrupted run goes on."""
+    from landmark_model.folders import find_photos
+    from landmark_model.library import AGAIN, LibraryRun
+    from landmark_model.tagging import require_limits
+
+    require_limits(options.top_k, min_probability=options.min_probability)
+    folder, out = options.folder, options.out
+    if not os.path.isdir(folder):
+        raise LandmarkError(f"There is no folder {folder}. Check the path.")
+    found = find_photos(folder)
+    _print_items("Skipped", found.skipped)
+    _print_items("Failed", found.failed)
+    if not found.paths:
+        raise LandmarkError(f"There are no photos in {folder}. Check the path.")
+    photos = [(path.relative_to(folder).as_posix(), path) for path in found.paths]
+    try:
+        with LibraryRun(photos, out, options.overwrite) as run:
+            _tag_photos(run, options)
+            counts, failed = run.finish()
+    except KeyboardInterrupt:
+        print(f"\nlandmark: interrupted. {AGAIN}", file=sys.stderr)
+        return 130
+    for row in failed:
+        print(printable(f"{row.file}: {row.reason}"), file=sys.stderr)
+    print(
+        f"{printable(str(out))}: tags of {counts['tagged'] + counts['unwritten']} photos; "
+        f"no known landmark: {counts['unknown']}, doubtful: {counts['doubtful']}, "
+        f"broken: {counts['unreadable']}, sidecar not written: {counts['unwritten']}, "
+        f"skipped: {len(found.skipped)}"
+    )
+    return 1 if failed or found.failed else 0
+
+
+def _tag_photos(run: LibraryRun, options: argparse.Namespace) -> None:
+    """Answers the photos of `run` that are still to be answered."""
+    from tqdm import tqdm
+
+    from landmark_model import __version__, load
+    from landmark_model.hub import CONFIG_NAME, FEATURES_NAME, WEIGHTS_NAME, find
+    from landmark_model.library import fingerprint
+    from landmark_model.tagging import tag_batches
+
+    source = find(options.source, options.network, revision=options.revision)
+    settings = {
+        "version": __version__,
+        "network": fingerprint(source, (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME)),
+        "top_k": options.top_k,
+        "min_probability": options.min_probability,
+        "language": options.language,
+    }
+    waiting, said = run.plan(settings)
+    tagger = load(source) if waiting else None
+    if said:
+        print(printable(said))
+    run.start(settings)
+    batches = tag_batches(
+        tagger,
+        waiting,
+        options.top_k,
+        min_probability=options.min_probability,
+        language=options.language,
+    )
+    done = len(run) - len(waiting)
+    with tqdm(desc="Tagging", total=len(run), initial=done, unit="photo") as progress:
+        for rows in batches:
+            run.keep(rows)
+            progress.update(len(rows))
+
+
+def _print_items(title: str, items: list[Skipped]) -> None:
+    """Names files and folders that are left out, the first ones of many."""
+    for item in items[:MOST_NAMED]:
+        print(f"{title}: {item.path}: {item.reason}", file=sys.stderr)
+    if len(items) > MOST_NAMED:
+        print(f"{title}: {len(items) - MOST_NAMED} more", file=sys.stderr)
+
+
+def export(options: argparse.Namespace) -> int:
+    """Writes the TorchScript or ONNX file of the network in a folder."""
+    from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, read_config
+    from landmark_model.export import export_onnx, export_torchscript
+    from landmark_model.hub import find, read_neighbours
+    from landmark_model.networks import restore
+
+    folder = find(options.source, options.network, revision=options.revision)
+    config = read_config(folder)
+    path = options.out or Path(ONNX_NAME if options.onnx else TORCHSCRIPT_NAME)
+    if path.is_dir() or not path.parent.is_dir():
+        raise LandmarkError(f"{path} is no file that can be written. Give --out FILE.")
+    write = export_onnx if options.onnx else export_torchscript
+    network = restore(config, folder)
+    difference = write(network, config, path, read_neighbours(config, folder, network))
+    shown = printable(str(path))
+    print(f"{shown}: differs from the network by at most {difference:.0e} in probability")
+    return 0
+
+
+def push(options: argparse.Namespace) -> int:
+    """Publishes run folders as one hub repo."""
+    from landmark_model.publish import publish
+
+    done = publish(
+        options.folders,
+        options.repo,
+        tag=options.revision,
+        private=options.private,
+        create_pr=options.create_pr,
+    )
+    print(done)
+    return 0
+
+
+def space(options: argparse.Namespace) -> int:
+    """Writes the folder of a hosted Space with the demo, or uploads it."""
+    from landmark_model.space import build_space, push_space
+
+    if options.action == "push":
+        print(push_space(options.where, options.model, options.private))
+    else:
+        build_space(Path(options.where), options.model)
+        more = f" --model {options.model}" if options.model else ""
+        print(
+            f"{printable(options.where)} is the folder of a Space. To build and upload it in one "
+            f"go: landmark space push ORG/NAME{more}"
+        )
+        if options.model:
+            print(
+                "Where you upload it by hand, set the Space's variable LANDMARK_REPO "
+                "(and LANDMARK_REVISION), which push does for you."
+            )
+    return 0
+
+
+def card(options: argparse.Namespace) -> int:
+    """Rewrites the model card, and a table of results, from config.json and metrics.json."""
+    from landmark_model.card import write_card, write_results
+    from landmark_model.hub import CARD_NAME, CHECKSUMS_NAME, SHIPPED, write_checksums
+
+    folder = Path(options.source) if options.source else SHIPPED
+    path = (options.out or folder / CARD_NAME).resolve()
+    write_card(folder.resolve(), path)
+    if path.parent == folder.resolve() and (folder / CHECKSUMS_NAME).is_file():
+        write_checksums(folder)
+    print(f"{printable(path.name)} written")
+    if options.results_in:
+        write_results(folder, options.results_in)
+        print(f"results in {printable(options.results_in.name)} written")
+    return 0
+
+
+def _given(text: str) -> str:
+    """An argument as it is; refused where a script's empty variable left nothing of it."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: name something, or leave the option out")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("it has a NUL character, which no name can have")
+    return text
+
+
+def _path(text: str) -> Path:
+    # Path("") is the folder one is in, which is not what an empty name was to say.
+    return Path(_given(text))
+
+
+LANGUAGE = {
+    "--language": {
+        "choices": LANGUAGES,
+        "default": "en",
+        "help": "of names, places and tags; default: en",
+    }
+}
+SOURCE = {
+    "--source": {"type": _given, "metavar": "WHERE", "help": "a folder or org/name on the hub"},
+    "--revision": {"type": _given, "help": "tag, branch or commit of the hub repo"},
+    "--network": {"type": _given, "help": "which, where there are several"},
+}
+COMMANDS = {
+    predict: (
+        "name the landmark in photos",
+        {
+            "photos": {"nargs": "*", "metavar": "PHOTO", "help": "default: an example"},
+            "--top-k": {"type": int, "default": 5, "metavar": "K"},
+            **LANGUAGE,
+            **SOURCE,
+        },
+    ),
+    tag: (
+        "write tags and XMP sidecars of all photos in a folder; an interrupted run, run again, "
+        "goes on where it was",
+        {
+            "folder": {"type": _path, "metavar": "FOLDER"},
+            "--out": {
+                "type": _path,
+                "required": True,
+                "metavar": "FOLDER",
+                "help": "a new folder, or that of the photos",
+            },
+            "--min-probability": {
+                "type": float,
+                "default": 0.0,
+                "metavar": "P",
+                "help": "leave photos untagged whose best guess is below P, 0 to 1; default: 0",
+            },
+            "--overwrite": {"action": "store_true", "help": "replace sidecars that are there"},
+            "--top-k": {"type": int, "default": 5, "metavar": "K"},
+            **LANGUAGE,
+            **SOURCE,
+        },
+    ),
+    export: (
+        "write the TorchScript or ONNX file of a network",
+        {
+            "--onnx": {"action": "store_true", "help": "ONNX, not TorchScript"},
+            "--out": {"type": _path, "metavar": "FILE"},
+            **SOURCE,
+        },
+    ),
+    push: (
+        "publish run folders as one hub repo; log in first with `hf auth login`",
+        {
+            "folders": {
+                "nargs": "+",
+                "type": _path,
+                "metavar": "FOLDER",
+                "help": "as train.py wrote them; the first one lies at the root of the repo",
+            },
+            "repo": {"type": _given, "metavar": "ORG/NAME", "help": "made if it is not there"},
+            "--revision": {
+                "type": _given,
+                "metavar": "TAG",
+                "help": "name of this version; default: the next vN",
+            },
+            "--private": {"action": "store_true", "help": "a new repo is for you alone"},
+            "--create-pr": {"action": "store_true", "help": "propose it as a pull request"},
+        },
+    ),
+    space: (
+        "write the folder of a hosted Gradio Space with the demo, or upload it",
+        {
+            "action": {"choices": ("build", "push")},
+            "where": {
+                "type": _given,
+                "metavar": "WHERE",
+                "help": "a new folder to build, ORG/NAME to push to",
+            },
+            "--model": {
+                "type": _given,
+                "metavar": "ORG/NAME[@TAG]",
+                "help": "hub repo to take the networks from",
+            },
+            "--private": {"action": "store_true", "help": "a new Space is for you alone"},
+        },
+    ),
+    card: (
+        "write the model card of a folder again",
+        {
+            "--source": {
+                "type": _given,
+                "metavar": "FOLDER",
+                "help": "default: the networks that ship",
+            },
+            "--out": {"type": _path, "metavar": "FILE"},
+            "--results-in": {"type": _path, "metavar": "FILE", "help": "text with result marks"},
+        },
+    ),
+}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="landmark", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (_, text) in PROGRAMS.items():
+        commands.add_parser(name, help=text)
+    for function, (text, arguments) in COMMANDS.items():
+        command = commands.add_parser(function.__name__, help=text, description=text)
+        command.set_defaults(run=function)
+        for name, settings in arguments.items():
+            command.add_argument(name, **settings)
+    return parser
