@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from landmark_model.config import TORCHSCRIPT_NAME, LandmarkError, ModelConfig
+from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import staged
 from landmark_model.neighbours import Neighbours
 from landmark_model.transforms import STRIDE_PX, cut_names, view_crop, view_size
@@ -58,7 +58,6 @@ class Prepared(nn.Module):
         """RGB in 0..255 -> what the network takes, as `to_tensor` does."""
         return (images.float() / 255 - self.mean) / self.std
 
-    @torch.jit.export
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees of normalised images: (N, 3, H, W) -> (N, D)."""
         return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
@@ -138,31 +137,6 @@ def export_torchscript(
         return torch.jit.load(str(file))
 
     return _write_checked(write, portable, path, (190, 250))
-
-
-def read_torchscript(folder: Path, device: str) -> torch.jit.ScriptModule:
-    """The network in the TorchScript file in `folder`. A TorchScript file is a program: check it.
-
-    Raises LandmarkError where there is none, or it is not one that `export_torchscript` wrote.
-    """
-    path = folder / TORCHSCRIPT_NAME
-    if not path.is_file():
-        raise LandmarkError(
-            f"{folder.name} has no {TORCHSCRIPT_NAME}. Write it: python -m landmark_model export"
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated")
-        try:
-            script = torch.jit.load(str(path), map_location=device)
-        except RuntimeError as error:
-            raise LandmarkError(
-                f"{path.name} is damaged, or device {device!r} is not to be had here."
-            ) from error
-    if not hasattr(script, "prepared"):
-        raise LandmarkError(
-            f"{path.name} is of an older version. Write it again: python -m landmark_model export"
-        )
-    return script
 
 
 def export_onnx(
