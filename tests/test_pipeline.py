@@ -3,12 +3,12 @@
 import json
 import math
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,18 +16,21 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-import train
-from landmark_model import load, networks, pictures
-from landmark_model.config import KNOWN_METHODS, LandmarkError, ModelConfig, read_config
+from landmark_model import data, load, networks, pictures
+from landmark_model.config import LandmarkError, ModelConfig, read_config
+from landmark_model.metrics import measure
+from landmark_model.options import TrainOptions
 from landmark_model.photos import open_photo
+from landmark_model.pipeline import describe_data, find_photos, initialise, main, make_config, train
+from landmark_model.recipes import FEW_EPOCHS, RECIPES
 from landmark_model.smoke import make_photo
-from landmark_model.training import CHECKPOINT_NAME, Recipe
+from landmark_model.training import CHECKPOINT_NAME
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--train-size", "32",
-         "--batch-size", "8", "--workers", "0"]  # fmt: skip
+SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--batch-size", "8", "--workers", "0"]
+LITTLE = replace(FEW_EPOCHS, image_size=32, train_size=32, batch_size=8, muon=0.0)
 WRITTEN = {
     "config.json", "model.safetensors", "model.torchscript.pt", "metrics.json", "README.md",
     "training_curve.png", "confusion_matrix.png", "class_histogram.png", "contact_sheet.png",
@@ -115,9 +118,11 @@ def test_run_tells_what_was_done(smoke_run):
     assert facts["parameters"] == sum(t.numel() for t in weights.values()) - statistics - counters
     assert facts["data"]["photos"] == {"train": 24, "validation": 9, "test": 9}
     assert facts["torchscript_difference"] <= 1e-4
-    assert facts["commands"][-1].startswith(
-        f"python train.py --smoke --network {smoke_run.network}"
-    )
+    (command,) = facts["commands"]
+    assert command.startswith(f"python train.py --data shapes --out {smoke_run.network} ")
+    assert command.endswith(" --workers 0  # recipe=replace(recipe, muon=0.0)")
+    assert facts["recipe"]["muon"] == 0 and facts["recipe"]["seed"] == 0
+    assert facts["command_seconds"] == [facts["fit_seconds"]]
 
 
 # --- teachers, photos of nothing ---
@@ -136,101 +141,73 @@ def strangers(tmp_path):
     return tmp_path / "other"
 
 
-def test_strangers_to_learn_from_are_those_in_train_and_two_thirds_of_validation(strangers):
+def test_photos_of_no_class_in_train_are_learned_from_and_the_others_measured(strangers, photos):
+    splits, _ = data.load_splits(photos, 0)
+    config = make_config("landmark_cnn", splits.class_names, LITTLE)
+    measured_only = find_photos(splits, strangers, config, LITTLE)
+    assert measured_only.outliers is None
     (strangers / "train").mkdir()
     Image.new("RGB", (60, 60)).save(strangers / "train" / "black.png")
-    words = ["--data", "photos", "--out", "run", "--unknown", str(strangers)]
-    config = ModelConfig("resnet18", ("a", "b"), ("A", "B"), 64)
-    exposed = train.find_unknown(train.parse([*words, "--expose"]), config)
-    assert {split: len(photos) for split, photos in exposed.items()} == {
-        "train": 5, "validation": 2, "test": 4
-    }  # fmt: skip
-    assert "black.png" in {path.name for path in exposed["train"].paths}
-    measured_only = train.find_unknown(train.parse(words), config)
-    assert {split: len(photos) for split, photos in measured_only.items()} == {
-        "validation": 6, "test": 4
-    }  # fmt: skip
+    found = find_photos(splits, strangers, config, LITTLE)
+    assert [path.name for path in found.outliers.paths] == ["black.png"]
+    for one in (found, measured_only):
+        assert {split: len(some) for split, some in one.unknown.items()} == {
+            "validation": 6, "test": 4
+        }  # fmt: skip
 
 
-def test_run_with_teachers_and_strangers_measures_doubt(
+def test_run_with_a_teacher_and_photos_of_no_class_measures_doubt(
     strangers, photos, small_run, tmp_path, capsys
 ):
-    out = tmp_path / "run"
-    train.main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(out), "--flip",
-                "--teacher", str(small_run.folder), str(small_run.folder),
-                "--feature-distillation", "2", "--unknown", str(strangers), "--expose",
-                "--known-method", "knn"])  # fmt: skip
-    assert "Skipped: validation/broken.jpg" in capsys.readouterr().out
-    metrics = strict_json(out / "metrics.json")
-    taught_by = strict_json(small_run.folder / "metrics.json")["training"]["commands"]
-    assert metrics["training"]["commands"][:-1] == taught_by  # once, though it taught twice
-    found = metrics["unknown"]
-    assert {split: scores["unknown_count"] for split, scores in found.items()} == {
-        "validation": 2, "test": 4  # four of six were for training
-    }  # fmt: skip
-    assert found["validation"]["kept"] >= 0.95
-    answer = load(out, device="cpu").predict(make_photo(0, 1))
-    assert answer.is_known == (answer.score >= load(out).config.known_threshold)
+    shutil.copytree(strangers / "test", strangers / "train")
+    options = TrainOptions(
+        photos, tmp_path / "run", "landmark_cnn", teacher=small_run.folder, unknown=strangers,
+        epochs=1, workers=0,
+    )  # fmt: skip
+    found = train(options, LITTLE).unknown
+    assert "Skipped of --unknown: validation/broken.jpg" in capsys.readouterr().out
+    facts = strict_json(tmp_path / "run" / "metrics.json")["training"]
+    taught_by = strict_json(small_run.folder / "metrics.json")["training"]
+    assert facts["commands"][:-1] == taught_by["commands"]
+    assert facts["fit_seconds"] == sum(facts["command_seconds"]) >= taught_by["fit_seconds"]
+    counts = {split: scores.unknown_count for split, scores in found.items()}
+    assert counts == {"validation": 6, "test": 4}
+    assert found["validation"].kept >= 0.95
+    answer = load(tmp_path / "run", device="cpu").predict(make_photo(0, 1))
+    assert answer.is_known == (answer.score >= load(tmp_path / "run").config.known_threshold)
 
 
-def test_blended_run_tells_what_each_share_of_the_trained_weights_costs(
+def test_interpolated_run_tells_what_each_share_of_the_trained_weights_costs(
     photos, small_run, tmp_path, capsys
 ):
-    train.main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(tmp_path), "--blend",
-                "--init", str(small_run.folder / "model.safetensors")])  # fmt: skip
+    options = TrainOptions(photos, tmp_path, init=str(small_run.folder), epochs=1, workers=0)
+    measured = train(options, replace(LITTLE, interpolation=True))
     losses = strict_json(tmp_path / "metrics.json")["training"]["blend"]
     assert set(losses) == {"0.0", "0.25", "0.5", "0.75", "1.0"}
     shown = ", ".join(f"{float(share):.0%}: {loss:.3f}" for share, loss in losses.items())
     assert f"Validation loss by share of the trained weights: {shown}" in capsys.readouterr().out
-    measured = strict_json(tmp_path / "metrics.json")["last_layer"]["validation"]["loss"]
-    assert measured == pytest.approx(min(losses.values()), abs=2e-3)  # rounded to float16 since
+    loss = measured.scores["validation"].loss
+    assert loss == pytest.approx(min(losses.values()), abs=2e-3)  # rounded to float16 since
 
 
-@pytest.mark.parametrize(
-    ("words", "methods"),
-    [
-        (["--unknown", "{strangers}"], KNOWN_METHODS),
-        (["--unknown", "{strangers}", "--known-method", "energy"], ("energy",)),
-        ([], ("knn",)),
-    ],
-)
-def test_score_is_chosen_where_strangers_can_tell_the_best(words, methods, strangers):
-    words = [word.format(strangers=strangers) for word in words]
-    options = train.parse(["--data", "photos", "--out", "run", *words])
-    assert train.known_methods(options) == methods
-
-
-def test_run_keeps_the_score_that_tells_strangers_best(strangers, photos, small_run, tmp_path):
-    command = [*SMALL, "--data", str(photos), "--epochs", "1", "--unknown", str(strangers),
-               "--no-neighbours", "--out", str(tmp_path)]  # fmt: skip
-
-    def measured() -> dict:
-        found = strict_json(tmp_path / "metrics.json")["unknown"]["validation"]
-        needed = read_config(tmp_path).needs_neighbours
-        assert (tmp_path / "features.safetensors").exists() == needed
-        return found
-
-    train.main(command)
-    kept, found = measured(), {}
-    for method in KNOWN_METHODS:
-        (tmp_path / "features.safetensors").touch()  # of another score: must not stay
-        train.main([*command, "--resume", "--known-method", method])
-        found[method] = measured()
-    best = max(KNOWN_METHODS, key=lambda method: found[method]["auroc"])
-    assert kept == found[best]
+def test_last_layer_that_starts_fresh_is_not_interpolated(photos, small_run, lay_out, tmp_path):
+    root = lay_out({f"{split}/{c}": 2 for split in ("train", "validation", "test") for c in "ab"})
+    options = TrainOptions(root, tmp_path / "run", init=str(small_run.folder), epochs=1, workers=0)
+    train(options, replace(LITTLE, interpolation=True))
+    assert strict_json(tmp_path / "run" / "metrics.json")["training"]["blend"] == {}
 
 
 def test_teacher_of_other_classes_is_refused(small_run, lay_out, tmp_path):
     root = lay_out({f"{split}/{c}": 2 for split in ("train", "validation", "test") for c in "ab"})
     with pytest.raises(LandmarkError, match="The teacher knows other classes"):
-        train.main([*SMALL, "--data", str(root), "--epochs", "1", "--out", str(tmp_path / "run"),
+        main([*SMALL, "--data", str(root), "--epochs", "1", "--out", str(tmp_path / "run"),
                     "--teacher", str(small_run.folder)])  # fmt: skip
 
 
 def test_folder_of_strangers_without_splits_is_refused(photos, tmp_path):
     (tmp_path / "other").mkdir()
-    with pytest.raises(LandmarkError, match="neither a validation nor a test folder"):
-        train.main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(tmp_path / "run"),
+    with pytest.raises(LandmarkError, match="has none of the folders train, validation, test"):
+        main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(tmp_path / "run"),
                     "--unknown", str(tmp_path / "other")])  # fmt: skip
 
 
@@ -239,10 +216,10 @@ def test_folder_of_strangers_without_splits_is_refused(photos, tmp_path):
 
 @pytest.fixture(scope="module")
 def unbroken(photos, tmp_path_factory):
-    """The outcome of four small epochs in one go, and the options that lead there."""
-    options = [*SMALL, "--data", str(photos), "--epochs", "4"]
+    """The outcome of three small epochs in one go, and the options that lead there."""
+    options = [*SMALL, "--data", str(photos), "--epochs", "3"]
     out = tmp_path_factory.mktemp("unbroken")
-    train.main([*options, "--out", str(out)])
+    main([*options, "--out", str(out)])
     (out / CHECKPOINT_NAME).unlink()  # 70 MB
     return out, options
 
@@ -276,9 +253,9 @@ def test_killed_run_keeps_old_files_and_resumes_to_the_same_end(unbroken, small_
     kill_after_first_checkpoint(options, tmp_path)
     for name in earlier:
         assert (tmp_path / name).read_bytes() == (small_run.folder / name).read_bytes()
-    assert 1 <= finished_epochs(tmp_path / CHECKPOINT_NAME) < 4
+    assert 1 <= finished_epochs(tmp_path / CHECKPOINT_NAME) < 3
     load(tmp_path)
-    train.main([*options, "--out", str(tmp_path), "--resume"])
+    main([*options, "--out", str(tmp_path), "--resume"])
     (tmp_path / CHECKPOINT_NAME).unlink()
     expected, found = (load_file(run / "model.safetensors") for run in (whole, tmp_path))
     assert expected.keys() == found.keys()
@@ -289,24 +266,22 @@ def test_killed_run_keeps_old_files_and_resumes_to_the_same_end(unbroken, small_
 
 
 def test_resuming_may_change_how_answers_look_at_photos_yet_not_what_was_learned_from(
-    unbroken, lay_out, tmp_path
+    photos, lay_out, tmp_path
 ):
-    _, options = unbroken
-    out = tmp_path / "run"
-    options = [*options, "--epochs", "1", "--out", str(out)]
-    train.main(options)
-    learned = load_file(out / "model.safetensors")
-    train.main([*options, "--view", "whole", "--resume"])
-    assert read_config(out).view == "whole"
-    again = load_file(out / "model.safetensors")
-    assert all(torch.equal(again[name], tensor) for name, tensor in learned.items())
-    with pytest.raises(LandmarkError, match=r"was trained with --erasing 0\.0\. Give that"):
-        train.main([*options, "--erasing", "0.7", "--resume"])
+    options = TrainOptions(photos, tmp_path / "run", "landmark_cnn", epochs=1, workers=0)
+    train(options, LITTLE)
+    learned = load_file(options.out / "model.safetensors")
+    again = replace(options, resume=True)
+    train(again, replace(LITTLE, view="centre"))
+    assert read_config(options.out).view == "centre"
+    kept = load_file(options.out / "model.safetensors")
+    assert all(torch.equal(kept[name], tensor) for name, tensor in learned.items())
+    with pytest.raises(LandmarkError, match=r"was trained with erasing 0\.0\. Give that"):
+        train(again, replace(LITTLE, erasing=0.7))
     other = lay_out({f"{split}/{name}": 2 for split in ("train", "validation", "test")
                      for name in "abcd"})  # fmt: skip
-    with pytest.raises(LandmarkError):
-        train.main([*options, "--data", str(other), "--resume"])
-    (out / CHECKPOINT_NAME).unlink()
+    with pytest.raises(LandmarkError, match="is of another network or other classes"):
+        train(replace(again, data=other), LITTLE)
 
 
 # --- two processes ---
@@ -319,8 +294,8 @@ def two_processes(python, photos, small_run, tmp_path_factory):
     # On CPUs `accelerate launch` starts one process whatever it is asked for; torch's own does not.
     done = python(
         "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "train.py", *SMALL,
-        f"--data={photos}/", "--out", f"{out}/", "--epochs", 1, "--batch-size", 4, "--balance", 0.5,
-        "--teacher", small_run.folder, "--feature-distillation", 1,
+        f"--data={photos}/", "--out", f"{out}/", "--epochs", 1, "--batch-size", 4,
+        "--teacher", small_run.folder,
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -356,115 +331,22 @@ def test_written_files_do_not_tell_where_things_lie(two_processes, photos, name)
         assert f"{folder}/" not in text
 
 
-# --- options ---
+# --- what cannot be used ---
 
 
-def refusal(arguments: list[str], capsys) -> str:
-    """What is said, in words and without a traceback, to options that cannot work."""
-    with pytest.raises((SystemExit, LandmarkError)) as caught:
-        train.main(arguments)
-    if isinstance(caught.value, LandmarkError):
-        return str(caught.value)
-    assert caught.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1]
+def refusal(arguments: list[str]) -> str:
+    """What is said to options that cannot work."""
+    with pytest.raises(LandmarkError) as caught:
+        main(arguments)
+    return str(caught.value)
 
 
-def test_blend_needs_first_weights(capsys):
-    with pytest.raises(SystemExit):
-        train.parse(["--data", "photos", "--out", "run", "--blend"])
-    assert "--blend needs --init FILE" in capsys.readouterr().err
-
-
-def test_blend_needs_first_weights_that_the_run_does_not_replace(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        train.parse(["--data", "photos", "--out", str(tmp_path), "--blend",
-                     "--init", str(tmp_path / "model.safetensors")])  # fmt: skip
-    assert "--blend needs --init outside --out" in capsys.readouterr().err
-
-
-def test_blend_needs_first_weights_of_every_layer(tmp_path, small_run):
-    config = read_config(small_run.folder)
-    tensors = load_file(small_run.folder / "model.safetensors")
-    save_file(
-        {k: v for k, v in tensors.items() if not k.startswith("fc.")}, tmp_path / "some.safetensors"
-    )
-    options = train.parse([*SMALL, "--data", "photos", "--out", "run", "--blend",
-                           "--init", str(tmp_path / "some.safetensors")])  # fmt: skip
-    with pytest.raises(LandmarkError, match=r"every layer.*starting fresh: .*Leave out --blend"):
-        train.initialise(networks.build(config), options)
-
-
-def test_exposure_needs_photos_of_nothing(capsys):
-    with pytest.raises(SystemExit):
-        train.parse(["--data", "photos", "--out", "run", "--expose"])
-    assert "--expose needs --unknown FOLDER" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("option", "values"),
-    [
-        ("--batch-size", ["0", "1", "-4", "many"]),
-        ("--epochs", ["0", "-1", "1.5"]),
-        ("--lr", ["0", "-1", "1", "nan"]),
-        ("--image-size", ["0", "31"]),
-        ("--network", ["vgg16"]),
-        ("--precision", ["int8"]),
-        ("--share", ["0", "-0.1", "1", "nan"]),
-        ("--workers", ["-1"]),
-        ("--seed", ["-1", "99999999999"]),
-        ("--warmup", ["-1", "2", "nan"]),
-        ("--ema-decay", ["-0.1", "1", "1.5"]),
-        ("--label-smoothing", ["-0.1", "2"]),
-        ("--mixup", ["-1", "nan"]),
-        ("--cutmix", ["-1"]),
-        ("--weight-decay", ["-1"]),
-        ("--muon", ["-1", "nan"]),
-        ("--layer-decay", ["-1", "0"]),
-        ("--train-size", ["-32", "1"]),
-        ("--first-size", ["-32", "16"]),
-        ("--min-area", ["0", "1.5", "nan"]),
-        ("--low-resolution", ["-0.1", "2"]),
-        ("--grey", ["-0.1", "1.1"]),
-        ("--zoom-out", ["-0.1", "1.1"]),
-        ("--erasing", ["-1"]),
-        ("--policy", ["magic"]),
-        ("--views", ["0"]),
-        ("--distillation", ["-0.1", "1.1"]),
-        ("--distillation-temperature", ["0"]),
-        ("--feature-distillation", ["-1", "nan", "1"]),  # the last for want of a teacher
-        ("--outlier-share", ["0", "2"]),
-        ("--frozen-layers", ["-1"]),
-        ("--frozen-epochs", ["-1"]),
-        ("--known-method", ["magic"]),
-        ("--model-args", ["{"]),
-    ],
-)
-def test_value_that_makes_no_sense_is_refused_by_the_name_of_its_option(option, values, capsys):
-    for value in values:
-        with pytest.raises(SystemExit) as caught:
-            train.parse(["--data", "photos", "--out", "run", option, value])
-        assert caught.value.code == 2
-        assert option in capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.mark.parametrize("arguments", [[], ["--out", "x"], ["--data", "x"]])
-def test_data_and_out_are_needed(arguments, capsys):
-    assert "--data and --out" in refusal(arguments, capsys)
-
-
-def test_folder_without_photos_is_refused(tmp_path, capsys):
-    assert "no photos" in refusal([*SMALL, "--data", str(tmp_path), "--out", "x"], capsys)
-
-
-def test_file_in_place_of_the_run_folder_is_refused(photos, tmp_path, capsys):
-    path = tmp_path / "taken"
-    path.write_text("a file")
-    said = refusal([*SMALL, "--data", str(photos), "--out", str(path), "--epochs", "1"], capsys)
-    assert "taken" in said
+def test_folder_without_photos_is_refused(tmp_path):
+    assert "no photos" in refusal([*SMALL, "--data", str(tmp_path), "--out", "x"])
 
 
 @pytest.mark.parametrize("init", ["resnet18", "text", "missing", "folder"])
-def test_first_weights_that_do_not_fit_are_refused(init, trained, photos, tmp_path, capsys):
+def test_first_weights_that_do_not_fit_are_refused(init, trained, photos, tmp_path):
     path = tmp_path / f"{init}.safetensors"
     if init == "resnet18":
         path = trained("resnet18").folder / "model.safetensors"
@@ -474,17 +356,15 @@ def test_first_weights_that_do_not_fit_are_refused(init, trained, photos, tmp_pa
         path.mkdir()
     words = {"resnet18": "is not in the network", "text": "not a whole safetensors file"}
     options = [*SMALL, "--data", str(photos), "--out", str(tmp_path / "run"), "--init", str(path)]
-    said = refusal(options, capsys)
+    said = refusal(options)
     assert path.name in said
     assert words.get(init, "") in said
 
 
-def test_own_weights_are_a_start(small_run, photos):
+def test_own_weights_are_a_start(small_run):
     start = small_run.folder / "model.safetensors"
-    config = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"))
-    network = train.networks.build(config)
-    options = ["--data", str(photos), "--out", "x", "--init", str(start)]
-    found = train.initialise(network, train.parse([*SMALL, *options]))
+    network = networks.build(ModelConfig("landmark_cnn", ("a", "b"), ("A", "B")))
+    found = initialise(network, "landmark_cnn", start, from_scratch=False)
     assert set(found.fresh) == {"fc.weight", "fc.bias"}
     expected = load_file(start)["stem.0.weight"].float()
     assert torch.equal(network.state_dict()["stem.0.weight"], expected)
@@ -492,12 +372,10 @@ def test_own_weights_are_a_start(small_run, photos):
 
 def test_a_start_is_called_by_its_run_without_the_folders_of_the_machine(small_run, monkeypatch):
     monkeypatch.chdir(small_run.folder.parent)
-    run = small_run.folder.name
-    config = read_config(small_run.folder)
+    run, network = small_run.folder.name, networks.build(read_config(small_run.folder))
 
     def told(path: str | Path) -> str:
-        options = train.parse([*SMALL, "--data", "photos", "--out", "x", "--init", str(path)])
-        return str(train.initialise(networks.build(config), options))
+        return str(initialise(network, "landmark_cnn", Path(path), from_scratch=False))
 
     assert told(f"{run}/model.safetensors") == f"every layer from {run}/model.safetensors"
     assert told(small_run.folder / "model.safetensors") == "every layer from model.safetensors"
@@ -513,49 +391,6 @@ def test_mistake_costs_one_line_and_exit_status_1(python):
     assert done.stdout == ""
 
 
-def test_help_names_every_setting(capsys):
-    with pytest.raises(SystemExit) as caught:
-        train.parse(["--help"])
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    for name in Recipe.__dataclass_fields__:
-        assert re.search(rf"--{name.replace('_', '-')}\b.*?default: \S", text, re.DOTALL), name
-    for name in ("--data", "--out", "--init", "--resume", "--smoke", "--network", "--precision"):
-        assert name in text
-
-
-@pytest.mark.parametrize("network", ["resnet18", "landmark_cnn"])
-def test_defaults_are_those_of_the_network(network):
-    options = train.parse(["--data", "x", "--out", "y", "--network", network])
-    recipe = train.training.RECIPES[network]
-    assert {name: getattr(options, name) for name in train.RECIPE} == vars(recipe)
-    assert options.train_size % 32 == 0
-    assert 0.7 * options.image_size <= options.train_size < options.image_size
-
-
-@pytest.mark.parametrize(
-    ("words", "plain"),
-    [
-        ("--network landmark_cnn --epochs 10", True),
-        ("--network landmark_cnn --epochs 10 --init none", True),
-        ("--network landmark_cnn", False),
-        ("--network landmark_cnn --epochs 60", False),
-        ("--network landmark_cnn --epochs 10 --init model.safetensors", False),
-        ("--network resnet18 --epochs 10", False),
-    ],
-)
-def test_few_epochs_from_scratch_are_spent_on_plain_photos(words, plain):
-    options = train.parse(["--data", "x", "--out", "y", *words.split()])
-    assert (options.mixup == options.cutmix == options.erasing == 0) == plain
-    assert (options.policy == "none") == plain
-    assert train.parse(["--data", "x", "--out", "y", *words.split(), "--mixup", "0.3"]).mixup == 0.3
-
-
-def test_options_win_over_the_networks_defaults():
-    options = train.parse(["--data", "x", "--out", "y", "--mixup", "0", "--seed", "7"])
-    assert (options.mixup, options.seed) == (0, 7)
-
-
 # --- names ---
 
 
@@ -567,8 +402,7 @@ def test_options_win_over_the_networks_defaults():
     ],
 )
 def test_labels_are_what_people_read_and_differ(folders, labels):
-    options = train.parse(["--data", "x", "--out", "y"])
-    config = train.make_config(options, SimpleNamespace(class_names=folders))
+    config = make_config("resnet18", folders, RECIPES["resnet18"])
     assert config.class_names == folders
     assert config.labels == labels
 
@@ -577,10 +411,9 @@ def test_labels_are_what_people_read_and_differ(folders, labels):
 def test_data_has_a_name_however_it_is_spelled(name, lay_out, monkeypatch):
     root = lay_out({f"{split}/{c}": 1 for split in ("train", "validation", "test") for c in "ab"})
     monkeypatch.chdir(root if name == "." else root.parent)
-    options = train.parse(["--data", name, "--out", "y"])
-    splits, skipped = train.data.load_splits(options.data, seed=0)
-    report = train.data.make_report(splits, skipped, options.data)
-    assert train.describe_data(report, options)["name"] == "photos"
+    splits, skipped = data.load_splits(Path(name), seed=0)
+    report = data.make_report(splits, skipped, Path(name))
+    assert describe_data(report, Path(name), "")["name"] == "photos"
 
 
 @pytest.mark.parametrize("label", ["Cash $_$ Inc", "$\\frac$", "50% & <b>", "_hidden", "\\alpha"])
@@ -588,7 +421,7 @@ def test_pictures_take_any_label(label, tmp_path):
     config = ModelConfig("landmark_cnn", ("a", "b"), (label, "B"))
     images = torch.zeros(2, 3, 8, 8)
     pictures.contact_sheet(images, [0, 1], config, tmp_path / "sheet.png")
-    scores = train.training.measure(torch.eye(2), torch.tensor([0, 1]), config.class_names)
+    scores = measure(torch.eye(2), torch.tensor([0, 1]), config.class_names)
     pictures.confusion_matrix(scores, config.labels, tmp_path / "confusion.png")
     counts = {label: {"train": 3, "validation": 1, "test": 1}}
     pictures.class_histogram(SimpleNamespace(counts=counts), tmp_path / "histogram.png")
@@ -600,6 +433,6 @@ def test_pictures_take_any_label(label, tmp_path):
 def test_smoke_run_leaves_no_photos_behind(monkeypatch, tmp_path):
     """The made-up photos of a run lie where temporary files do, and go when it ends."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    train.main(["--smoke", "--network", "landmark_cnn", "--out", str(tmp_path / "run")])
+    main(["--smoke", "--network", "landmark_cnn", "--out", str(tmp_path / "run")])
     shutil.rmtree(tmp_path / "run")
     assert os.listdir(tmp_path) == []
