@@ -38,18 +38,18 @@ JSON_NAME, TABLE_NAME = "ablation.json", "ablation.md"
 
 @dataclass(frozen=True)
 class Row:
-    """One training: what of the recipe is replaced, and whether it has a teacher and outliers."""
+    """One training: what of the recipe is replaced; with a teacher, unknown photos, or without."""
 
     name: str
     change: dict[str, object] = field(default_factory=dict)
     teacher: bool = True
-    outliers: bool = True
+    unknown: bool = True
 
 
 ROWS = (
     Row("the recipe"),
     Row("no teacher", teacher=False),
-    Row("no outlier exposure", outliers=False),
+    Row("no outlier exposure", unknown=False),
     Row("no weight interpolation", {"interpolation": False}),
     Row("AdamW, not Muon", {"muon": 0.0}),
     Row("no mixup", {"mixup": 0.0}),
@@ -60,7 +60,7 @@ ROWS = (
 )
 
 
-def rows_for(recipe: Recipe, teacher: bool, outliers: bool) -> list[Row]:
+def rows_for(recipe: Recipe, teacher: bool, unknown: bool) -> list[Row]:
     """The base, and the rows that change something of it."""
     return [
         row
@@ -68,7 +68,7 @@ def rows_for(recipe: Recipe, teacher: bool, outliers: bool) -> list[Row]:
         if row is ROWS[0]
         or (row.change and replace(recipe, **row.change) != recipe)
         or (teacher and not row.teacher)
-        or (outliers and not row.outliers)
+        or (unknown and not row.unknown)
     ]
 
 
@@ -79,9 +79,8 @@ def measure_row(row: Row, options: TrainOptions, recipe: Recipe) -> dict[str, fl
     session = training.open_session(options.out, "auto", options.seed, resume, options.workers)
     splits, _ = data.load_splits(options.data, options.seed)
     config = make_config(options.network, splits.class_names, recipe)
-    photos = without_test(find_photos(splits, options.unknown, config, recipe))
-    if not row.outliers:
-        photos = replace(photos, outliers=None)
+    photos = find_photos(splits, options.unknown, config, recipe)
+    photos = without(photos, {"test"} if row.unknown else {"test", "train"})
     network = networks.build(config)
     start = initialise(network, config.architecture, options.first_weights, options.from_scratch)
     taught = options.teacher and row.teacher
@@ -94,10 +93,10 @@ def measure_row(row: Row, options: TrainOptions, recipe: Recipe) -> dict[str, fl
     return figures | {"seconds": round(learned.seconds)}
 
 
-def without_test(photos: Photos) -> Photos:
-    """`photos` but those of the test split."""
+def without(photos: Photos, splits: set[str]) -> Photos:
+    """`photos` but those, to be measured or of no class, of some splits."""
     seen, unknown = (
-        {split: some for split, some in group.items() if split != "test"}
+        {split: some for split, some in group.items() if split not in splits}
         for group in (photos.seen, photos.unknown)
     )
     return replace(photos, seen=seen, unknown=unknown)
@@ -108,7 +107,7 @@ def key_of(row: Row, options: TrainOptions, recipe: Recipe) -> str:
     told = asdict(replace(recipe, **row.change)) | {
         "data": options.data.name,
         "teacher": str(options.teacher if row.teacher else None),
-        "unknown": str(options.unknown and options.unknown.name) + str(row.outliers),
+        "unknown": str(options.unknown and options.unknown.name) + str(row.unknown),
         "init": str(options.init),
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]

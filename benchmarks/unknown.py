@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from landmark_model import LandmarkError, hub, networks
 from landmark_model.calibration import fit_known_threshold, known_score
 from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
-from landmark_model.data import Outsiders, make_batches
+from landmark_model.data import UnknownPhotos, make_batches
 from landmark_model.evaluation import compute_logits
 from landmark_model.files import write_text
 from landmark_model.metrics import UnknownScores, measure_unknown
@@ -36,7 +36,7 @@ Scores = dict[str, Tensor]
 
 
 @torch.inference_mode()
-def compute_features(network: nn.Module, photos: Outsiders, name: str) -> Tensor:
+def compute_features(network: nn.Module, photos: UnknownPhotos, name: str) -> Tensor:
     """Pooled features (N, D) of photos."""
     workers = min(2, os.cpu_count() or 1)
     features_of = partial(networks.compute_features, network)
@@ -95,7 +95,7 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
 
     def features_of(root: Path) -> Tensor:
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
-        return compute_features(network, Outsiders(root, look), name)
+        return compute_features(network, UnknownPhotos(root, look), name)
 
     memory = hub.read_neighbours(config, folder)
     if memory is None:  # answers take none, but knn does, whatever the labels

@@ -444,7 +444,7 @@ class SeenPhotos(TorchDataset):
         return [view[index][0] for view in self.views], self.labels[index]
 
 
-class Outsiders(TorchDataset):
+class UnknownPhotos(TorchDataset):
     """Photos that show none of the classes, in any folders under `root`, as (image, -1).
 
     `transform` is applied on every access. Files that cannot be read are in `skipped`. Raises

@@ -51,7 +51,7 @@ def evaluate(
     """
     features_of = partial(_gather_features, network.eval(), accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
-    outsiders = {split: features_of(batches)[0] for split, batches in unknown.items()}
+    found_unknown = {split: features_of(batches)[0] for split, batches in unknown.items()}
     memory = Neighbours.remember(*found.pop("memory"), len(config.class_names))
     features, labels = found["validation"]
     temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
@@ -63,11 +63,9 @@ def evaluate(
     for split, (features, labels) in found.items():
         logits = compute_logits(network, features).double() / temperature
         scores[split] = measure(logits, labels, config.class_names)
-        if split in outsiders:
-            strangers = _scores(outsiders[split], memory)
-            unknown_scores[split] = measure_unknown(
-                METHOD, _scores(features, memory), strangers, threshold
-            )
+        if split in found_unknown:
+            both = (_scores(some, memory) for some in (features, found_unknown[split]))
+            unknown_scores[split] = measure_unknown(METHOD, *both, threshold)
     return Evaluation(config, scores, unknown_scores, memory)
 
 

@@ -85,14 +85,13 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
 class Photos:
     """The photos of a run. `train` are varied; all others look as answers will see them.
 
-    `seen` are "validation", "test", and "memory", the training photos again; `outliers` those of
-    no class to learn from, None where there are none; `unknown` those to measure, by split.
+    `seen` are "validation", "test", and "memory", the training photos again; `unknown` those that
+    show no class by split, of which "train" are varied, too.
     """
 
     train: data.PhotoSet
     seen: dict[str, data.SeenPhotos]
-    outliers: data.Outsiders | None
-    unknown: dict[str, data.Outsiders]
+    unknown: dict[str, data.UnknownPhotos]
 
 
 def make_config(network: str, class_names: tuple[str, ...], recipe: Recipe) -> ModelConfig:
@@ -128,8 +127,8 @@ def find_photos(
     }
     folders = find_unknown(unknown) if unknown else {}
     transforms = {split: eval_transform(config) for split in folders} | {"train": vary}
-    strangers = {split: data.Outsiders(path, transforms[split]) for split, path in folders.items()}
-    return Photos(train, seen, strangers.pop("train", None), strangers)
+    found = {split: data.UnknownPhotos(path, transforms[split]) for split, path in folders.items()}
+    return Photos(train, seen, found)
 
 
 def find_unknown(folder: Path) -> dict[str, Path]:
@@ -148,8 +147,8 @@ def write_report(
 ) -> None:
     """Prints the data report and writes it, with its pictures, to the run folder."""
     print(f"\nData report\n{report}")
-    for split, strangers in {"train": photos.outliers, **photos.unknown}.items():
-        for item in strangers.skipped if strangers else ():
+    for split, unknown in photos.unknown.items():
+        for item in unknown.skipped:
             print(f"Skipped of --unknown: {split}/{item.path}: {item.reason}")
     generator = torch.Generator().manual_seed(session.seed)
     shown = torch.randperm(len(photos.train), generator=generator)[:40].tolist()
@@ -236,8 +235,8 @@ def learning_batches(
     """What the network learns from: photos, or for a linear probe what it sees in them."""
     # Epochs are judged by the first image of a photo.
     sets = {"train": photos.train, "validation": photos.seen["validation"].views[0]}
-    if photos.outliers is not None:
-        sets["outlier"] = photos.outliers
+    if "train" in photos.unknown:
+        sets["unknown"] = photos.unknown["train"]
     if recipe.probe_copies:
         quick.require_whole(start)
         sets = {
@@ -245,12 +244,12 @@ def learning_batches(
             for split, of_split in sets.items()
         }
     size, workers = recipe.batch_size, session.workers
-    outlier_count = max(1, round(recipe.outlier_share * size))
+    unknown_count = max(1, round(recipe.unknown_share * size))
     return Batches(
         data.make_batches(sets["train"], size, True, workers, recipe.balance),
         data.make_batches(sets["validation"], size, False, workers),
-        data.make_batches(sets["outlier"], outlier_count, True, workers)
-        if "outlier" in sets
+        data.make_batches(sets["unknown"], unknown_count, True, workers)
+        if "unknown" in sets
         else None,
     )
 
@@ -269,9 +268,8 @@ def measure(
     network: nn.Module, photos: Photos, config: ModelConfig, recipe: Recipe, session: Session
 ) -> Evaluation:
     """The network's scores, with temperature and threshold that fit validation."""
-    known, unknown = (
-        seen_batches(group, recipe, session) for group in (photos.seen, photos.unknown)
-    )
+    to_measure = {split: some for split, some in photos.unknown.items() if split != "train"}
+    known, unknown = (seen_batches(group, recipe, session) for group in (photos.seen, to_measure))
     return evaluate(network, config, known, unknown, session.accelerator)
 
 

@@ -40,7 +40,7 @@ class Recipe:
     label_smoothing: float = 0.1
     distillation: float = 0.8  # weight of the teacher's answers; the labels have the rest
     distillation_temperature: float = 2.0
-    outlier_share: float = 0.25  # photos of no class, as a share of a batch (outlier exposure)
+    unknown_share: float = 0.25  # photos of no class, as a share of a batch (outlier exposure)
     # Afterwards: weight interpolation with the first weights, where these have every layer.
     interpolation: bool = False
     # Linear probe: only the last layer learns, on what the frozen rest sees in so many varied
@@ -55,7 +55,7 @@ class Recipe:
     def _rules(self) -> dict[str, bool]:
         shares = ("warmup", "balance", "low_resolution", "grey", "erasing", "label_smoothing",
                   "distillation")  # fmt: skip
-        positive = ("layer_decay", "min_area", "outlier_share")
+        positive = ("layer_decay", "min_area", "unknown_share")
         return {
             "image_size and train_size must be 32 px or more": min(self.image_size, self.train_size)
             >= 32,
@@ -89,7 +89,7 @@ RECIPES = {
     # From the run of a linear probe (PROBE): its first steps then spoil less of what ImageNet
     # taught (Kumar et al. 2022). It teaches the other two.
     "tf_efficientnet_lite2": Recipe(
-        image_size=256, train_size=224, epochs=24, layer_decay=0.6, outlier_share=0.35,
+        image_size=256, train_size=224, epochs=24, layer_decay=0.6, unknown_share=0.35,
         interpolation=True,
     ),
     # From ImageNet, with a teacher.

@@ -38,13 +38,13 @@ ANSWERING = ("image_size", "view", "interpolation")
 class Batches:
     """What a network learns from: shuffled training photos, validation photos, photos of no class.
 
-    Training batches are images (N, 3, H, W) and labels (N,); of `outliers`, if there are any, the
+    Training batches are images (N, 3, H, W) and labels (N,); of `unknown`, if there are any, the
     labels are not looked at. Validation batches are unshuffled, their images `by_shape`.
     """
 
     train: DataLoader
     validation: DataLoader
-    outliers: DataLoader | None = None
+    unknown: DataLoader | None = None
 
 
 @dataclass(frozen=True)
@@ -162,17 +162,17 @@ def fit(
     accelerator = session.accelerator
     state = State(network, optimizer, recipe, session)
     objective = Objective(network, recipe, accelerator, teacher)
-    trained, optimizer, train, validation, outliers = accelerator.prepare(
-        network, optimizer, batches.train, batches.validation, batches.outliers
+    trained, optimizer, train, validation, unknown = accelerator.prepare(
+        network, optimizer, batches.train, batches.validation, batches.unknown
     )
     step, step_count = state.epoch_count * len(train), recipe.epochs * len(train)
     with _progress_bar(step, step_count, accelerator) as bar:
         for epoch in range(state.epoch_count + 1, recipe.epochs + 1):
             began, total = time.monotonic(), torch.zeros((), device=accelerator.device)
             trained.train()
-            for images, labels, strangers in _draw(train, outliers, epoch, session.seed):
+            for images, labels, unknowns in _draw(train, unknown, epoch, session.seed):
                 set_rate(optimizer, learning_rate_factor(step, step_count, recipe.warmup))
-                loss = objective(trained, images, labels, strangers)
+                loss = objective(trained, images, labels, unknowns)
                 _require_finite(loss, step := step + 1, step_count)
                 accelerator.backward(loss)
                 accelerator.clip_grad_norm_(trained.parameters(), 1.0)
@@ -199,22 +199,22 @@ def _progress_bar(done: int, total: int, accelerator: Accelerator) -> tqdm:
 
 
 def _draw(
-    train: DataLoader, outliers: DataLoader | None, epoch: int, seed: int
+    train: DataLoader, unknown: DataLoader | None, epoch: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """The batches of an epoch: images (N, 3, H, W), labels (N,), and images (M, 3, H, W) that show
     no class, None where there are none."""
     # From the epoch's number alone: a resumed run draws what the unbroken one would have.
     set_seed(seed * 100_003 + epoch, device_specific=True)
     train.set_epoch(epoch)
-    strangers = repeat(None) if outliers is None else _endless(outliers, epoch)
+    unknowns = repeat(None) if unknown is None else _endless(unknown, epoch)
     for images, labels in train:
-        yield images, labels, next(strangers)
+        yield images, labels, next(unknowns)
 
 
-def _endless(outliers: DataLoader, epoch: int) -> Iterator[Tensor]:
+def _endless(unknown: DataLoader, epoch: int) -> Iterator[Tensor]:
     for again in count():
-        outliers.set_epoch(1000 * epoch + again)
-        for images, _ in outliers:
+        unknown.set_epoch(1000 * epoch + again)
+        for images, _ in unknown:
             yield images
 
 
@@ -250,18 +250,18 @@ class Objective:
         self.teacher = teacher and teacher.to(accelerator.device, memory_format=torch.channels_last)
 
     def __call__(
-        self, network: nn.Module, images: Tensor, labels: Tensor, strangers: Tensor | None
+        self, network: nn.Module, images: Tensor, labels: Tensor, unknowns: Tensor | None
     ) -> Tensor:
         """The loss of `network` on images (N, 3, H, W) with labels (N,), some of them blended.
 
-        `strangers` (M, 3, H, W), if any, are shown besides, and every class is to be as probable
-        for them (outlier exposure: Hendrycks et al. 2019).
+        `unknowns` (M, 3, H, W), if any, show no class: each class is to be as probable for them
+        (outlier exposure: Hendrycks et al. 2019).
         """
         images, soft_labels = self.mix(images, labels)
-        if strangers is not None:
-            uniform = soft_labels.new_full((len(strangers), soft_labels.shape[1]), 1.0)
+        if unknowns is not None:
+            uniform = soft_labels.new_full((len(unknowns), soft_labels.shape[1]), 1.0)
             soft_labels = torch.cat([soft_labels, uniform / soft_labels.shape[1]])
-            images = torch.cat([images, strangers])
+            images = torch.cat([images, unknowns])
         images = images.to(memory_format=torch.channels_last)
         logits = network(images)
         loss = nn.functional.cross_entropy(
@@ -274,10 +274,10 @@ class Objective:
         weight = self.recipe.distillation
         return (1 - weight) * loss + weight * self._distil(logits, told, soft_labels[len(labels) :])
 
-    def _distil(self, logits: Tensor, told: Tensor, of_strangers: Tensor) -> Tensor:
-        """Cross-entropy of softened logits with what the teacher told, and of strangers as is."""
+    def _distil(self, logits: Tensor, told: Tensor, of_unknowns: Tensor) -> Tensor:
+        """Cross-entropy of softened logits with what the teacher told, and of unknowns as is."""
         temperature = self.recipe.distillation_temperature
-        wanted = torch.cat([(told.float() / temperature).softmax(1), of_strangers])
+        wanted = torch.cat([(told.float() / temperature).softmax(1), of_unknowns])
         # Times the temperature squared, so that gradients keep their size (Hinton et al. 2015).
         return nn.functional.cross_entropy(logits / temperature, wanted) * temperature**2
 

@@ -13,9 +13,9 @@ from landmark_model.recipes import FEW_EPOCHS, RECIPES
 
 
 @pytest.fixture
-def strangers(tmp_path):
+def unknown_photos(tmp_path):
     """Photos of noise in validation/ and test/."""
-    root = tmp_path / "strangers"
+    root = tmp_path / "others"
     for split in ("validation", "test"):
         (root / split).mkdir(parents=True)
         for number in range(4):
@@ -45,8 +45,8 @@ def test_scores_are_compared_at_the_threshold_of_validation():
     assert validation.kept == 0.96 and test.kept == 0.86 and test.refused == 1.0
 
 
-def test_every_score_of_a_network_is_in_the_table(small_run, photos, strangers, tmp_path):
-    unknown.main(["--known", str(photos), "--unknown", str(strangers), "--out", str(tmp_path),
+def test_every_score_of_a_network_is_in_the_table(small_run, photos, unknown_photos, tmp_path):
+    unknown.main(["--known", str(photos), "--unknown", str(unknown_photos), "--out", str(tmp_path),
                   "--model", str(small_run.folder)])  # fmt: skip
     text = (tmp_path / "unknown.md").read_text()
     for method in ("max_softmax", "max_logit", "energy", "knn, k = 1", "knn, k = 20"):
@@ -56,7 +56,7 @@ def test_every_score_of_a_network_is_in_the_table(small_run, photos, strangers, 
 
 
 def test_each_ingredient_of_a_recipe_is_left_out_once(
-    photos, small_run, strangers, tmp_path, monkeypatch
+    photos, small_run, unknown_photos, tmp_path, monkeypatch
 ):
     quick = replace(FEW_EPOCHS, image_size=32, train_size=32, batch_size=8, muon=0.0)
     monkeypatch.setitem(RECIPES, "landmark_cnn", quick)
@@ -67,11 +67,12 @@ def test_each_ingredient_of_a_recipe_is_left_out_once(
         "the centre of a photo, not the whole",
     }
     monkeypatch.setattr(ablation, "ROWS", [row for row in ablation.ROWS if row.name in kept])
-    (strangers / "validation").rename(strangers / "train")
-    (strangers / "test").rename(strangers / "validation")
+    (unknown_photos / "validation").rename(unknown_photos / "train")
+    (unknown_photos / "test").rename(unknown_photos / "validation")
     arguments = ["--data", str(photos), "--network", "landmark_cnn", "--teacher",
-                 str(small_run.folder), "--unknown", str(strangers), "--epochs", "1", "--workers",
-                 "0", "--out", str(tmp_path), "--runs", str(tmp_path / "runs")]  # fmt: skip
+                 str(small_run.folder), "--unknown", str(unknown_photos), "--epochs", "1",
+                 "--workers", "0", "--out", str(tmp_path), "--runs",
+                 str(tmp_path / "runs")]  # fmt: skip
     ablation.main(arguments)
     done = json.loads((tmp_path / "ablation.json").read_text())
     assert len(done) == 4 and all(0 <= row["auroc"] <= 1 for row in done.values())

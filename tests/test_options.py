@@ -36,7 +36,7 @@ def test_recipe_survives_json(recipe):
         ("ema_decay", [-0.1, 1]), ("label_smoothing", [2]), ("mixup", [-1, float("nan")]),
         ("weight_decay", [-1]), ("muon", [-1]), ("layer_decay", [0, 1.1]), ("min_area", [0]),
         ("low_resolution", [2]), ("grey", [-0.1]), ("erasing", [-1]), ("balance", [2]),
-        ("distillation", [1.1]), ("distillation_temperature", [0]), ("outlier_share", [0, 2]),
+        ("distillation", [1.1]), ("distillation_temperature", [0]), ("unknown_share", [0, 2]),
         ("probe_copies", [-1]),
     ],
 )  # fmt: skip

@@ -129,7 +129,7 @@ def test_run_tells_what_was_done(smoke_run):
 
 
 @pytest.fixture
-def strangers(tmp_path):
+def unknown_photos(tmp_path):
     """A folder of photos that show none of the classes, one of them broken."""
     for split, number in (("validation", 6), ("test", 4)):
         (tmp_path / "other" / split).mkdir(parents=True)
@@ -141,15 +141,17 @@ def strangers(tmp_path):
     return tmp_path / "other"
 
 
-def test_photos_of_no_class_in_train_are_learned_from_and_the_others_measured(strangers, photos):
+def test_photos_of_no_class_in_train_are_learned_from_and_the_others_measured(
+    unknown_photos, photos
+):
     splits, _ = data.load_splits(photos, 0)
     config = make_config("landmark_cnn", splits.class_names, LITTLE)
-    measured_only = find_photos(splits, strangers, config, LITTLE)
-    assert measured_only.outliers is None
-    (strangers / "train").mkdir()
-    Image.new("RGB", (60, 60)).save(strangers / "train" / "black.png")
-    found = find_photos(splits, strangers, config, LITTLE)
-    assert [path.name for path in found.outliers.paths] == ["black.png"]
+    measured_only = find_photos(splits, unknown_photos, config, LITTLE)
+    assert "train" not in measured_only.unknown
+    (unknown_photos / "train").mkdir()
+    Image.new("RGB", (60, 60)).save(unknown_photos / "train" / "black.png")
+    found = find_photos(splits, unknown_photos, config, LITTLE)
+    assert [path.name for path in found.unknown["train"].paths] == ["black.png"]
     for one in (found, measured_only):
         assert {split: len(some) for split, some in one.unknown.items()} == {
             "validation": 6, "test": 4
@@ -157,11 +159,11 @@ def test_photos_of_no_class_in_train_are_learned_from_and_the_others_measured(st
 
 
 def test_run_with_a_teacher_and_photos_of_no_class_measures_doubt(
-    strangers, photos, small_run, tmp_path, capsys
+    unknown_photos, photos, small_run, tmp_path, capsys
 ):
-    shutil.copytree(strangers / "test", strangers / "train")
+    shutil.copytree(unknown_photos / "test", unknown_photos / "train")
     options = TrainOptions(
-        photos, tmp_path / "run", "landmark_cnn", teacher=small_run.folder, unknown=strangers,
+        photos, tmp_path / "run", "landmark_cnn", teacher=small_run.folder, unknown=unknown_photos,
         epochs=1, workers=0,
     )  # fmt: skip
     found = train(options, LITTLE).unknown
@@ -204,7 +206,7 @@ def test_teacher_of_other_classes_is_refused(small_run, lay_out, tmp_path):
                     "--teacher", str(small_run.folder)])  # fmt: skip
 
 
-def test_folder_of_strangers_without_splits_is_refused(photos, tmp_path):
+def test_folder_of_unknown_photos_without_splits_is_refused(photos, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(LandmarkError, match="has none of the folders train, validation, test"):
         main([*SMALL, "--data", str(photos), "--epochs", "1", "--out", str(tmp_path / "run"),

@@ -64,14 +64,14 @@ def test_photos_of_no_class_it_was_shown_are_called_by_every_name_alike(probed, 
         (others / split).mkdir(parents=True)
         for number in range(5):
             make_photo(0, 900 + number).save(others / split / f"{number}.png")
-    surest, recipe = [], replace(RECIPE, epochs=20, lr=0.1, outlier_share=1.0)
+    surest, recipe = [], replace(RECIPE, epochs=20, lr=0.1, unknown_share=1.0)
     for name, unknown in (("shown", others), ("not", None)):
         out = tmp_path / name
         train(
             replace(probed[0], out=out, unknown=unknown),
             recipe,
         )
-        features = load_file(tmp_path / "shown" / VIEWS_NAME.format(split="outlier"))["features"]
+        features = load_file(tmp_path / "shown" / VIEWS_NAME.format(split="unknown"))["features"]
         assert features.shape == (2, 5, 320)
         last = load_file(out / "model.safetensors")
         logits = features.float() @ last["fc.weight"].float().T + last["fc.bias"].float()

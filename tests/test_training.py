@@ -76,7 +76,7 @@ def train_in(engine):
         kill_at_batch: int | None = None,
         data: Dataset | None = None,
         network: nn.Module | None = None,
-        outliers: Dataset | None = None,
+        unknown: Dataset | None = None,
         teacher: nn.Module | None = None,
         **settings: object,
     ) -> tuple[nn.Module, Progress]:
@@ -86,7 +86,7 @@ def train_in(engine):
             make_batches(data or Stripes(), recipe.batch_size, True, session.workers,
                          recipe.balance),
             make_batches(Stripes(9, noise=0), recipe.batch_size, False, 0),
-            outliers and make_batches(outliers, 2, True, 0),
+            unknown and make_batches(unknown, 2, True, 0),
         )  # fmt: skip
         groups = [{"params": list(network.parameters()), "lr": recipe.lr, "weight_decay": 0.01}]
         optimizer = make_optimizer(groups, recipe.muon)
@@ -378,8 +378,8 @@ class Glaring(Dataset):
 def test_photos_of_no_class_are_called_by_every_name_alike(train_in, tmp_path):
     recipe, glare = replace(RECIPE, epochs=8), Glaring()[0][0][None]
     surest = []
-    for name, outliers in (("shown", Glaring()), ("not", None)):
-        network, progress = train_in(tmp_path / name, recipe, outliers=outliers)
+    for name, unknown in (("shown", Glaring()), ("not", None)):
+        network, progress = train_in(tmp_path / name, recipe, unknown=unknown)
         surest.append(network.eval()(glare).softmax(1).max().item())
         assert progress.epochs[-1].validation_top1 == 1
     assert surest[0] < 0.45 and surest[0] < surest[1] - 0.1, surest
