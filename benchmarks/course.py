@@ -14,17 +14,14 @@ import shlex
 import sys
 from pathlib import Path
 
-import train
 from landmark_model import LandmarkError, hub
 from landmark_model.files import write_text
+from landmark_model.options import parse, portable
+from landmark_model.pipeline import train
 from landmark_model.training import has_checkpoint
 
 TABLE_NAME = "course.md"
-# Our own sizes as in the Makefile; what comes after them on the command line has the last word.
-OURS = {
-    "landmark_cnn": [],
-    "resnet18": ["--image-size", "224", "--train-size", "160"],
-}
+OURS = ("landmark_cnn", "resnet18")
 COURSE = {"classes": 50, "test": 1250}
 # (who, from scratch, transfer, network): test top-1 in percent, as the authors' public notebooks
 # and READMEs state it; none was measured by us.
@@ -45,11 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Trains both networks, then prints and writes the table."""
     options, passed_on = make_parser().parse_known_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
-    command = shlex.join(["python", "-m", "benchmarks.course", *map(train.portable, words)])
+    command = shlex.join(["python", "-m", "benchmarks.course", *map(portable, words)])
     figures = {}
     for network in OURS:
         folder = options.runs / network
-        train.main(our_arguments(network, options, folder, passed_on))
+        train(parse(our_arguments(network, options, folder, passed_on)))
         figures[network] = json.loads((folder / hub.METRICS_NAME).read_text(encoding="utf-8"))
     table = make_table(figures, command)
     write_text(options.out / TABLE_NAME, table)
@@ -65,7 +62,7 @@ def our_arguments(
         words += ["--init", options.init]
     if options.resume and has_checkpoint(folder):
         words.append("--resume")
-    return [*words, *OURS[network], *passed_on]
+    return [*words, *passed_on]
 
 
 def make_table(figures: dict[str, dict], command: str) -> str:

@@ -30,7 +30,6 @@ from landmark_model import (
     load,
     open_photo,
     read_metrics,
-    transforms,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,7 +139,10 @@ def paste(file: Path, background: str, rng: np.random.Generator) -> Case:
 
 def noise(width: int, height: int, rng: np.random.Generator) -> Image.Image:
     """Squares of random colours, 1 to 8 px wide."""
-    return transforms.noise(width, height, int(rng.integers(1, 9)), rng)
+    grain_px = int(rng.integers(1, 9))
+    shape = (-(-height // grain_px), -(-width // grain_px), 3)
+    squares = rng.integers(0, 256, shape, dtype=np.uint8)
+    return Image.fromarray(squares.repeat(grain_px, 0).repeat(grain_px, 1)[:height, :width])
 
 
 def sky(width: int, height: int, rng: np.random.Generator) -> Image.Image:
@@ -217,7 +219,7 @@ def about_training(networks: Iterable[str], source: str | None) -> str:
     if not met:
         return ""
     names = ", ".join(met)
-    return f"Shown photos on such noise in training (`--zoom-out`), none on a sky: {names}.\n"
+    return f"Shown photos on such noise in training, none on a sky: {names}.\n"
 
 
 def row(network: str, scores: list[Score]) -> str:

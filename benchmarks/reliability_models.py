@@ -23,11 +23,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from landmark_model import LandmarkError, load
-from landmark_model.config import CONFIG_NAME, TORCHSCRIPT_NAME, WEIGHTS_NAME, ModelConfig
-from landmark_model.export import export_torchscript
+from landmark_model.config import CONFIG_NAME, WEIGHTS_NAME, ModelConfig
 from landmark_model.files import write_text
 from landmark_model.hub import FEATURES_NAME, METRICS_NAME, save, to_json, write_checksums
 from landmark_model.neighbours import Neighbours
@@ -51,12 +50,11 @@ Spoil = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Case:
-    """A folder with one thing wrong: what, how it is done, and what `load` is told besides."""
+    """A folder with one thing wrong: what, and how it is done."""
 
     name: str
     spoil: Spoil
     harmless: bool = False
-    backend: str = "eager"
 
 
 @dataclass(frozen=True)
@@ -165,31 +163,10 @@ def special(name: str, make: Callable[[Path], object]) -> Spoil:
     return lambda folder: [(folder / name).unlink(), make(folder / name)]
 
 
-class Stranger(nn.Module):
-    """A TorchScript program of someone else's."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images
-
-
-def stranger(folder: Path) -> None:
-    """A program that is not of ours, with its right checksum."""
-    torch.jit.save(torch.jit.script(Stranger()), str(folder / TORCHSCRIPT_NAME))
-    write_checksums(folder)
-
-
-def other_classes(folder: Path) -> None:
-    """A config of other classes than the program's, with its right checksum."""
-    names = ["a", "b", "c"]
-    config(class_names=names, label_names=names)(folder)
-    write_checksums(folder)
-
-
 def cases() -> list[Case]:
     """All that is tried."""
     return [
         Case("nothing wrong", lambda folder: None, harmless=True),
-        Case("nothing wrong, TorchScript", lambda folder: None, True, "torchscript"),
         *weight_cases(),
         *setting_cases(),
         *json_cases(),
@@ -318,15 +295,11 @@ def feature_cases() -> list[Case]:
 
 
 def other_cases() -> list[Case]:
-    """Measurements, checksums and programs."""
+    """Measurements."""
     return [
         *(Case(f"metrics.json {content[:9]}", text(METRICS_NAME, content), harmless=True)
           for content in ("{", "[]", '{"validation": {"top1": NaN}}', "[" * 100_000)),
         Case("metrics.json of 5 GB", sparse(METRICS_NAME, 5_000_000_000), harmless=True),
-        Case("TorchScript of a stranger", stranger, backend="torchscript"),
-        Case("TorchScript of other classes", other_classes, backend="torchscript"),
-        Case("TorchScript changed", sparse(TORCHSCRIPT_NAME, 999), backend="torchscript"),
-        Case("checksums of 5 GB", sparse("SHA256SUMS", 5_000_000_000), backend="torchscript"),
     ]  # fmt: skip
 
 
@@ -341,7 +314,6 @@ def make_folder(folder: Path) -> None:
     memory.weight = CONFIG.neighbour_weight
     save(network, CONFIG, folder, neighbours=memory)
     (folder / METRICS_NAME).write_text('{"validation": {"top1": 0.5}}')
-    export_torchscript(network, CONFIG, folder / TORCHSCRIPT_NAME, memory)
     write_checksums(folder)
 
 
@@ -356,7 +328,7 @@ def try_case(case: Case, folder: Path) -> Outcome:
     before, said, outcome = peak_process_mb(), "", "crashed"
     tracemalloc.start()
     try:
-        guesses = load(folder, device="cpu", backend=case.backend).predict(make_photo(0, 1))
+        guesses = load(folder, device="cpu").predict(make_photo(0, 1))
         total = sum(guess.probability for guess in guesses)
         if math.isclose(total, 1, abs_tol=1e-3):
             outcome = "answered"
@@ -377,8 +349,7 @@ def run() -> list[Outcome]:
         whole = Path(scratch) / "whole"
         whole.mkdir()
         make_folder(whole)
-        for backend in ("eager", "torchscript"):  # so that no case pays for imports
-            load(whole, device="cpu", backend=backend).predict(make_photo(0, 1))
+        load(whole, device="cpu").predict(make_photo(0, 1))  # so that no case pays for imports
         outcomes = []
         for index, case in enumerate(cases()):
             folder = Path(shutil.copytree(whole, Path(scratch) / f"run{index}"))

@@ -1,28 +1,25 @@
 """Ours beside the course recipe that this project grew from: same photos, epochs and time.
 
-    python -m benchmarks.versus_original --data photos/world50 --init resnet18.safetensors
+    python -m benchmarks.versus_original --data world100 --init resnet18.safetensors
 
 Both are trained from scratch and by transfer, once for each seed; the time theirs takes is what
-ours may use. Every finished training is kept in versus_original.json, and every epoch of an
-unfinished one in --runs, so a killed run goes on where it was; versus_original.md is the table.
-Theirs is written anew from its description (github.com/shrigulhane100/landmark-tagging); ours is
-train.py as it is, without a teacher.
+ours may use. Every finished training is kept in versus_original.json, so a killed run goes on with
+the next one; versus_original.md is the table. Theirs is written anew from its description
+(github.com/shrigulhane100/landmark-tagging); ours is train.py as it is, without a teacher.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import math
 import os
 import shlex
-import shutil
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,18 +31,20 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
-import train
 from landmark_model import LandmarkError, data, hub, metrics, networks, training
 from landmark_model.config import ModelConfig
 from landmark_model.files import staged
+from landmark_model.options import PRECISIONS, TrainOptions, portable
+from landmark_model.pipeline import parameter_count, train
+from landmark_model.recipes import FEW_EPOCHS, RECIPES, Recipe
+from landmark_model.training import Batches
 from landmark_model.transforms import BICUBIC, eval_crop, shrink, to_tensor
 
 JSON_NAME, TABLE_NAME = "versus_original.json", "versus_original.md"
 HALVES = {"scratch": "From scratch", "transfer": "Transfer from ImageNet"}
-NETWORKS = {"scratch": "landmark_cnn", "transfer": "resnet18"}
+OURS = {"scratch": ("landmark_cnn", FEW_EPOCHS), "transfer": ("resnet18", RECIPES["resnet18"])}
 TARGETS = {"scratch": 15.0, "transfer": 6.0}  # points of test top-1
-RECIPES = ("original", "ours")
-SHARED_SETTINGS = ("data", "epochs", "precision", "init")  # without which there is no comparison
+RECIPE_NAMES = ("original", "ours")
 WIDTHS = (16, 32, 64, 128, 256)
 HIDDEN_UNITS, DROPOUT = 1024, 0.4
 BATCH_SIZE, LEARNING_RATE = 64, 1e-3
@@ -64,11 +63,40 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What both recipes are given. The sides are of the images that they classify, in px."""
+
+    data: Path
+    init: Path | None
+    epochs: int
+    precision: str
+    workers: int
+    original_size: int
+    image_size: int
+
+    def settings(self, job: Job) -> dict:
+        """What the scores of `job` depend on besides its seed, as JSON knows it."""
+        shared = {
+            "data": self.data.resolve().name,
+            "epochs": self.epochs,
+            "precision": self.precision,
+            "init": self.init.name if self.init and job.half == "transfer" else None,
+        }
+        if job.recipe == "original":
+            return shared | {"image_size": self.original_size, "batch_size": BATCH_SIZE}
+        return shared | asdict(self.our_recipe(job.half))
+
+    def our_recipe(self, half: str) -> Recipe:
+        """How ours is trained."""
+        return replace(OURS[half][1].at_size(self.image_size), epochs=self.epochs)
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished training. Scores are 0..1; `seconds` are of training and validation alone.
 
-    `settings` are what the scores depend on besides the seed; `head_on` is the frozen stage that
-    the original's new layer reads, "" where nothing is frozen; `photos` are counts by split.
+    `head_on` is the frozen stage that the original's new layer reads, "" where nothing is frozen;
+    `photos` are counts by split.
     """
 
     job: Job
@@ -83,85 +111,30 @@ class Result:
     head_on: str
     photos: dict[str, int]
     hardware: str
-    command: str
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Trains what is not in the JSON yet, and writes the table after every training."""
     options = parse(arguments)
+    terms = options.terms
     # Seed by seed, so that a run cut short has whole rows.
-    jobs = [Job(half, recipe, seed) for seed in options.seeds
-            for half in chosen_halves(options) for recipe in chosen_recipes(options)]  # fmt: skip
+    jobs = [Job(half, recipe, seed) for seed in dict.fromkeys(options.seeds)
+            for half in HALVES for recipe in RECIPE_NAMES]  # fmt: skip
+    results = [
+        result
+        for result in read_results(options.out / JSON_NAME)
+        if result.settings == terms.settings(result.job)
+    ]
     for number, job in enumerate(jobs, start=1):
         title = f"[{number}/{len(jobs)}] {HALVES[job.half]}, {job.recipe}, seed {job.seed}"
-        if any(result.job == job for result in valid_results(options)):
+        if any(result.job == job for result in results):
             print(f"{title}: done before", flush=True)
             continue
         print(f"\n{title}", flush=True)
-        run = train_original if job.recipe == "original" else train_ours
-        folder = unfinished_folder(job, options)
-        result = run(job, options, folder)
-        # Read anew: another run may have finished something meanwhile.
-        write([*valid_results(options), result], options.out)
-        shutil.rmtree(folder, ignore_errors=True)
-    results = valid_results(options)
-    write(results, options.out)
-    print(f"\n{make_table(results)}\nWritten to {options.out / TABLE_NAME}")
-
-
-def chosen_halves(options: argparse.Namespace) -> list[str]:
-    """What --only leaves."""
-    return [options.only] if options.only else list(HALVES)
-
-
-def chosen_recipes(options: argparse.Namespace) -> list[str]:
-    """What --recipe leaves."""
-    return [options.recipe] if options.recipe else list(RECIPES)
-
-
-def valid_results(options: argparse.Namespace) -> list[Result]:
-    """The finished trainings, without those of the chosen halves that `options` would not make."""
-    return [
-        result
-        for result in read_results(options.out / JSON_NAME)
-        if result.job.half not in chosen_halves(options) or is_valid(result, options)
-    ]
-
-
-def is_valid(result: Result, options: argparse.Namespace) -> bool:
-    """Whether `result` had these settings; of the recipe that --recipe leaves out, the shared ones:
-    its own options need not be told anew."""
-    now = settings(result.job, options)
-    if result.job.recipe in chosen_recipes(options):
-        return result.settings == now
-    return all(result.settings.get(name) == now.get(name) for name in SHARED_SETTINGS)
-
-
-def settings(job: Job, options: argparse.Namespace) -> dict:
-    """What the scores of `job` depend on besides its seed, as JSON knows it."""
-    ours = job.recipe == "ours"
-    names = ("image_size", "train_size", "first_size") if ours else ("original_size",)
-    found = {name: getattr(options, name) for name in ("precision", *names)}
-    found |= {"data": options.data.resolve().name, "epochs": epoch_count(job, options)}
-    if job.half == "transfer":
-        found["init"] = options.init.name if options.init else None
-    if not ours:
-        return found | {"batch_size": BATCH_SIZE}
-    recipe = training.choose_recipe(NETWORKS[job.half], found["epochs"], job.half == "scratch")
-    batch_size = options.batch_size or recipe.batch_size
-    return found | {"batch_size": batch_size, "recipe": asdict(recipe), "flip": True}
-
-
-def unfinished_folder(job: Job, options: argparse.Namespace) -> Path:
-    """Where `job` keeps its checkpoint; other settings never meet it."""
-    told = json.dumps(settings(job, options), sort_keys=True).encode()
-    name = f"{job.half}_{job.recipe}_{job.seed}_{hashlib.sha256(told).hexdigest()[:8]}"
-    return options.runs / name
-
-
-def epoch_count(job: Job, options: argparse.Namespace) -> int:
-    """How many epochs both recipes get."""
-    return options.epochs_scratch if job.half == "scratch" else options.epochs_transfer
+        results.append((train_original if job.recipe == "original" else train_ours)(job, terms))
+        write(results, options.out, options.command)
+    write(results, options.out, options.command)
+    print(f"\nWritten to {options.out / TABLE_NAME}")
 
 
 # --- theirs ---
@@ -269,131 +242,74 @@ def make_sets(splits: data.Splits, config: ModelConfig) -> dict[str, data.PhotoS
     }  # fmt: skip
 
 
-def train_original(job: Job, options: argparse.Namespace, folder: Path) -> Result:
+def train_original(job: Job, terms: Terms) -> Result:
     """Trains one of the original's networks, and measures it once on the test photos."""
-    accelerator = training.make_accelerator(options.precision, job.seed)
-    splits, _ = data.load_splits(options.data, job.seed)
-    names, side_px = splits.class_names, options.original_size
+    accelerator = training.make_accelerator(terms.precision, job.seed)
+    splits, _ = data.load_splits(terms.data, job.seed)
+    names, side_px = splits.class_names, terms.original_size
     numbers = networks.normalisation("resnet18")
     config = ModelConfig("resnet18", names, names, side_px, crop_pct=0.875, **numbers)
     if job.half == "scratch":
         network, stage = build_original(len(names), side_px), ""
     else:
-        network, stage = build_frozen(config, options.init)
-    batches = {
-        split: data.make_batches(photos, BATCH_SIZE, split == "train", options.workers)
+        network, stage = build_frozen(config, terms.init)
+    loaders = {
+        split: data.make_batches(photos, BATCH_SIZE, split == "train", terms.workers)
         for split, photos in make_sets(splits, config).items()
     }
-    fit = OriginalFit(network, batches["train"], batches["validation"], accelerator, job.seed)
-    fit.run(epoch_count(job, options), folder)
+    batches = Batches(loaders["train"], loaders["validation"])
+    best_epoch, seconds = fit_original(network, batches, accelerator, terms.epochs, job.seed)
     validation, test = (
-        score(network, accelerator.prepare(batches[split]), accelerator)
+        score(network, accelerator.prepare(loaders[split]), accelerator)
         for split in ("validation", "test")
     )
     return Result(
         job=job,
-        settings=settings(job, options),
-        parameters=train.parameter_count(network),
-        epochs=fit.progress.epochs,
-        best_epoch=fit.progress.best_epoch,
-        seconds=round(fit.progress.seconds, 1),
+        settings=terms.settings(job),
+        parameters=parameter_count(network),
+        epochs=terms.epochs,
+        best_epoch=best_epoch,
+        seconds=round(seconds, 1),
         test_top1=test.top1,
         test_top5=test.top5,
         validation_top1=validation.top1,
         head_on=stage,
         photos={split: len(table) for split, table in splits.items()},
-        hardware=describe_hardware(options.precision),
-        command=options.command,
+        hardware=describe_hardware(terms.precision),
     )
 
 
-@dataclass
-class Progress:
-    """How far one of the original's trainings has come; `lowest` is of the validation losses."""
+def fit_original(
+    network: nn.Module, batches: Batches, accelerator: Accelerator, epochs: int, seed: int
+) -> tuple[int, float]:
+    """Trains in place as the original does: Adam, a lower rate where the validation loss stalls.
 
-    epochs: int = 0
-    best_epoch: int = 0
-    lowest: float = math.inf
-    seconds: float = 0.0
-
-
-class OriginalFit:
-    """A training as the original does it: Adam, a lower rate where the validation loss stalls."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        batches: Iterable,
-        validation: Iterable,
-        accelerator: Accelerator,
-        seed: int,
-    ) -> None:
-        self.network = network.to(accelerator.device, memory_format=torch.channels_last)
-        learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.Adam(learned, LEARNING_RATE)
-        self.plateau = ReduceLROnPlateau(optimizer, **PLATEAU)
-        self.trained, self.optimizer, self.batches, self.validation = accelerator.prepare(
-            network, optimizer, batches, validation
-        )
-        self.accelerator, self.seed = accelerator, seed
-        self.best: dict[str, torch.Tensor] = {}
-        self.progress = Progress()
-
-    def run(self, epochs: int, folder: Path) -> None:
-        """Trains until `epochs` are done, on from the checkpoint in `folder` if there is one.
-
-        The network ends with the weights of the epoch of the lowest validation loss. Raises
-        LandmarkError where a loss is no number.
-        """
-        if training.has_checkpoint(folder):
-            self.load(folder / training.CHECKPOINT_NAME)
-        while self.progress.epochs < epochs:
-            now = self.epoch(f"Epoch {self.progress.epochs + 1}/{epochs}")
-            self.save(folder)
-            tqdm.write(f"epoch {self.progress.epochs}/{epochs}  validation loss {now.loss:.3f}  "
-                       f"top-1 {now.top1:.1%}")  # fmt: skip
-        # As training.fit does: the final figures are of float32 arithmetic.
-        self.accelerator.unwrap_model(self.trained, keep_fp32_wrapper=False)
-        self.network.load_state_dict(self.best)
-
-    def epoch(self, title: str) -> metrics.Metrics:
-        """Trains on every photo once, and gives the scores on the validation photos."""
-        started = time.monotonic()
-        number = self.progress.epochs + 1
-        # From the epoch's number alone: a resumed run draws what the unbroken one would have.
-        set_seed(self.seed * 100_003 + number)
-        self.batches.set_epoch(number)
-        train_epoch(self.trained, self.optimizer, self.batches, self.accelerator, title)
-        now = score(self.trained, self.validation, self.accelerator)
-        if not math.isfinite(now.loss):
+    The network ends with the weights of the epoch of the lowest validation loss. Returns that
+    epoch's number, and seconds. Raises LandmarkError where a loss is no number.
+    """
+    network.to(accelerator.device, memory_format=torch.channels_last)
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learned, LEARNING_RATE)
+    plateau = ReduceLROnPlateau(optimizer, **PLATEAU)
+    trained, optimizer, train_batches, validation = accelerator.prepare(
+        network, optimizer, batches.train, batches.validation
+    )
+    set_seed(seed)
+    began, losses, best = time.monotonic(), [], {}
+    for epoch in range(1, epochs + 1):
+        train_epoch(trained, optimizer, train_batches, accelerator, f"Epoch {epoch}/{epochs}")
+        now = score(trained, validation, accelerator)
+        losses.append(now.loss)
+        if now.loss != now.loss:
             raise LandmarkError(f"The original's loss is {now.loss}. Try other --seeds.")
-        self.plateau.step(now.loss)
-        if now.loss < self.progress.lowest:
-            self.progress.lowest, self.progress.best_epoch = now.loss, number
-            state = self.network.state_dict()
-            self.best = {name: tensor.detach().clone() for name, tensor in state.items()}
-        self.progress.epochs = number
-        self.progress.seconds += time.monotonic() - started
-        return now
-
-    def save(self, folder: Path) -> None:
-        """Writes the checkpoint."""
-        about = {"progress": asdict(self.progress), "plateau": self.plateau.state_dict()}
-        parts = {
-            "network": self.network.state_dict(),
-            "best": self.best,
-            "optimizer": training.get_moments(self.optimizer),
-        }
-        training.write_checkpoint(folder, about, parts)
-
-    def load(self, path: Path) -> None:
-        """Goes back to the checkpoint at `path`."""
-        about, parts = training.read_checkpoint(path)
-        self.network.load_state_dict(parts["network"])
-        training.set_moments(self.optimizer, parts["optimizer"])
-        self.plateau.load_state_dict(about["plateau"])
-        self.optimizer.param_groups[0]["lr"] = self.plateau.get_last_lr()[0]
-        self.best, self.progress = parts["best"], Progress(**about["progress"])
+        plateau.step(now.loss)
+        if now.loss == min(losses):
+            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        tqdm.write(f"epoch {epoch}/{epochs}  validation loss {now.loss:.3f}  top-1 {now.top1:.1%}")
+    # As training.fit does: the final figures are of float32 arithmetic.
+    accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
+    network.load_state_dict(best)
+    return losses.index(min(losses)) + 1, time.monotonic() - began
 
 
 def train_epoch(
@@ -421,47 +337,35 @@ def score(network: nn.Module, batches: Iterable, accelerator: Accelerator) -> me
 # --- ours ---
 
 
-def our_arguments(job: Job, options: argparse.Namespace, out: Path) -> list[str]:
-    """The options of train.py for `job`; all that is not named is as the network likes it."""
-    words = {
-        "--data": options.data,
-        "--network": NETWORKS[job.half],
-        "--out": out,
-        "--epochs": epoch_count(job, options),
-        "--seed": job.seed,
-        "--image-size": options.image_size,
-        "--train-size": options.train_size,
-        "--first-size": options.first_size,
-        "--workers": options.workers,
-        "--precision": options.precision,
-    }
-    if options.batch_size:
-        words["--batch-size"] = options.batch_size
-    if job.half == "transfer" and options.init:
-        words["--init"] = options.init
-    resumes = ["--resume"] if training.has_checkpoint(out) else []
-    return [*(str(word) for pair in words.items() for word in pair), "--flip", *resumes]
-
-
-def train_ours(job: Job, options: argparse.Namespace, folder: Path) -> Result:
-    """Runs train.py, and reads what it measured."""
-    train.main(our_arguments(job, options, folder))
-    figures = json.loads((folder / hub.METRICS_NAME).read_text(encoding="utf-8"))
+def train_ours(job: Job, terms: Terms) -> Result:
+    """Runs train.py's pipeline, and reads what it measured."""
+    init = str(terms.init) if terms.init and job.half == "transfer" else None
+    with tempfile.TemporaryDirectory() as folder:
+        options = TrainOptions(
+            terms.data,
+            Path(folder),
+            OURS[job.half][0],
+            init,
+            seed=job.seed,
+            workers=terms.workers,
+            precision=terms.precision,
+        )
+        scores = train(options, terms.our_recipe(job.half)).scores
+        figures = json.loads((Path(folder) / hub.METRICS_NAME).read_text(encoding="utf-8"))
     facts = figures["training"]
     return Result(
         job=job,
-        settings=settings(job, options),
+        settings=terms.settings(job),
         parameters=facts["parameters"],
         epochs=len(facts["epochs"]),
         best_epoch=facts["best_epoch"],
         seconds=round(sum(epoch["seconds"] for epoch in facts["epochs"]), 1),
-        test_top1=figures["test"]["top1"],
-        test_top5=figures["test"]["top5"],
-        validation_top1=figures["validation"]["top1"],
+        test_top1=scores["test"].top1,
+        test_top5=scores["test"].top5,
+        validation_top1=scores["validation"].top1,
         head_on="",
         photos=facts["data"]["photos"],
-        hardware=describe_hardware(options.precision),
-        command=options.command,
+        hardware=describe_hardware(terms.precision),
     )
 
 
@@ -490,12 +394,11 @@ def read_results(path: Path) -> list[Result]:
         ) from error
 
 
-def write(results: list[Result], out: Path) -> None:
-    """Writes the JSON and the table: both, or neither; of one job trained twice the last."""
-    results = list({result.job: result for result in results}.values())
+def write(results: list[Result], out: Path, command: str) -> None:
+    """Writes the JSON and the table: both, or neither."""
     with staged(out) as folder:
         (folder / JSON_NAME).write_text(hub.to_json({"results": results}), encoding="utf-8")
-        (folder / TABLE_NAME).write_text(make_table(results), encoding="utf-8")
+        (folder / TABLE_NAME).write_text(make_table(results, command), encoding="utf-8")
 
 
 ABOUT = """\
@@ -508,6 +411,10 @@ network was measured once on the test photos, after its epoch had been chosen on
 photos: the original's by the lowest loss, ours by top-1, as train.py does. Spread is the standard
 deviation over the seeds.
 
+```
+{command}
+```
+
 **Original**: from scratch five blocks of 3x3 convolution (16-32-64-128-256), ReLU, batch norm and
 max-pool, a layer of 1,024 units with batch norm and dropout 0.4, a linear layer; by transfer an
 ImageNet ResNet18, all frozen, and a new linear layer. 224 px crops of photos resized to 256 px,
@@ -515,19 +422,18 @@ flips, RandAugment (6 operations, magnitude 9), cross-entropy, Adam at 0.001, a 
 after 5 epochs without a lower validation loss. Written anew from its description.
 
 **Ours**: train.py as it is, LandmarkCNN from scratch and ResNet18 by transfer, the convolution
-kernels of both by Muon. No teacher. Answers are the mean of a photo's and its mirror image's, with
-what its nearest training photos say.
+kernels of both by Muon. No teacher. They look at the whole photo, once.
 """
 
 
-def make_table(results: list[Result]) -> str:
-    """The Markdown text for the trainings there are."""
+def make_table(results: list[Result], command: str) -> str:
+    """The Markdown text for the trainings there are, made by `command`."""
     sections = []
     for half in HALVES:
         rows = sorted((r for r in results if r.job.half == half), key=lambda r: r.job.seed)
         if rows:
             sections.append(make_section(half, rows))
-    return "\n".join([ABOUT, *sections])
+    return "\n".join([ABOUT.format(command=command), *sections])
 
 
 def make_section(half: str, results: list[Result]) -> str:
@@ -538,7 +444,7 @@ def make_section(half: str, results: list[Result]) -> str:
         "| test top-5 | validation top-1 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for recipe in RECIPES:
+    for recipe in RECIPE_NAMES:
         rows = [result for result in results if result.job.recipe == recipe]
         if rows:
             lines.append(make_row(recipe, rows))
@@ -551,8 +457,7 @@ def make_section(half: str, results: list[Result]) -> str:
     lines.append(f"Photos of {' and '.join(sorted({r.settings['data'] for r in results}))}: "
                  f"{'; '.join(sorted(photos))}. "
                  f"Hardware: {'; '.join(sorted({r.hardware for r in results}))}.")  # fmt: skip
-    commands = dict.fromkeys(result.command for result in results)
-    return "\n".join([*lines, "\n```", *commands, "```\n"])
+    return "\n".join([*lines, ""])
 
 
 def make_row(recipe: str, results: list[Result]) -> str:
@@ -582,7 +487,9 @@ def mean_and_spread(shares: list[float]) -> str:
 def describe_lead(half: str, results: list[Result]) -> str:
     """How far ours is ahead on the seeds that both have, and whether it kept to the time."""
     by_job = {(result.job.recipe, result.job.seed): result for result in results}
-    seeds = sorted({r.job.seed for r in results if all((x, r.job.seed) in by_job for x in RECIPES)})
+    seeds = sorted(
+        {r.job.seed for r in results if all((x, r.job.seed) in by_job for x in RECIPE_NAMES)}
+    )
     if not seeds:
         return "No seed has been trained by both recipes yet."
     pairs = [(by_job["original", seed], by_job["ours", seed]) for seed in seeds]
@@ -639,23 +546,28 @@ def describe_start(results: list[Result]) -> list[str]:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options, checked; `precision` is what "auto" stands for here."""
+    """The options, checked: seeds, out, the command, and the terms of the comparison."""
     parser = make_parser()
     options = parser.parse_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
     options.command = shlex.join(
-        ["python", "-m", "benchmarks.versus_original", *map(train.portable, words)]
+        ["python", "-m", "benchmarks.versus_original", *map(portable, words)]
     )
-    options.precision = training.make_accelerator(options.precision, 0).mixed_precision
-    options.seeds = list(dict.fromkeys(options.seeds))
     if options.original_size < 32:
         parser.error("--original-size must be 32 px or more: five poolings halve it to nothing")
-    if min(options.epochs_scratch, options.epochs_transfer) < 1:
-        parser.error("--epochs-scratch and --epochs-transfer must be 1 or more")
+    if options.epochs < 1:
+        parser.error("--epochs must be 1 or more")
     if options.init and not options.init.is_file():  # else found out after hours from scratch
         parser.error(f"{options.init} does not exist; check --init")
-    if options.batch_size is not None and options.batch_size < 2:
-        parser.error("--batch-size must be 2 or more: batch norm needs company")
+    options.terms = Terms(
+        options.data,
+        options.init,
+        options.epochs,
+        training.make_accelerator(options.precision, 0).mixed_precision,
+        options.workers,
+        options.original_size,
+        options.image_size,
+    )
     return options
 
 
@@ -666,62 +578,38 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for name, its_settings in OPTIONS.items():
-        parser.add_argument(name, **its_settings)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="FOLDER", help="as for train.py")
+    add(
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="ImageNet weights of ResNet18, which may leave layers out; default: timm's",
+    )
+    add("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default: 0")
+    add(
+        "--out",
+        type=Path,
+        default=Path("benchmarks"),
+        metavar="FOLDER",
+        help="where JSON and table go; default: %(default)s",
+    )
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of both; auto: bf16 if the hardware is fast at it",
+    )
     for name, (default, text) in NUMBERS.items():
-        parser.add_argument(
-            name, type=int, default=default, metavar="N", help=f"{text}; default: %(default)s"
-        )
+        add(name, type=int, default=default, metavar="N", help=f"{text}; default: %(default)s")
     return parser
 
 
-OPTIONS = {
-    "--data": {"type": Path, "required": True, "metavar": "FOLDER", "help": "as for train.py"},
-    "--init": {
-        "type": Path,
-        "metavar": "FILE",
-        "help": "ImageNet weights of ResNet18, which may leave layers out; default: timm's",
-    },
-    "--only": {"choices": tuple(HALVES), "help": "one half; the other stays as it is on disk"},
-    "--recipe": {"choices": RECIPES, "help": "one recipe; two commands may run side by side"},
-    "--seeds": {
-        "type": int,
-        "nargs": "+",
-        "default": [0, 1, 2],
-        "metavar": "N",
-        "help": "of splits, first weights, order and augmentation; default: 0 1 2",
-    },
-    "--out": {
-        "type": Path,
-        "default": Path("benchmarks"),
-        "metavar": "FOLDER",
-        "help": "where JSON and table go; default: %(default)s",
-    },
-    "--runs": {
-        "type": Path,
-        "default": Path("runs/versus_original"),
-        "metavar": "FOLDER",
-        "help": "where unfinished trainings are kept; default: %(default)s",
-    },
-    "--batch-size": {
-        "type": int,
-        "metavar": "N",
-        "help": f"photos in a step of ours; default: as it likes; the original has {BATCH_SIZE}",
-    },
-    "--precision": {
-        "choices": ("auto", "no", "bf16", "fp16"),
-        "default": "auto",
-        "help": "of both recipes' arithmetic; auto: bf16 where the chip is fast at it",
-    },
-}
 NUMBERS = {
-    "--epochs-scratch": (20, "epochs from scratch"),
-    "--epochs-transfer": (10, "epochs by transfer"),
+    "--epochs": (14, "epochs of every training"),
     "--workers": (2, "processes that prepare photos"),
-    "--original-size": (224, "side of the original's crops in px, out of 8/7 of it"),
+    "--original-size": (224, "side in px at which the original classifies, out of 8/7 of it"),
     "--image-size": (160, "side in px at which ours classifies"),
-    "--train-size": (128, "side of our last crops in px"),
-    "--first-size": (96, "side of our first crops in px"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Makes answers honest: of those at 80 %, four in five should be right; and "none of these"."""
+"""Temperature scaling, and the scores and threshold of "none of these"."""
 
 from __future__ import annotations
 

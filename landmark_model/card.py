@@ -31,11 +31,14 @@ NEIGHBOURS_HEAD = (
     "| loss | calibration error | photos |\n|" + "---|" * 10
 )
 MOST_PHOTOS = 10_000_000
+CAUTION = (
+    "They had a part in choosing the recipes, though: version 0.1 tried many, and kept or dropped\n"
+    "some by what these very photos said. Expect less on new photos.\n"
+)
 TITLES = {
     "resnet18": "ResNet18 (transfer learning)",
     "landmark_cnn": "LandmarkCNN (from scratch)",
     "tf_efficientnet_lite2": "EfficientNet-Lite2 (transfer learning, the teacher)",
-    "tf_efficientnet_lite0": "EfficientNet-Lite0 (transfer learning)",
 }
 
 
@@ -51,8 +54,14 @@ class Report:
     def title(self) -> str:
         """What people call the network, and how it came about."""
         title = TITLES.get(self.config.architecture, self.config.architecture)
-        quick = "--quick" in self.metrics["training"].get("commands", [""])[-1].split()
-        return f"{title.partition(' (')[0]} (quick mode)" if quick else title
+        words = self.metrics["training"].get("commands", [""])[-1].split()
+        is_probe = not {"--probe", "--quick"}.isdisjoint(words)
+        return f"{title.partition(' (')[0]} (linear probe)" if is_probe else title
+
+    @property
+    def is_old(self) -> bool:
+        """Whether version 0.1 trained it, whose commands do not run any more."""
+        return "landmark_model" not in self.metrics["training"]["versions"]
 
 
 def read_reports(folder: Path) -> list[Report]:
@@ -132,6 +141,7 @@ def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, ob
         network_count="One network" if len(names) == 1 else f"{len(names)} networks",
         network_list=", ".join(names),
         photo_count=f"{first.metrics['test']['photo_count']:d}",
+        caution=CAUTION if any(report.is_old for report in reports) else "",
         results=results_table(reports),
         neighbours=_neighbours(reports),
         figures="\n".join(
@@ -285,11 +295,31 @@ def _training(report: Report) -> str:
     return (
         f"**{report.title}.** Start: {_plain(facts['start'])}. {len(facts['epochs'])} epochs, of "
         f"which number {facts['best_epoch']:d} was best on validation and is kept{_blend(facts)}; "
-        f"{facts['fit_seconds'] / 60:.0f} minutes all in all on {_plain(facts['hardware'])}, "
-        f"torch {_plain(facts['versions']['torch'])}. Seed {facts['recipe']['seed']:d}. "
+        f"{facts['fit_seconds'] / 60:.0f} minutes {_counted(report)} on "
+        f"{_plain(facts['hardware'])}, torch {_plain(facts['versions']['torch'])}. "
+        f"Seed {facts['recipe']['seed']:d}. "
         "Weights are rounded to float16 before they are measured and stored; the TorchScript "
         f"file differs by at most {facts['torchscript_difference']:.0e} in probability.\n\n"
-    ) + _block(facts["commands"])
+    ) + _commands(report)
+
+
+def _counted(report: Report) -> str:
+    """What the minutes of a training are for."""
+    if report.is_old:
+        return "for it and the stages that it goes on from, without those of its teachers,"
+    return "for all commands below"
+
+
+def _commands(report: Report) -> str:
+    """The commands that made the weights, or where those of version 0.1 are written down."""
+    commands = report.metrics["training"]["commands"]
+    if not report.is_old:
+        return _block(commands)
+    return (
+        f"An earlier version of `train.py` (0.1) made it, in {len(commands)} stages with those of "
+        "its teachers. Their commands are recorded in `metrics.json` (`training.commands`) and do "
+        "not run today, since many of their options are gone."
+    )
 
 
 def _blend(facts: dict) -> str:

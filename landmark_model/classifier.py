@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 from landmark_model.calibration import known_score
 from landmark_model.config import LandmarkError, ModelConfig, read_config, require_counts
 from landmark_model.explain import Explanation, class_activation, locate_heat, surest_class
-from landmark_model.export import read_torchscript
-from landmark_model.hub import best_first, find, is_remote, locate, read_neighbours
+from landmark_model.hub import best_first, find, locate, read_neighbours
 from landmark_model.neighbours import Neighbours
 from landmark_model.networks import compute_features, mean_of_views, restore
 from landmark_model.photos import Photo, open_photo
@@ -52,10 +50,6 @@ class LandmarkClassifier:
             f"LandmarkClassifier({self.config.architecture}, "
             f"{len(self.config.class_names)} landmarks, {self.device})"
         )
-
-    @property
-    def _is_script(self) -> bool:
-        return isinstance(self._network, torch.jit.ScriptModule)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -116,8 +110,6 @@ class LandmarkClassifier:
         LandmarkError where the photo cannot be read, `class_name` is none of
         `config.class_names`, or the network is not made so.
         """
-        if self._is_script:
-            raise LandmarkError("explain needs the network itself: load it as backend='eager'.")
         names = self.config.class_names
         if class_name is not None and class_name not in names:
             raise self._no_such(class_name)
@@ -199,14 +191,8 @@ class LandmarkClassifier:
 
     def _describe(self, views: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and features (N, D) of N photos, their images normalised and `by_shape`."""
-        if self._is_script:
-            features_of = self._network.prepared.features
-            last_layer = self._network.prepared.classifier
-        else:
-            features_of = partial(compute_features, self._network)
-            last_layer = self._network.get_classifier()
-        features = mean_of_views(features_of, views, self.device)
-        return last_layer(features), features
+        features = mean_of_views(partial(compute_features, self._network), views, self.device)
+        return self._network.get_classifier()(features), features
 
     def _best(self, probabilities: Tensor, top_k: int) -> list[Prediction]:
         values, indices = probabilities.topk(min(top_k, len(probabilities)))
@@ -230,7 +216,6 @@ def load(
     revision: str | None = None,
     network: str | None = None,
     device: str | None = None,
-    backend: str = "eager",
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> LandmarkClassifier:
@@ -245,17 +230,14 @@ def load(
     one), and checked against its SHA256SUMS. What was downloaded before also works without a
     network, with a warning; with `local_files_only` nothing is asked of the hub.
 
-    Weights are read from safetensors only. `backend` "torchscript" runs the TorchScript file
-    instead, which is a program: of a hub repo it must be named by its commit, and its checksum must
-    be there. Raises LandmarkError where there is no such folder, repo, network or device, a file
-    is damaged, or weights and config do not fit.
+    Weights are read from safetensors only. Raises LandmarkError where there is no such folder,
+    repo, network or device, a file is damaged, or weights and config do not fit.
     """
-    script = _wants_script(backend, source, revision)
     folder = find(source, network, revision=revision, cache_dir=cache_dir,
-                  local_files_only=local_files_only, script=script)  # fmt: skip
+                  local_files_only=local_files_only)  # fmt: skip
     config, device = read_config(folder), device or _best_device()
-    net = read_torchscript(config, folder, device) if script else restore(config, folder)
-    neighbours = read_neighbours(config, folder, None if script else net)
+    net = restore(config, folder)
+    neighbours = read_neighbours(config, folder, net)
     try:
         return LandmarkClassifier(net, config, device, neighbours)
     except LandmarkError:
@@ -264,24 +246,6 @@ def load(
         raise LandmarkError(
             f"Device {device!r} is not to be had here. Try device='cpu'."
         ) from error
-
-
-def _wants_script(
-    backend: str, source: str | os.PathLike[str] | None, revision: str | None
-) -> bool:
-    """Whether TorchScript is asked for; refused where it is not certain which program that is."""
-    if backend not in ("eager", "torchscript"):
-        raise LandmarkError(f"There is no backend {backend!r}. Give 'eager' or 'torchscript'.")
-    if (
-        backend == "torchscript"
-        and is_remote(source)
-        and not re.fullmatch("[0-9a-f]{40}", revision or "")
-    ):
-        raise LandmarkError(
-            "A TorchScript file is a program, and tags and branches can be moved: name the commit, "
-            f"revision='<40 hex digits>', not {revision!r}. The push said which it is."
-        )
-    return backend == "torchscript"
 
 
 def list_networks(

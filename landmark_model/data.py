@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -458,7 +457,7 @@ class SeenPhotos(TorchDataset):
         return [view[index][0] for view in self.views], self.labels[index]
 
 
-class Outsiders(TorchDataset):
+class UnknownPhotos(TorchDataset):
     """Photos that show none of the classes, in any folders under `root`, as (image, -1).
 
     `transform` is applied on every access. Files that cannot be read are in `skipped`. Raises
@@ -487,14 +486,6 @@ class Outsiders(TorchDataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         return self.transform(open_photo(self.paths[index])), -1
-
-    def cut_off(self, transform: Callable[[Image.Image], torch.Tensor]) -> Outsiders:
-        """Takes two of three photos away, the same ones wherever they lie, and gives them back."""
-        order = sorted(self.paths, key=_content_hash)
-        taken = copy(self)
-        self.paths, taken.paths = order[::3], [p for i, p in enumerate(order) if i % 3]
-        taken.transform = transform
-        return taken
 
 
 def _content_hash(path: Path) -> str:

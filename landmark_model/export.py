@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from landmark_model.config import TORCHSCRIPT_NAME, LandmarkError, ModelConfig
+from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import staged
 from landmark_model.neighbours import Neighbours
-from landmark_model.tensors import find_fault
 from landmark_model.transforms import STRIDE_PX, cut_names, view_crop, view_size
 
 LABELS_NAME = "labels.json"
@@ -59,7 +58,6 @@ class Prepared(nn.Module):
         """RGB in 0..255 -> what the network takes, as `to_tensor` does."""
         return (images.float() / 255 - self.mean) / self.std
 
-    @torch.jit.export
     def features(self, images: Tensor) -> Tensor:
         """What the last layer sees of normalised images: (N, 3, H, W) -> (N, D)."""
         return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
@@ -139,63 +137,6 @@ def export_torchscript(
         return torch.jit.load(str(file))
 
     return _write_checked(write, portable, path, (190, 250))
-
-
-def read_torchscript(config: ModelConfig, folder: Path, device: str) -> torch.jit.ScriptModule:
-    """The network in the TorchScript file in `folder`. A TorchScript file is a program: check it.
-
-    Raises LandmarkError where there is none, or it is not one that `export_torchscript` wrote of
-    the network that `config` describes.
-    """
-    path = folder / TORCHSCRIPT_NAME
-    if not path.is_file():
-        raise LandmarkError(
-            f"{folder.name} has no {TORCHSCRIPT_NAME}. Write it: python -m landmark_model export"
-        )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated")
-        try:
-            script = torch.jit.load(str(path), map_location=device)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise LandmarkError(
-                f"{path.name} is damaged, or device {device!r} is not to be had here."
-            ) from error
-    if not _is_portable(script):
-        raise LandmarkError(
-            f"{path.name} is of an older version, or not of ours. Write it again: "
-            "python -m landmark_model export"
-        )
-    if fault := find_fault(script.state_dict()):
-        raise LandmarkError(f"{path.name} is damaged: {fault}. Write it again.")
-    if list(script.class_names) != list(config.class_names) or not _answers(script, config, device):
-        raise LandmarkError(
-            f"{path.name} and config.json in {folder.name} do not belong together. "
-            "Use both from one training run."
-        )
-    return script
-
-
-def _is_portable(script: torch.jit.ScriptModule) -> bool:
-    """Whether it has what we ask of it."""
-    prepared = getattr(script, "prepared", None)
-    return (
-        callable(getattr(prepared, "features", None))
-        and isinstance(getattr(prepared, "classifier", None), nn.Module)
-        and isinstance(getattr(script, "class_names", None), list)
-    )
-
-
-@torch.inference_mode()
-def _answers(script: torch.jit.ScriptModule, config: ModelConfig, device: str) -> bool:
-    """Whether it makes features of an image, and of those a logit for each class."""
-    side = config.image_size
-    try:
-        features = script.prepared.features(torch.zeros(1, 3, side, side, device=device))
-        logits = script.prepared.classifier(features)
-    except (RuntimeError, TypeError):  # which torch.jit.Error is, too
-        return False
-    shape = (1, len(config.class_names))
-    return features.ndim == 2 and logits.shape == shape and bool(logits.isfinite().all())
 
 
 def export_onnx(

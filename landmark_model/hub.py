@@ -210,29 +210,21 @@ def find(
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
-    script: bool = False,
 ) -> Path:
     """The local folder of one network of `source`, with its weights, checked.
 
     Without `network` it is the one that measured best. Of a hub repo, what is needed of this
-    network is downloaded, its TorchScript file only with `script`. Raises LandmarkError where
-    there is no such network, or a file is not what its checksum says.
+    network is downloaded. Raises LandmarkError where there is no such network, or a file is not
+    what its checksum says.
     """
     root = locate(source, revision, cache_dir, local_files_only)
     folder = choose(root, network)
-    needed = [WEIGHTS_NAME, FEATURES_NAME, *[TORCHSCRIPT_NAME] * script]
+    needed = [WEIGHTS_NAME, FEATURES_NAME]
     if is_remote(source):
         place = folder.relative_to(root)
         wanted = [(place / name).as_posix() for name in needed]
         fetch(str(source), wanted, root.name, cache_dir, local_files_only)
         verify(folder, needed, str(source))
-    elif script:
-        verify(folder, [CONFIG_NAME, *needed], folder.name)
-    if script and not (folder / CHECKSUMS_NAME).is_file():
-        raise LandmarkError(
-            f"A TorchScript file is a program, and {source} has no {CHECKSUMS_NAME} to check it "
-            "against. Load it without backend='torchscript'."
-        )
     return folder
 
 

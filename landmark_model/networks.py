@@ -1,4 +1,4 @@
-"""The networks: timm's ResNet18 and EfficientNet-Lite, our own LandmarkCNN; logits (N, classes).
+"""The networks: timm's ResNet18 and EfficientNet-Lite2, our own LandmarkCNN; logits (N, classes).
 
 LandmarkCNN is registered with timm, so that one config format and one builder serve all.
 """
@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
 from landmark_model.tensors import Claim, find_fault, read_claims, read_tensors
 
-NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite2", "tf_efficientnet_lite0")
+NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite2")
 MOST_PARAMETERS = 200_000_000  # 0.8 GB in float32
 # Of one image, in a LandmarkCNN of any shape: as it ships, 0.2 million and 0.4 billion.
 MOST_IN_A_MAP = 32_000_000
@@ -70,7 +70,7 @@ class ResidualBlock(nn.Module):
 class LandmarkCNN(nn.Module):
     """A small residual network to be trained from scratch: images (N, 3, H, W) -> logits (N, C).
 
-    What each choice is worth: benchmarks/training.md. `max_pool` takes the maximum of
+    What each choice is worth: research/training.md. `max_pool` takes the maximum of
     the last maps instead of their average, without which class-activation maps are not exact.
     """
 
@@ -238,7 +238,7 @@ def compute_features(network: nn.Module, images: Tensor) -> Tensor:
 
 
 class Teacher(nn.Module):
-    """A trained network that tells a student its logits and features (Hinton et al. 2015).
+    """A trained network that tells a student its logits (Hinton et al. 2015).
 
     It sees the very images that the student sees (Beyer et al. 2022), `shown_as` the student's
     config says: normalised by its mean and std, which it turns into the teacher's own.
@@ -254,7 +254,6 @@ class Teacher(nn.Module):
                 "Train the teacher on the same folder first."
             )
         self.network = network.eval().requires_grad_(False)
-        self.temperature = config.temperature
         theirs, ours = (
             [torch.tensor(values).view(1, 3, 1, 1) for values in (c.mean, c.std)]
             for c in (shown_as, config)
@@ -262,66 +261,14 @@ class Teacher(nn.Module):
         self.register_buffer("scale", theirs[1] / ours[1])
         self.register_buffer("shift", (theirs[0] - ours[0]) / ours[1])
 
-    @property
-    def feature_count(self) -> int:
-        """How many features of an image it tells."""
-        return self.network.num_features
-
     @torch.no_grad()
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, C) and pooled features (N, D) of images (N, 3, H, W)."""
-        features = compute_features(self.network, images * self.scale + self.shift)
-        return self.network.get_classifier()(features), features
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, C) of images (N, 3, H, W)."""
+        return self.network(images * self.scale + self.shift)
 
     def train(self, mode: bool = True) -> Teacher:
         """Stays in evaluation mode."""
         return super().train(False)
-
-
-class Teachers(nn.Module):
-    """Several teachers that agree on logits: the mean of theirs, each at its own temperature.
-
-    Networks of different pasts err on different photos, so together they know more than each. The
-    features are those of the first.
-    """
-
-    def __init__(self, teachers: Iterable[Teacher]) -> None:
-        super().__init__()
-        self.teachers = nn.ModuleList(teachers)
-
-    @property
-    def feature_count(self) -> int:
-        """How many features of an image they tell."""
-        return self.teachers[0].feature_count
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, C) and pooled features (N, D) of images (N, 3, H, W)."""
-        told = [teacher(images) for teacher in self.teachers]
-        calibrated = [
-            logits.float() / teacher.temperature
-            for teacher, (logits, _) in zip(self.teachers, told, strict=True)
-        ]
-        return torch.stack(calibrated).mean(0), told[0][1]
-
-
-class Pupil(nn.Module):
-    """A network that in training also guesses its teacher's features, from its own.
-
-    What it must know for that is more than the names of the classes, and goes into its own
-    features (Romero et al. 2015); the linear guess itself is thrown away.
-    """
-
-    def __init__(self, network: nn.Module, feature_count: int) -> None:
-        super().__init__()
-        self.network = network
-        self.guess = nn.Linear(network.num_features, feature_count)
-
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (N, C) of images (N, 3, H, W); in training, guessed features (N, D) besides."""
-        if not self.training:
-            return self.network(images)
-        features = compute_features(self.network, images)
-        return self.network.get_classifier()(features), self.guess(features)
 
 
 @dataclass(frozen=True)
@@ -506,17 +453,6 @@ def round_to_half(network: nn.Module) -> None:
                 parameter.copy_(parameter.half().float())
 
 
-def freeze(network: nn.Module, layer_count: int) -> None:
-    """Keeps the weights of the `layer_count` layers nearest to the photo as they are.
-
-    Saves the time of their backward pass, which is most of it: there the maps are largest. Their
-    batch-norm statistics still follow the photos.
-    """
-    layer_of: dict[str, int] = group_parameters(network, network.group_matcher(True), reverse=True)
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(layer_of[name] >= layer_count)
-
-
 def parameter_groups(
     network: nn.Module, start: Start, lr: float, layer_decay: float, weight_decay: float
 ) -> list[dict]:
@@ -528,15 +464,12 @@ def parameter_groups(
     layer_of: dict[str, int] = group_parameters(network, network.group_matcher(True), reverse=True)
     fresh = [layer_of[name] for name in layer_of if name not in start.filled]
     first_fresh = min(fresh, default=max(layer_of.values()))
-    groups: dict[tuple[float, float, bool], dict] = {}
+    groups: dict[tuple[float, float], dict] = {}
     for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
         scale = layer_decay ** max(0, first_fresh - layer_of[name])
         decay = weight_decay if parameter.ndim > 1 else 0.0
-        filled = name in start.filled
-        empty = {"params": [], "lr": lr * scale, "weight_decay": decay, "pretrained": filled}
-        groups.setdefault((scale, decay, filled), empty)["params"].append(parameter)
+        empty = {"params": [], "lr": lr * scale, "weight_decay": decay}
+        groups.setdefault((scale, decay), empty)["params"].append(parameter)
     return list(groups.values())
 
 

@@ -1,4 +1,4 @@
-"""The quick mode: photos go through a frozen network once, and only a new last layer is trained."""
+"""The linear probe: photos go through a frozen network once, and only a last layer is trained."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
+from landmark_model.config import LandmarkError
+from landmark_model.data import PhotoSet, make_batches
 from landmark_model.files import staged
-from landmark_model.networks import compute_features, mean_of_views
-from landmark_model.training import Accelerator
+from landmark_model.networks import Start, compute_features, mean_of_views
+from landmark_model.recipes import Recipe
+from landmark_model.training import Accelerator, Session
 
 VIEWS_NAME = "{split}_views.safetensors"
+PHOTOS_AT_ONCE = 64
+# What of a recipe varies the photos that the frozen network looks at.
+VARIED = ("train_size", "min_area", "low_resolution", "grey", "trivial_augment", "erasing")
 
 
 class Head(nn.Module):
@@ -31,6 +37,10 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.last(self.drop(features.flatten(1)))
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer, by the name timm calls it."""
+        return self.last
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """One layer, as timm's optimizers ask for."""
@@ -53,6 +63,36 @@ class Views(TorchDataset):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         view = int(torch.randint(len(self.features), ()))
         return self.features[view, index].float()[:, None, None], self.labels[index]
+
+
+def require_whole(start: Start) -> None:
+    """Raises LandmarkError where `start` left more than the last layer to be learned."""
+    if not start.filled or len({name.split(".")[0] for name in start.fresh}) > 1:
+        raise LandmarkError(
+            f"A linear probe keeps all but the last layer, yet {start}. Give --init weights of the "
+            "whole network, or leave out --probe."
+        )
+
+
+def frozen_views(
+    network: nn.Module, photos: PhotoSet, split: str, recipe: Recipe, session: Session
+) -> Views:
+    """What the frozen network sees of the photos of a split: of those to learn from, varied copies.
+
+    Kept in the folder of the session.
+    """
+    copies, varied = recipe.probe_copies, {name: getattr(recipe, name) for name in VARIED}
+    if split == "validation":
+        copies, varied = 1, {}
+    features = compute_views(
+        network,
+        make_batches(photos, PHOTOS_AT_ONCE, False, session.workers),
+        copies,
+        session.accelerator,
+        session.folder / VIEWS_NAME.format(split=split),
+        f"{photos.key} {varied}",
+    )
+    return Views(features, photos.labels)
 
 
 @torch.inference_mode()

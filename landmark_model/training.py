@@ -8,8 +8,8 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from itertools import count
+from dataclasses import asdict, dataclass, field
+from itertools import count, repeat
 from pathlib import Path
 
 import torch
@@ -26,63 +26,39 @@ from landmark_model.config import LandmarkError
 from landmark_model.files import staged
 from landmark_model.metrics import Metrics, measure
 from landmark_model.networks import has_fast_bf16, mean_of_views
+from landmark_model.recipes import Recipe
+from landmark_model.transforms import mix_transform
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
-Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+# Numbers of a recipe that a resumed run may change: how photos are seen when the network answers.
+ANSWERING = ("image_size", "view", "interpolation")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to fit. `lr` is the peak learning rate; `warmup` the share of all steps spent rising."""
+class Batches:
+    """What a network learns from: shuffled training photos, validation photos, photos of no class.
 
-    epochs: int = 40
-    batch_size: int = 64
-    lr: float = 1.5e-3
-    weight_decay: float = 0.05
-    layer_decay: float = 0.4
-    muon: float = 0.0
-    warmup: float = 0.08
-    label_smoothing: float = 0.1
-    mixup: float = 0.2
-    cutmix: float = 0.0
-    ema_decay: float = 0.99
-    balance: float = 0.0
-    frozen_layers: int = 0
-    frozen_epochs: int = 0
-    distillation: float = 0.9
-    distillation_temperature: float = 2.0
-    feature_distillation: float = 0.0
-    outlier_share: float = 0.25
+    Training batches are images (N, 3, H, W) and labels (N,); of `unknown`, if there are any, the
+    labels are not looked at. Validation batches are unshuffled, their images `by_shape`.
+    """
+
+    train: DataLoader
+    validation: DataLoader
+    unknown: DataLoader | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where a run takes place: on which machine, in which folder, and from which seed.
+
+    With `resume` it goes on from the checkpoint in `folder`. `workers` prepare photos.
+    """
+
+    accelerator: Accelerator
+    folder: Path
     seed: int = 0
-
-
-LITE = Recipe(epochs=30, layer_decay=0.6, cutmix=1.0, balance=0.5, frozen_layers=3)
-RECIPES = {
-    "resnet18": Recipe(epochs=50, muon=3.0, cutmix=1.0, balance=0.5),
-    "landmark_cnn": Recipe(
-        epochs=160,
-        lr=2e-3,
-        weight_decay=0.1,
-        layer_decay=1.0,
-        muon=3.0,
-        cutmix=1.0,
-        ema_decay=0.995,
-    ),
-    "tf_efficientnet_lite2": LITE,
-    "tf_efficientnet_lite0": LITE,
-}
-# From scratch in few epochs, photos that are made hard on purpose cost more than they teach, and
-# small batches, which are more steps, teach more.
-FEW_EPOCHS = 60
-SHORT = replace(RECIPES["landmark_cnn"], batch_size=16, mixup=0.0, cutmix=0.0, ema_decay=0.9)
-# For a last layer alone, on the features of a frozen network: the quick mode.
-QUICK = Recipe(epochs=60, lr=3e-3, layer_decay=1.0, label_smoothing=0.0, mixup=0.0, balance=0.5)
-
-
-def choose_recipe(network: str, epochs: int | None, from_scratch: bool) -> Recipe:
-    """The recipe that `network` likes: SHORT for few epochs from scratch."""
-    few = epochs is not None and epochs < FEW_EPOCHS
-    return SHORT if network == "landmark_cnn" and from_scratch and few else RECIPES[network]
+    resume: bool = False
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,14 +75,10 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """How far a run has come; saved in the checkpoint, so that a killed run goes on.
-
-    `seconds_before` is what was done before the first epoch: features of a frozen network.
-    """
+    """How far a run has come; saved in the checkpoint, so that a killed run goes on."""
 
     epochs: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
-    seconds_before: float = 0.0
 
     def is_best(self) -> bool:
         """Whether the last epoch beats all before it: by top-1, then by loss."""
@@ -133,6 +105,13 @@ def make_accelerator(precision: str, seed: int) -> Accelerator:
         mixed_precision=precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
     )
+
+
+def open_session(
+    folder: Path, precision: str = "auto", seed: int = 0, resume: bool = False, workers: int = 0
+) -> Session:
+    """A session in `folder` on this machine; `precision` is as for `make_accelerator`."""
+    return Session(make_accelerator(precision, seed), folder, seed, resume, workers)
 
 
 def name_precision(precision: str) -> str:
@@ -169,43 +148,138 @@ def learning_rate_factor(step: int, step_count: int, warmup: float) -> float:
 def fit(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: DataLoader,
-    validation: DataLoader,
-    mix: Mix,
+    batches: Batches,
     recipe: Recipe,
-    accelerator: Accelerator,
-    folder: Path,
-    resume: bool = False,
-    before_epoch: Callable[[int], object] = lambda number: None,
+    session: Session,
     teacher: nn.Module | None = None,
-    outliers: DataLoader | None = None,
-    setting: dict | None = None,
 ) -> Progress:
     """Trains `network` in place; it ends with the averaged weights of the best validation epoch.
 
-    The rates of `optimizer` are the peaks; `mix` makes blended images and soft labels (N, C) of a
-    batch. A checkpoint in `folder` follows every epoch; `resume` goes on from it as if never
-    stopped, to the last bit on the same machine. `before_epoch` gets its number (1, 2, ...);
-    `teacher` gives logits, and to a Pupil features; `outliers` images of no class; `setting` is
-    what else may not change. Raises LandmarkError on a NaN loss, or a checkpoint of another run.
+    The rates of `optimizer` are the peaks; `teacher` makes logits (N, C) of images (N, 3, H, W). A
+    checkpoint follows every epoch; resumed, a run ends as if never stopped, to the last bit.
+    Raises LandmarkError on a loss that is no number, or another run's checkpoint.
     """
-    run = _Run(network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers)
-    run.alike |= setting or {}
-    if resume:
-        run.load(folder / CHECKPOINT_NAME)
-    total, done, quiet = run.step_count, run.steps_done, not accelerator.is_main_process
-    with tqdm(desc="Training", unit="batch", total=total, initial=done, disable=quiet) as bar:
-        while len(run.progress.epochs) < recipe.epochs:
-            before_epoch(len(run.progress.epochs) + 1)
-            run.epoch(bar.update)
-            if accelerator.is_main_process:
-                run.save(folder)
-                tqdm.write(run.progress.last_line(recipe.epochs))
-            accelerator.wait_for_everyone()
-    # Takes off what Accelerate put around forward: the final figures are of float32 arithmetic.
-    accelerator.unwrap_model(run.trained, keep_fp32_wrapper=False)
-    network.load_state_dict(run.best)
-    return run.progress
+    accelerator = session.accelerator
+    state = State(network, optimizer, recipe, session)
+    objective = Objective(network, recipe, accelerator, teacher)
+    trained, optimizer, train, validation, unknown = accelerator.prepare(
+        network, optimizer, batches.train, batches.validation, batches.unknown
+    )
+    step, step_count = state.epoch_count * len(train), recipe.epochs * len(train)
+    with _progress_bar(step, step_count, accelerator) as bar:
+        for epoch in range(state.epoch_count + 1, recipe.epochs + 1):
+            began, total = time.monotonic(), torch.zeros((), device=accelerator.device)
+            trained.train()
+            for images, labels, unknowns in _draw(train, unknown, epoch, session.seed):
+                set_rate(optimizer, learning_rate_factor(step, step_count, recipe.warmup))
+                loss = objective(trained, images, labels, unknowns)
+                _require_finite(loss, step := step + 1, step_count)
+                accelerator.backward(loss)
+                accelerator.clip_grad_norm_(trained.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+                state.average.update_parameters(network)
+                total += loss.detach()
+                bar.update()
+            scores = _validate(state.average.module, validation, accelerator)
+            state.end_epoch(total / len(train), scores, time.monotonic() - began)
+    state.restore_best(trained)
+    return state.progress
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Sets the rate of every group to `factor` times its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group["peak_lr"]
+
+
+def _progress_bar(done: int, total: int, accelerator: Accelerator) -> tqdm:
+    quiet = not accelerator.is_main_process
+    return tqdm(desc="Training", unit="batch", total=total, initial=done, disable=quiet)
+
+
+def _draw(
+    train: DataLoader, unknown: DataLoader | None, epoch: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """The batches of an epoch: images (N, 3, H, W), labels (N,), and images (M, 3, H, W) that show
+    no class, None where there are none."""
+    # From the epoch's number alone: a resumed run draws what the unbroken one would have.
+    set_seed(seed * 100_003 + epoch, device_specific=True)
+    train.set_epoch(epoch)
+    unknowns = repeat(None) if unknown is None else _endless(unknown, epoch)
+    for images, labels in train:
+        yield images, labels, next(unknowns)
+
+
+def _endless(unknown: DataLoader, epoch: int) -> Iterator[Tensor]:
+    for again in count():
+        unknown.set_epoch(1000 * epoch + again)
+        for images, _ in unknown:
+            yield images
+
+
+def _require_finite(loss: Tensor, step: int, step_count: int) -> None:
+    if not torch.isfinite(loss):
+        raise LandmarkError(
+            f"The loss is {loss.item()} at step {step} of {step_count}. The weights of the last "
+            "whole epoch are in the checkpoint; try a lower --lr."
+        )
+
+
+def _validate(network: nn.Module, batches: DataLoader, accelerator: Accelerator) -> Metrics:
+    # Batch-norm statistics differ between processes; all must measure the same network.
+    for buffer in network.buffers():
+        broadcast(buffer)
+    with accelerator.autocast():
+        outputs = compute_outputs(network.eval(), batches, accelerator)
+    return measure(*outputs, tuple(map(str, range(outputs[0].shape[1]))))
+
+
+class Objective:
+    """The loss of a batch: what labels and teacher say of its photos, and doubt about the rest."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        teacher: nn.Module | None = None,
+    ) -> None:
+        self.recipe, self.accelerator = recipe, accelerator
+        self.mix = mix_transform(network.get_classifier().out_features, recipe.mixup)
+        self.teacher = teacher and teacher.to(accelerator.device, memory_format=torch.channels_last)
+
+    def __call__(
+        self, network: nn.Module, images: Tensor, labels: Tensor, unknowns: Tensor | None
+    ) -> Tensor:
+        """The loss of `network` on images (N, 3, H, W) with labels (N,), some of them blended.
+
+        `unknowns` (M, 3, H, W), if any, show no class: each class is to be as probable for them
+        (outlier exposure: Hendrycks et al. 2019).
+        """
+        images, soft_labels = self.mix(images, labels)
+        if unknowns is not None:
+            uniform = soft_labels.new_full((len(unknowns), soft_labels.shape[1]), 1.0)
+            soft_labels = torch.cat([soft_labels, uniform / soft_labels.shape[1]])
+            images = torch.cat([images, unknowns])
+        images = images.to(memory_format=torch.channels_last)
+        logits = network(images)
+        loss = nn.functional.cross_entropy(
+            logits, soft_labels, label_smoothing=self.recipe.label_smoothing
+        )
+        if self.teacher is None:
+            return loss
+        with self.accelerator.autocast():
+            told = self.teacher(images[: len(labels)])
+        weight = self.recipe.distillation
+        return (1 - weight) * loss + weight * self._distil(logits, told, soft_labels[len(labels) :])
+
+    def _distil(self, logits: Tensor, told: Tensor, of_unknowns: Tensor) -> Tensor:
+        """Cross-entropy of softened logits with what the teacher told, and of unknowns as is."""
+        temperature = self.recipe.distillation_temperature
+        wanted = torch.cat([(told.float() / temperature).softmax(1), of_unknowns])
+        # Times the temperature squared, so that gradients keep their size (Hinton et al. 2015).
+        return nn.functional.cross_entropy(logits / temperature, wanted) * temperature**2
 
 
 def _rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
@@ -221,148 +295,66 @@ def _rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
     return average
 
 
-class _Run:
-    """A training run: what must survive a kill, how it is stored, and one epoch of work."""
+class State:
+    """What of a run must survive a kill: weights, their average, the best ones, moments, progress.
+
+    With `session.resume` it is that of the checkpoint. Raises LandmarkError where this is missing,
+    damaged, or of another run.
+    """
 
     def __init__(
-        self, network, optimizer, batches, validation, mix, recipe, accelerator, teacher, outliers
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        session: Session,
     ) -> None:
-        self.network = network.to(accelerator.device, memory_format=torch.channels_last)
+        device = session.accelerator.device
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.optimizer, self.recipe, self.session = optimizer, recipe, session
         self.average = AveragedModel(
             self.network, multi_avg_fn=_rising_average(recipe.ema_decay), use_buffers=True
         )
-        for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
-        self.trained, self.optimizer, self.batches, self.validation = accelerator.prepare(
-            self.network, optimizer, batches, validation
-        )
-        self.mix, self.recipe, self.accelerator = mix, recipe, accelerator
-        self.teacher = teacher and teacher.to(accelerator.device, memory_format=torch.channels_last)
-        self.outliers = outliers and accelerator.prepare(outliers)
-        self.alike = asdict(recipe)  # in every part of a run
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+        if session.resume:
+            self._load(session.folder / CHECKPOINT_NAME)
 
     @property
-    def step_count(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.recipe.epochs * len(self.batches)
+    def epoch_count(self) -> int:
+        """How many epochs are done."""
+        return len(self.progress.epochs)
 
-    @property
-    def frozen_step_count(self) -> int:
-        """Steps at the start during which only fresh layers learn."""
-        return self.recipe.frozen_epochs * len(self.batches)
-
-    @property
-    def steps_done(self) -> int:
-        """Optimizer steps of the epochs that are done."""
-        return len(self.progress.epochs) * len(self.batches)
-
-    def epoch(self, step_done: Callable[[], object]) -> None:
-        """Trains on every photo once, validates, and keeps the weights if they are the best."""
-        started = time.monotonic()
-        number = len(self.progress.epochs) + 1
-        # From the epoch's number alone: a resumed run draws what the unbroken one would have.
-        set_seed(self.recipe.seed * 100_003 + number, device_specific=True)
-        self.batches.set_epoch(number)
-        self.trained.train()
-        total = torch.zeros((), device=self.accelerator.device)
-        strangers = self._strangers(number)
-        for step, (images, labels) in enumerate(self.batches, start=self.steps_done):
-            total += self._step(step, images, labels, next(strangers))
-            step_done()
-        loss = self.accelerator.reduce(total, "mean").item() / len(self.batches)
-        scores = self._validate()
-        lr = max(group["lr"] for group in self.optimizer.param_groups)
-        seconds = time.monotonic() - started
-        self.progress.epochs.append(Epoch(number, loss, scores.loss, scores.top1, lr, seconds))
-        if self.progress.is_best():
-            self.progress.best_epoch = number
+    def end_epoch(self, train_loss: Tensor, scores: Metrics, seconds: float) -> None:
+        """Notes an epoch, keeps the averaged weights if they are the best, writes a checkpoint."""
+        accelerator, progress = self.session.accelerator, self.progress
+        number, lr = self.epoch_count + 1, max(group["lr"] for group in self.optimizer.param_groups)
+        loss = accelerator.reduce(train_loss, "mean").item()
+        progress.epochs.append(Epoch(number, loss, scores.loss, scores.top1, lr, seconds))
+        if progress.is_best():
+            progress.best_epoch = number
             averaged = self.average.module.state_dict()
             self.best = {name: tensor.detach().clone() for name, tensor in averaged.items()}
+        if accelerator.is_main_process:
+            self._save(self.session.folder)
+            tqdm.write(progress.last_line(self.recipe.epochs))
+        accelerator.wait_for_everyone()
 
-    def _strangers(self, number: int) -> Iterator[Tensor | None]:
-        """Images (M, 3, H, W) that show no class, for each step of an epoch; None without any."""
-        while self.outliers is None:
-            yield None
-        for again in count():
-            self.outliers.set_epoch(1000 * number + again)
-            for images, _ in self.outliers:
-                yield images
+    def restore_best(self, trained: nn.Module) -> None:
+        """Fills the network, which Accelerate made `trained` of, with its best averaged weights."""
+        # Takes off what Accelerate put around forward: the final figures are of float32 arithmetic.
+        self.session.accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
+        self.network.load_state_dict(self.best)
 
-    def _step(self, step: int, images: Tensor, labels: Tensor, strangers: Tensor | None) -> Tensor:
-        """One optimizer step on images (N, 3, H, W) and labels (N,); the loss.
+    def _alike(self) -> dict[str, object]:
+        """What must be the same in every part of a run. Answers may look at photos anew."""
+        kept = asdict(self.recipe) | {"seed": self.session.seed}
+        return {name: kept[name] for name in kept if name not in ANSWERING}
 
-        `strangers` (M, 3, H, W), if any, are shown besides, to be called by every class alike
-        (outlier exposure: Hendrycks et al. 2019).
-        """
-        factor = learning_rate_factor(step, self.step_count, self.recipe.warmup)
-        for group in self.optimizer.param_groups:
-            waits = group.get("pretrained") and step < self.frozen_step_count
-            group["lr"] = 0.0 if waits else group["peak_lr"] * factor
-        images, soft_labels = self.mix(images, labels)
-        if strangers is not None:
-            uniform = soft_labels.new_full((len(strangers), soft_labels.shape[1]), 1.0)
-            soft_labels = torch.cat([soft_labels, uniform / soft_labels.shape[1]])
-            images = torch.cat([images, strangers])
-        images = images.to(memory_format=torch.channels_last)
-        loss = self._loss(images, self.trained(images), soft_labels, len(labels))
-        if not torch.isfinite(loss):
-            raise LandmarkError(
-                f"The loss is {loss.item()} at step {step + 1} of {self.step_count}. The weights "
-                "of the last whole epoch are in the checkpoint; try a lower --lr."
-            )
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.trained.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.average.update_parameters(self.network)
-        return loss.detach()
-
-    def _loss(
-        self,
-        images: Tensor,
-        answers: Tensor | tuple[Tensor, Tensor],
-        soft_labels: Tensor,
-        known_count: int,
-    ) -> Tensor:
-        """Cross-entropy with the labels and, where there is a teacher, with what it tells.
-
-        `answers` are logits or, of a Pupil, logits and guessed features. The first `known_count`
-        images show a class: the teacher is asked about these.
-        """
-        recipe = self.recipe
-        logits, guessed = answers if isinstance(answers, tuple) else (answers, None)
-        loss = nn.functional.cross_entropy(
-            logits, soft_labels, label_smoothing=recipe.label_smoothing
-        )
-        if self.teacher is None:
-            return loss
-        with self.accelerator.autocast():
-            told, features = self.teacher(images[:known_count])
-        told = (told.float() / recipe.distillation_temperature).softmax(1)
-        told = torch.cat([told, soft_labels[known_count:]])
-        softened = logits / recipe.distillation_temperature
-        # Times the temperature squared, so that gradients keep their size (Hinton et al. 2015).
-        distilled = nn.functional.cross_entropy(softened, told)
-        distilled = distilled * recipe.distillation_temperature**2
-        loss = (1 - recipe.distillation) * loss + recipe.distillation * distilled
-        if guessed is not None:
-            loss = loss + recipe.feature_distillation * _missed(guessed[:known_count], features)
-        return loss
-
-    def _validate(self) -> Metrics:
-        # Batch-norm statistics differ between processes; all must measure the same network.
-        for buffer in self.average.module.buffers():
-            broadcast(buffer)
-        network = self.average.module.eval()
-        with self.accelerator.autocast():
-            outputs = compute_outputs(network, self.validation, self.accelerator)
-        return measure(*outputs, tuple(map(str, range(outputs[0].shape[1]))))
-
-    def save(self, folder: Path) -> None:
-        """Writes the checkpoint."""
-        about = {"recipe": self.alike, "progress": asdict(self.progress)}
+    def _save(self, folder: Path) -> None:
+        about = {"recipe": self._alike(), "progress": asdict(self.progress)}
         parts = {
             "network": self.network.state_dict(),
             "average": self.average.module.state_dict(),
@@ -372,13 +364,12 @@ class _Run:
         }
         write_checkpoint(folder, about, parts)
 
-    def load(self, path: Path) -> None:
-        """Goes back to the checkpoint at `path`."""
+    def _load(self, path: Path) -> None:
         about, parts = read_checkpoint(path)
-        before = self.alike | asdict(Recipe()) | about["recipe"]
-        changed = sorted(name for name, value in self.alike.items() if before[name] != value)
+        before = about["recipe"]
+        changed = sorted(n for n, value in self._alike().items() if before.get(n) != value)
         if changed:
-            told = ", ".join(f"--{name.replace('_', '-')} {before[name]}" for name in changed)
+            told = ", ".join(f"{name} {before.get(name, 'unknown')}" for name in changed)
             raise LandmarkError(
                 f"{path.name} was trained with {told}. Give that, too, or start anew without "
                 "--resume."
@@ -396,15 +387,6 @@ class _Run:
         set_moments(self.optimizer, parts.get("optimizer", {}))
         epochs = [Epoch(**epoch) for epoch in about["progress"]["epochs"]]
         self.progress = Progress(epochs, about["progress"]["best_epoch"])
-
-
-def _missed(guessed: Tensor, features: Tensor) -> Tensor:
-    """How far the guess (N, D) is from features (N, D); about 1 for one that knows their mean only.
-
-    Each feature counts alike: it is brought to mean 0 and variance 1 over the batch.
-    """
-    features = nn.functional.batch_norm(features.float(), None, None, training=True)
-    return nn.functional.mse_loss(guessed, features)
 
 
 def get_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

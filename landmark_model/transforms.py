@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
 from landmark_model.config import ModelConfig
+from landmark_model.recipes import Recipe
 
 MAX_ASPECT = 8
 MAX_VIEW_ASPECT = 2
@@ -168,37 +167,6 @@ def by_shape(photos: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How training photos are varied. Shares are probabilities; sizes are the crop's side in px.
-
-    The crop grows from `first_size` to `size` over the first two thirds of the epochs (progressive
-    resizing: Howard 2018; Tan and Le 2021); 0 is `size` from the start.
-    """
-
-    size: int = 128
-    first_size: int = 0
-    min_area: float = 0.35
-    low_resolution: float = 0.25
-    grey: float = 0.0
-    zoom_out: float = 0.0
-    erasing: float = 0.2
-    policy: str = "trivial"
-
-    def at(self, epoch: int, epoch_count: int) -> Augmentation:
-        """What the photos of `epoch` (1, 2, ...) are varied by: the same at another size."""
-        done = min(1.0, 1.5 * (epoch - 1) / epoch_count)
-        first = self.first_size or self.size
-        grown = first + done * (self.size - first)
-        return replace(self, size=min(self.size, round(grown / 32) * 32), first_size=0)
-
-
-# For few epochs from scratch: crops and mirror images, no more.
-PLAIN = Augmentation(low_resolution=0.0, erasing=0.0, policy="none")
-# For a frozen network, which cannot get used to photos unlike those it learned from.
-GENTLE = replace(PLAIN, min_area=0.6)
-
-
 class RandomLowResolution(torch.nn.Module):
     """Shrinks a photo and enlarges it again, with probability `p`.
 
@@ -219,80 +187,28 @@ class RandomLowResolution(torch.nn.Module):
         return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
-class RandomZoomOut(torch.nn.Module):
-    """Pastes a photo somewhere on noise of the photo's size, half as wide or more, with `p`.
-
-    So a network learns that what surrounds a landmark says nothing, and where to look (zoom out:
-    Liu et al. 2016, "SSD"). Noise has any grain up to 32 px, and any contrast.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, photo: Image.Image) -> Image.Image:
-        if random.random() >= self.p:
-            return photo
-        width, height = photo.size
-        scale = random.uniform(0.5, 1)
-        small = photo.resize(
-            (round(width * scale), round(height * scale)), Image.Resampling.BICUBIC
-        )
-        rng = np.random.default_rng(random.getrandbits(64))
-        canvas = noise(width, height, round(32 ** random.random()), rng, random.random())
-        left, top = random.randint(0, width - small.width), random.randint(0, height - small.height)
-        canvas.paste(small, (left, top))
-        return canvas
-
-
-def noise(
-    width: int, height: int, grain_px: int, rng: np.random.Generator, contrast: float = 1.0
-) -> Image.Image:
-    """Squares of random colours, `grain_px` wide, all of them grey at a `contrast` of 0."""
-    shape = (-(-height // grain_px), -(-width // grain_px), 3)
-    colours = 127.5 + contrast * (rng.integers(0, 256, shape, dtype=np.uint8) - 127.5)
-    squares = colours.astype(np.uint8).repeat(grain_px, 0).repeat(grain_px, 1)
-    return Image.fromarray(squares[:height, :width])
-
-
-def train_transform(config: ModelConfig, augmentation: Augmentation) -> v2.Compose:
-    """RGB photo -> float32 (3, s, s), s = `augmentation.size`, varied at random on every call.
-
-    TrivialAugment: Müller and Hutter 2021; RandAugment: Cubuk et al. 2020; random erasing: Zhong
-    et al. 2020.
-    """
-    size = augmentation.size
+def train_transform(config: ModelConfig, recipe: Recipe) -> v2.Compose:
+    """RGB photo -> float32 (3, s, s), s = `recipe.train_size`, varied at random on every call."""
     grey = [round(255 * channel) for channel in config.mean]
-    smooth = {"interpolation": v2.InterpolationMode.BILINEAR, "fill": grey}
-    policies = {
-        "trivial": [v2.TrivialAugmentWide(**smooth)],
-        "rand": [v2.RandAugment(**smooth)],
-        "none": [],
-    }
+    varied = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR, fill=grey)
     return v2.Compose(
         [
-            v2.RandomResizedCrop(size, (augmentation.min_area, 1.0), interpolation=BICUBIC),
+            v2.RandomResizedCrop(recipe.train_size, (recipe.min_area, 1.0), interpolation=BICUBIC),
             v2.RandomHorizontalFlip(),
-            RandomLowResolution(augmentation.low_resolution),
-            *policies[augmentation.policy],
-            v2.RandomGrayscale(augmentation.grey),
-            RandomZoomOut(augmentation.zoom_out),
+            RandomLowResolution(recipe.low_resolution),
+            *([varied] if recipe.trivial_augment else []),
+            v2.RandomGrayscale(recipe.grey),
             to_tensor(config),
-            v2.RandomErasing(augmentation.erasing, scale=(0.02, 0.2)),
+            v2.RandomErasing(recipe.erasing, scale=(0.02, 0.2)),
         ]
     )
 
 
-def mix_transform(class_count: int, mixup: float, cutmix: float) -> Callable:
+def mix_transform(class_count: int, mixup: float) -> Callable:
     """A batch (images, labels) -> (images, soft labels (N, class_count)), some photos blended.
 
-    `mixup` and `cutmix` are the alpha of each (Zhang et al. 2018; Yun et al. 2019); 0 is off.
+    `mixup` is alpha (Zhang et al. 2018); 0 is off.
     """
-    choices: list[Callable] = []
     if mixup > 0:
-        choices.append(v2.MixUp(alpha=mixup, num_classes=class_count))
-    if cutmix > 0:
-        choices.append(v2.CutMix(alpha=cutmix, num_classes=class_count))
-    if choices:
-        return v2.RandomChoice(choices)
+        return v2.MixUp(alpha=mixup, num_classes=class_count)
     return lambda images, labels: (images, torch.nn.functional.one_hot(labels, class_count).float())

@@ -70,7 +70,7 @@ class Client:
         )  # fmt: skip
 
     def run(self, code: str) -> dict:
-        """Runs `code`; what it set as `answer`, errors, warnings, seconds."""
+        """Runs `code`; what it set as `answer`, errors, warnings."""
         self.process.stdin.write(json.dumps(code) + "\n")
         self.process.stdin.flush()
         for line in self.process.stdout:

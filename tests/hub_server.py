@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import sys
 import threading
 import time
@@ -90,6 +91,13 @@ class Handler(BaseHTTPRequestHandler):
     def refuse(self, status: int, code: str, message: str) -> None:
         self.say(status, {"error": message}, X_Error_Code=code, X_Error_Message=message)
 
+    def hold(self, path: str) -> None:
+        """Does not answer until the faults are set anew; logs whether the client waited so long."""
+        while self.faults.get("hold"):
+            time.sleep(0.05)
+        hung_up = bool(select.select([self.connection], [], [], 0)[0])
+        self.log.append(f"{'GONE' if hung_up else 'WAITED'} {path}")
+
     # --- who asks for what ---
 
     @property
@@ -130,6 +138,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.say(200, list(self.log))
         self.log.append(f"{self.command} {path}")
         time.sleep(self.faults.get("slow", 0))
+        if self.faults.get("hold"):
+            self.hold(path)
         if path == "/api/whoami-v2":
             if self.who is None:
                 return self.refuse(401, "", "Invalid user token.")

@@ -336,8 +336,21 @@ def test_card_in_the_repo_is_that_of_the_weights_in_the_repo(tmp_path):
     assert (tmp_path / CARD.name).read_text(encoding="utf-8") == CARD.read_text(encoding="utf-8")
 
 
-def test_title_tells_the_quick_mode(pair):
+def test_title_tells_a_linear_probe(pair):
     (report, *_) = read_reports(pair)
     assert report.title == "ResNet18 (transfer learning)"
-    report.metrics["training"]["commands"].append("python train.py --quick --out runs/quick")
-    assert report.title == "ResNet18 (quick mode)"
+    report.metrics["training"]["commands"].append("python train.py --probe --out runs/probe")
+    assert report.title == "ResNet18 (linear probe)"
+
+
+def test_commands_of_version_0_1_are_not_shown_as_if_they_ran(pair, tmp_path):
+    folder = shutil.copytree(pair, tmp_path / "weights")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    del metrics["training"]["versions"]["landmark_model"]
+    metrics["training"]["commands"] = ["python train.py --muon 3", "python train.py --blend"]
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    write_card(folder, tmp_path / "card.md")
+    text = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "An earlier version of `train.py` (0.1) made it, in 2 stages" in text
+    assert "They had a part in choosing the recipes" in text
+    assert "--muon" not in text and text.count("python train.py") == 1  # the other network's

@@ -17,10 +17,10 @@ from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.data import (
     NEAR_BITS,
     SPLITS,
-    Outsiders,
     PhotoSet,
     SeenPhotos,
     Splits,
+    UnknownPhotos,
     difference_hash,
     find_leaks,
     load_splits,
@@ -573,31 +573,19 @@ def test_photos_are_varied_on_every_access(lay_out):
 # --- photos that show no class ---
 
 
-def test_strangers_are_read_from_any_folder_and_broken_ones_told(lay_out):
+def test_unknown_photos_are_read_from_any_folder_and_broken_ones_told(lay_out):
     root = lay_out({"a/b": 3, "c": 2})
     (root / "c" / "broken.jpg").write_bytes(b"no photo")
-    found = Outsiders(root, eval_transform(CONFIG))
+    found = UnknownPhotos(root, eval_transform(CONFIG))
     assert len(found) == 5 and found.labels == [-1] * 5
     (image,), label = found[4]
     assert image.shape == (3, 32, 32) and label == -1
     assert [item.path for item in found.skipped] == ["c/broken.jpg"]
 
 
-def test_two_thirds_of_the_strangers_are_cut_off_by_their_content(lay_out, tmp_path):
-    root = lay_out({"a": 7})
-    kept = Outsiders(root, eval_transform(CONFIG))
-    taken = kept.cut_off(to_tensor(CONFIG))
-    assert (len(kept), len(taken)) == (3, 4)
-    assert not set(kept.paths) & set(taken.paths)
-    assert taken.transform is not kept.transform
-    moved = Outsiders(root.rename(tmp_path / "elsewhere"), eval_transform(CONFIG))
-    moved.cut_off(to_tensor(CONFIG))
-    assert [path.name for path in moved.paths] == [path.name for path in kept.paths]
-
-
-def test_folder_without_strangers_is_refused(tmp_path):
+def test_folder_without_unknown_photos_is_refused(tmp_path):
     with pytest.raises(LandmarkError, match="holds no photos"):
-        Outsiders(tmp_path, eval_transform(CONFIG))
+        UnknownPhotos(tmp_path, eval_transform(CONFIG))
 
 
 def test_seen_photos_are_the_images_of_each_photo_in_order(lay_out):

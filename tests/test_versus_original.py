@@ -1,6 +1,7 @@
 """The benchmarks against others: their recipe is what it is said to be, and the sums are right."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,17 @@ from torch import nn
 
 from benchmarks import course
 from benchmarks import versus_original as versus
-from landmark_model import networks, training
+from landmark_model import networks
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.data import make_batches
+from landmark_model.recipes import FEW_EPOCHS, RECIPES
+from landmark_model.training import CHECKPOINT_NAME, Batches
 from landmark_model.transforms import to_tensor
 
 NAMES = ("a", "b", "c")
 CONFIG = ModelConfig("resnet18", NAMES, NAMES, 32, crop_pct=0.875)
-TINY = ["--batch-size", "4", "--workers", "0", "--precision", "no"]
+TINY = ["--epochs", "1", "--image-size", "32", "--workers", "0", "--precision", "no"]
+COMMAND = "python -m benchmarks.versus_original --seeds 0"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def result(half: str, recipe: str, seed: int, top1: float, seconds: float, **als
     figures = {
         "parameters": 1_500_000, "epochs": 7, "best_epoch": 6, "test_top5": 0.9,
         "validation_top1": top1, "photos": {"train": 1522, "validation": 234, "test": 371},
-        "hardware": "CPU, 2 cores", "command": "python -m benchmarks.versus_original --seeds 0",
+        "hardware": "CPU, 2 cores",
         "settings": {"data": "world50", "init": "r.safetensors", "batch_size": 64},
         "head_on": head_on,
     }  # fmt: skip
@@ -63,7 +67,7 @@ def test_the_original_network_is_as_described():
     assert network.eval()(torch.zeros(2, 3, 224, 224)).shape == (2, 50)
 
 
-def test_the_original_learns_by_adam_and_keeps_the_lowest_loss(engine, tmp_path, monkeypatch):
+def test_the_original_keeps_the_epoch_of_the_lowest_loss(engine, monkeypatch):
     network, losses, seen = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), [3.0, 1.0, 2.0], []
 
     def score(trained, batches, accelerator):
@@ -71,41 +75,13 @@ def test_the_original_learns_by_adam_and_keeps_the_lowest_loss(engine, tmp_path,
         return type("Scores", (), {"loss": losses[len(seen) - 1], "top1": 0.0})
 
     monkeypatch.setattr(versus, "score", score)
-    fit = make_fit(network, engine)
-    fit.run(3, tmp_path)
-    assert fit.progress.best_epoch == 2 and fit.progress.seconds > 0
+    photos = [(torch.randn(3, 2, 2), index % 3) for index in range(8)]
+    batches = Batches(make_batches(photos, 4, False, 0), make_batches(photos, 4, False, 0))
+    monkeypatch.setattr(versus, "train_epoch", lambda *_: nn.init.normal_(network[1].weight))
+    best_epoch, seconds = versus.fit_original(network, batches, engine(), 3, seed=0)
+    assert best_epoch == 2 and seconds > 0
     assert torch.equal(network[1].weight, seen[1])
     assert not torch.equal(seen[1], seen[2])
-
-
-def make_fit(network, engine):
-    random = torch.Generator().manual_seed(0)
-    photos = [(torch.randn(3, 2, 2, generator=random), index % 3) for index in range(8)]
-    batches = torch.utils.data.DataLoader(photos, batch_size=4, shuffle=True)
-    validation = make_batches(photos, 4, False, 0)
-    return versus.OriginalFit(network, batches, validation, engine(), seed=0)
-
-
-def test_a_killed_training_of_the_original_goes_on_as_if_nothing_had_happened(
-    engine, tmp_path, monkeypatch
-):
-    monkeypatch.setitem(versus.PLATEAU, "patience", 0)
-    monkeypatch.setitem(versus.PLATEAU, "threshold", 10.0)  # no epoch is good enough
-
-    def start():
-        torch.manual_seed(1)
-        return nn.Sequential(nn.Flatten(), nn.Linear(12, 9), nn.BatchNorm1d(9), nn.Linear(9, 3))
-
-    unbroken, killed, resumed = start(), start(), start()
-    whole = make_fit(unbroken, engine)
-    whole.run(4, tmp_path / "whole")
-    make_fit(killed, engine).run(2, tmp_path / "killed")
-    fit = make_fit(resumed, engine)
-    fit.run(4, tmp_path / "killed")
-    assert (fit.progress.epochs, fit.progress.lowest) == (4, whole.progress.lowest)
-    rate = fit.optimizer.param_groups[0]["lr"]
-    assert rate == whole.optimizer.param_groups[0]["lr"] < versus.LEARNING_RATE
-    assert all(map(torch.equal, unbroken.state_dict().values(), resumed.state_dict().values()))
 
 
 def test_only_the_head_of_the_frozen_network_learns(engine, imagenet):
@@ -170,7 +146,7 @@ def test_lead_and_spread_are_right():
         result("scratch", "original", 2, 0.32, 100), result("scratch", "ours", 2, 0.53, 100),
         result("scratch", "ours", 3, 0.99, 100),  # no original with this seed: not in the lead
     ]  # fmt: skip
-    text = versus.make_table(results)
+    text = versus.make_table(results, COMMAND)
     # By hand: mean 32, deviations -2, 2, 0, spread sqrt(8 / 2) = 2; leads 20, 16, 21: mean 19,
     # deviations 1, -3, 2, spread sqrt(14 / 2) = 2.65; time 270 of 300.
     row = "| original | 1.5 M | 7 | 64 | 100 | 0: 30.0%, 1: 34.0%, 2: 32.0% | 32.0 ± 2.0% |"
@@ -186,7 +162,7 @@ def test_the_table_owns_up_to_what_falls_short():
     results = [
         result("transfer", "original", 0, 0.70, 100), result("transfer", "ours", 0, 0.75, 120)
     ]  # fmt: skip
-    text = versus.make_table(results)
+    text = versus.make_table(results, COMMAND)
     assert "**Lead: 5.0 points** of test top-1 (seeds 0); the target of 6 points is missed" in text
     assert "**Ours took longer than the original with seed 0** (120% of it)" in text
     assert "reads the averaged output of layer3" in text
@@ -207,20 +183,20 @@ def test_table_says_where_more_epochs_would_help(original, ours, told):
         for recipe, epochs in (("original", original), ("ours", ours))
         for seed, epoch in enumerate(epochs)
     ]
-    assert told in versus.make_table(results)
-    assert ("more epochs would help" in versus.make_table(results)) == bool(told)
+    assert told in versus.make_table(results, COMMAND)
+    assert ("more epochs would help" in versus.make_table(results, COMMAND)) == bool(told)
 
 
 def test_the_table_is_written_of_what_there_is():
-    text = versus.make_table([result("transfer", "original", 0, 0.7, 100)])
+    text = versus.make_table([result("transfer", "original", 0, 0.7, 100)], COMMAND)
     assert "| original | 1.5 M |" in text and "**ours**" not in text
     assert "No seed has been trained by both recipes yet." in text
-    assert "##" not in versus.make_table([])
+    assert "##" not in versus.make_table([], COMMAND)
 
 
 def test_results_come_back_as_they_were_written(tmp_path):
     results = [result("scratch", "ours", 1, 0.5, 3.5), result("transfer", "original", 0, 0.7, 9)]
-    versus.write(results, tmp_path)
+    versus.write(results, tmp_path, COMMAND)
     assert versus.read_results(tmp_path / versus.JSON_NAME) == results
     (tmp_path / versus.JSON_NAME).write_text("[]")
     with pytest.raises(LandmarkError, match="Move it away"):
@@ -234,12 +210,12 @@ def test_a_run_writes_both_files_and_does_nothing_twice(
     photos, imagenet, tmp_path, engine, monkeypatch
 ):
     engine()
-    arguments = [
-        "--data", str(photos), "--init", str(imagenet), "--out", str(tmp_path), "--seeds", "5",
-        "--runs", str(tmp_path / "runs"),
-        "--epochs-scratch", "1", "--epochs-transfer", "1", *TINY,
-        "--original-size", "32", "--image-size", "32", "--train-size", "32", "--first-size", "32",
-    ]  # fmt: skip
+    monkeypatch.setattr(versus, "OURS", {
+        half: (network, replace(recipe, muon=0.0, batch_size=8))
+        for half, (network, recipe) in versus.OURS.items()
+    })  # fmt: skip
+    arguments = ["--data", str(photos), "--init", str(imagenet), "--out", str(tmp_path),
+                 "--seeds", "5", "--original-size", "32", *TINY]  # fmt: skip
     versus.main(arguments)
     written = (tmp_path / versus.JSON_NAME).read_text()
     results = versus.read_results(tmp_path / versus.JSON_NAME)
@@ -254,7 +230,6 @@ def test_a_run_writes_both_files_and_does_nothing_twice(
     text = (tmp_path / versus.TABLE_NAME).read_text()
     assert "--data shapes --init to_layer3.safetensors" in text
     assert str(photos.parent) not in text + written
-    assert not list((tmp_path / "runs").iterdir())  # nothing is unfinished
 
     def refuse(*_):
         raise AssertionError("trained again")
@@ -265,75 +240,7 @@ def test_a_run_writes_both_files_and_does_nothing_twice(
     assert (tmp_path / versus.JSON_NAME).read_text() == written
     assert (tmp_path / versus.TABLE_NAME).read_text() == text
     with pytest.raises(AssertionError, match="trained again"):
-        versus.main([*arguments, "--only", "scratch", "--epochs-scratch", "2"])
-    assert (tmp_path / versus.JSON_NAME).read_text() == written
-
-
-def finished(job, options, folder):
-    """A training that took no time."""
-    settings = versus.settings(job, options)
-    return result(job.half, job.recipe, job.seed, 0.5, 1, settings=settings)
-
-
-def test_other_settings_replace_a_half_and_leave_the_other(tmp_path, engine, monkeypatch):
-    engine()
-    trained = []
-
-    def pretend(job, options, folder):
-        trained.append((job.half, job.recipe, job.seed))
-        return finished(job, options, folder)
-
-    monkeypatch.setattr(versus, "train_ours", pretend)
-    monkeypatch.setattr(versus, "train_original", pretend)
-    base = ["--data", "world50", "--out", str(tmp_path), "--precision", "no"]
-    base += ["--runs", str(tmp_path / "runs")]
-    versus.main([*base, "--seeds", "0", "1"])
-    assert len(trained) == 8 and trained[:2] == [("scratch", "original", 0), ("scratch", "ours", 0)]
-    trained.clear()
-    versus.main([*base, "--seeds", "0", "--only", "transfer", "--train-size", "96"])
-    assert trained == [("transfer", "ours", 0)]
-    kept = versus.read_results(tmp_path / versus.JSON_NAME)
-    found = {(r.job.half, r.job.recipe, r.job.seed) for r in kept}
-    assert ("transfer", "ours", 1) not in found and len(found) == 7
-
-
-@pytest.fixture
-def one_seed(tmp_path, engine):
-    """Options for one seed from scratch."""
-    engine()
-    return ["--data", "world50", "--out", str(tmp_path), "--runs", str(tmp_path / "runs"),
-            "--precision", "no", "--only", "scratch", "--seeds", "0"]  # fmt: skip
-
-
-def test_one_recipe_alone_keeps_the_other_whose_own_options_it_was_not_told(
-    one_seed, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(versus, "train_ours", finished)
-    monkeypatch.setattr(versus, "train_original", finished)
-    versus.main([*one_seed, "--recipe", "ours", "--train-size", "96", "--batch-size", "32"])
-    versus.main([*one_seed, "--recipe", "original"])
-    kept = versus.read_results(tmp_path / versus.JSON_NAME)
-    assert {one.job.recipe: one.settings["batch_size"] for one in kept} == {
-        "original": 64, "ours": 32
-    }  # fmt: skip
-    versus.main([*one_seed, "--recipe", "original", "--epochs-scratch", "2"])
-    kept = versus.read_results(tmp_path / versus.JSON_NAME)
-    assert [one.job.recipe for one in kept] == ["original"], "other epochs are no comparison"
-
-
-def test_two_runs_side_by_side_keep_what_the_other_finished(one_seed, tmp_path, monkeypatch):
-    def pretend(job, options, folder):
-        if job.recipe == "original":
-            versus.main([*one_seed, "--recipe", "ours"])
-        else:  # a third run of the same was faster
-            versus.write([finished(job, options, folder)], tmp_path)
-        return finished(job, options, folder)
-
-    monkeypatch.setattr(versus, "train_ours", pretend)
-    monkeypatch.setattr(versus, "train_original", pretend)
-    versus.main([*one_seed, "--recipe", "original"])
-    kept = versus.read_results(tmp_path / versus.JSON_NAME)
-    assert sorted(one.job.recipe for one in kept) == ["original", "ours"]
+        versus.main([*arguments, "--epochs", "2"])
 
 
 def test_a_missing_weights_file_is_told_before_anything_is_trained(engine, capsys):
@@ -343,37 +250,13 @@ def test_a_missing_weights_file_is_told_before_anything_is_trained(engine, capsy
     assert "no.safetensors does not exist" in capsys.readouterr().err
 
 
-def test_ours_is_the_recipe_of_train_py(tmp_path, imagenet, engine):
+def test_ours_is_the_recipe_of_train_py(engine):
     engine()
-    options = versus.parse(["--data", "world50", "--init", str(imagenet), "--precision", "no"])
-    scratch, transfer = (
-        versus.train.parse(versus.our_arguments(versus.Job(half, "ours", 3), options, tmp_path))
-        for half in ("scratch", "transfer")
-    )
-    assert (scratch.network, scratch.init, scratch.epochs) == ("landmark_cnn", None, 20)
-    assert (transfer.network, transfer.init, transfer.seed) == ("resnet18", str(imagenet), 3)
-    for one in (scratch, transfer):
-        recipe = training.SHORT if one is scratch else training.RECIPES[one.network]
-        assert all(
-            getattr(one, name) == getattr(recipe, name)
-            for name in versus.train.RECIPE
-            if name not in ("epochs", "seed")
-        )
-        assert one.teacher is None
-        assert (one.train_size, one.first_size, one.image_size) == (128, 96, 160)
-        assert not one.resume
-
-
-def test_ours_goes_on_only_where_there_is_a_checkpoint_of_the_same_settings(tmp_path, engine):
-    engine()
-    base = ["--data", "world50", "--precision", "no", "--runs", str(tmp_path)]
-    options, other = versus.parse(base), versus.parse([*base, "--train-size", "96"])
-    job = versus.Job("scratch", "ours", 0)
-    folder = versus.unfinished_folder(job, options)
-    folder.mkdir()
-    (folder / training.CHECKPOINT_NAME).touch()
-    assert "--resume" in versus.our_arguments(job, options, folder)
-    assert "--resume" not in versus.our_arguments(job, other, versus.unfinished_folder(job, other))
+    terms = versus.parse(["--data", "world50", "--precision", "no"]).terms
+    expected = {"scratch": FEW_EPOCHS, "transfer": RECIPES["resnet18"]}
+    for half, recipe in expected.items():
+        assert terms.our_recipe(half) == replace(recipe.at_size(160), epochs=14)
+        assert terms.our_recipe(half).train_size == 128
 
 
 def test_one_command_trains_both_networks_on_the_course_photos(lay_out, tmp_path, engine, capsys):
@@ -383,8 +266,7 @@ def test_one_command_trains_both_networks_on_the_course_photos(lay_out, tmp_path
     root = lay_out(counts).rename(tmp_path / "landmark_images")
     out = tmp_path / "tables"
     course.main(["--data", str(root), "--init", "none", "--runs", str(tmp_path / "runs"), "--out",
-                 str(out), "--epochs", "1", "--image-size", "32", "--train-size", "32",
-                 *TINY])  # fmt: skip
+                 str(out), "--batch-size", "4", *TINY])  # fmt: skip
     text = (out / course.TABLE_NAME).read_text()
     assert text in capsys.readouterr().out
     top1 = {
@@ -405,7 +287,7 @@ def test_the_course_run_goes_on_only_where_there_is_a_checkpoint(tmp_path):
     words = course.our_arguments("landmark_cnn", options, folder, passed_on)
     assert "--resume" not in words and words[-2:] == ["--epochs", "3"]
     folder.mkdir()
-    (folder / training.CHECKPOINT_NAME).touch()
+    (folder / CHECKPOINT_NAME).touch()
     assert "--resume" in course.our_arguments("landmark_cnn", options, folder, passed_on)
 
 

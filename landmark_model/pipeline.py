@@ -1,0 +1,400 @@
+"""The way of a training run: photos -> report -> network -> fit -> measure -> files -> hub."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from landmark_model import __version__, data, hub, networks, pictures, quick, training
+from landmark_model.card import write_card
+from landmark_model.config import (
+    ONNX_NAME,
+    TORCHSCRIPT_NAME,
+    LandmarkError,
+    ModelConfig,
+    read_config,
+)
+from landmark_model.evaluation import Evaluation, evaluate, interpolate
+from landmark_model.export import export_onnx, export_torchscript
+from landmark_model.files import staged
+from landmark_model.hubclient import require_login
+from landmark_model.neighbours import Neighbours
+from landmark_model.options import TrainOptions, parse, portable
+from landmark_model.places import find_place
+from landmark_model.publish import publish
+from landmark_model.recipes import Recipe
+from landmark_model.training import Batches, Progress, Session
+from landmark_model.transforms import eval_transform, eval_views, shrink, train_transform
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Trains as the command line says."""
+    train(parse(arguments))
+
+
+def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
+    """Trains, measures and writes a network to `options.out`; gives back what was measured.
+
+    It is trained by its own recipe of `RECIPES`; to change a number, give `dataclasses.replace` of
+    that. Raises LandmarkError where photos, weights or settings cannot be used.
+    """
+    recipe = options.apply_to(recipe)
+    if options.push_to:
+        require_login(options.push_to)  # now, not after hours
+    session = training.open_session(
+        options.out, options.precision, options.seed, options.resume, options.workers
+    )
+    is_main = session.accelerator.is_main_process
+    with session.accelerator.main_process_first():
+        splits, skipped = data.load_splits(
+            options.data, options.seed, options.share, options.allow_missing
+        )
+        config = make_config(options.network, splits.class_names, recipe)
+        photos = find_photos(splits, options.unknown, config, recipe)
+    network = networks.build(config)
+    require_room(len(photos.seen["memory"]), len(config.class_names), network.num_features)
+    start = initialise(network, config.architecture, options.first_weights, options.from_scratch)
+    teacher = find_teacher(options.teacher, config) if options.teacher else None
+    report = data.make_report(splits, skipped, options.data)
+    if is_main:
+        write_report(report, photos, config, session)
+        print(f"\n{options.network}: {parameter_count(network) / 1e6:.1f} M parameters; {start}")
+    learned = learn(network, start, photos, recipe, session, teacher)
+    networks.round_to_half(network)  # before measuring: the figures are of what is written
+    measured = measure(network, photos, config, recipe, session)
+    if is_main:
+        facts = describe_fit(start, recipe, learned, session)
+        facts |= describe_history(options.command(recipe), options.sources, learned.seconds)
+        facts |= {"parameters": parameter_count(network)}
+        facts |= {"data": describe_data(report, options.data, options.about_data)}
+        write_outputs(network.cpu(), measured, facts, learned.progress, options.out)
+        print(summary(measured, options.out))
+        push(options.out, options.push_to, options.private)
+    session.accelerator.end_training()
+    return measured
+
+
+# --- photos ---
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a run. `train` are varied; all others look as answers will see them.
+
+    `seen` are "validation", "test", and "memory", the training photos again; `unknown` those that
+    show no class by split, of which "train" are varied, too.
+    """
+
+    train: data.PhotoSet
+    seen: dict[str, data.SeenPhotos]
+    unknown: dict[str, data.UnknownPhotos]
+
+
+def make_config(network: str, class_names: tuple[str, ...], recipe: Recipe) -> ModelConfig:
+    """The config of the network to be trained."""
+    labels = tuple(find_place(name).name for name in class_names)
+    if len(set(labels)) < len(labels):  # two folders of one landmark: tell them apart
+        labels = class_names
+    return ModelConfig(
+        network,
+        class_names,
+        labels,
+        recipe.image_size,
+        recipe.view,
+        **networks.normalisation(network),
+    )
+
+
+def find_photos(
+    splits: data.Splits, unknown: Path | None, config: ModelConfig, recipe: Recipe
+) -> Photos:
+    """The photos of each split, decoded and shrunk, and those in the folder `unknown`."""
+    side_px = round(1.5 * max(recipe.train_size, recipe.image_size))
+    vary = train_transform(config, recipe)
+    train = data.PhotoSet(
+        splits.train, lambda photo: shrink(photo, side_px), vary, f"shrink {side_px}"
+    )
+    tables = {"validation": splits.validation, "test": splits.test, "memory": splits.train}
+    seen = {
+        name: data.SeenPhotos(
+            [data.PhotoSet(table, view.cut, view.finish, view.name) for view in eval_views(config)]
+        )
+        for name, table in tables.items()
+    }
+    folders = find_unknown(unknown) if unknown else {}
+    transforms = {split: eval_transform(config) for split in folders} | {"train": vary}
+    found = {split: data.UnknownPhotos(path, transforms[split]) for split, path in folders.items()}
+    return Photos(train, seen, found)
+
+
+def require_room(photo_count: int, class_count: int, feature_count: int) -> None:
+    """Raises LandmarkError where the memory of training photos would be more than `load` takes."""
+    if not Neighbours.has_room(photo_count, class_count, feature_count):
+        raise LandmarkError(
+            f"{photo_count:,} training photos of {class_count:,} classes are too many for the "
+            "memory that tells photos of no class. Train on fewer photos of each class."
+        )
+
+
+def find_unknown(folder: Path) -> dict[str, Path]:
+    """The folders of photos of no class under `folder`, by split. Raises LandmarkError if none."""
+    found = {split: folder / split for split in data.SPLITS if (folder / split).is_dir()}
+    if not found:
+        raise LandmarkError(
+            f"{folder} has none of the folders {', '.join(data.SPLITS)}. Put photos that show none "
+            "of the landmarks there: in train/ to learn from, in validation/ and test/ to measure."
+        )
+    return found
+
+
+def write_report(
+    report: data.DataReport, photos: Photos, config: ModelConfig, session: Session
+) -> None:
+    """Prints the data report and writes it, with its pictures, to the run folder."""
+    print(f"\nData report\n{report}")
+    for split, unknown in photos.unknown.items():
+        for item in unknown.skipped:
+            print(f"Skipped of --unknown: {split}/{item.path}: {item.reason}")
+    generator = torch.Generator().manual_seed(session.seed)
+    shown = torch.randperm(len(photos.train), generator=generator)[:40].tolist()
+    images, labels = zip(*(photos.train[index] for index in shown), strict=True)
+    with staged(session.folder) as folder:
+        (folder / "data_report.json").write_text(hub.to_json(report), encoding="utf-8")
+        pictures.class_histogram(report, folder / "class_histogram.png")
+        pictures.contact_sheet(
+            torch.stack(images), list(labels), config, folder / "contact_sheet.png"
+        )
+
+
+# --- learning ---
+
+
+def initialise(
+    network: nn.Module, architecture: str, weights: Path | None, from_scratch: bool
+) -> networks.Start:
+    """Fills the network with its first weights: those in a file, or timm's of ImageNet."""
+    if from_scratch:
+        return networks.Start("from scratch")
+    if weights is None:
+        print(f"Fetching timm's ImageNet weights for {architecture} from the hub", flush=True)
+        return networks.start_pretrained(network, architecture)
+    start = networks.start_from_file(network, weights)
+    # All runs call their weights alike: the folder tells which one's they are.
+    earlier = earlier_run(weights)
+    return replace(
+        start, source=portable(weights), base_model=earlier.get("base_model", start.base_model)
+    )
+
+
+def find_teacher(folder: Path, config: ModelConfig) -> networks.Teacher:
+    """The trained network in `folder`, ready to teach one with `config`."""
+    theirs = read_config(folder)
+    return networks.Teacher(networks.restore(theirs, folder), theirs, config)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What became of a training: its curve, its time, and what weight interpolation tried.
+
+    `shares` is the validation loss by share of the trained weights; {} without interpolation.
+    """
+
+    progress: Progress
+    seconds: float
+    shares: dict[float, float]
+
+
+def learn(
+    network: nn.Module,
+    start: networks.Start,
+    photos: Photos,
+    recipe: Recipe,
+    session: Session,
+    teacher: nn.Module | None = None,
+) -> Learned:
+    """Trains `network` by the recipe: all of it, or as a linear probe its last layer."""
+    began = time.monotonic()
+    first = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    learner = quick.Head(network) if recipe.probe_copies else network
+    batches = learning_batches(network, start, photos, recipe, session)
+    seconds = time.monotonic() - began  # of frozen features; none else
+    groups = networks.parameter_groups(
+        learner, start, recipe.lr, recipe.layer_decay, recipe.weight_decay
+    )
+    optimizer = networks.make_optimizer(groups, recipe.muon)
+    progress = training.fit(learner, optimizer, batches, recipe, session, teacher)
+    seconds += sum(epoch.seconds for epoch in progress.epochs)
+    shares: dict[float, float] = {}
+    if recipe.interpolation and start.filled and not start.fresh:
+        loader = seen_batches(photos.seen, recipe, session)["validation"]
+        shares = interpolate(network, first, loader, session.accelerator)
+        if session.accelerator.is_main_process:
+            tried = ", ".join(f"{share:.0%}: {loss:.3f}" for share, loss in shares.items())
+            print(f"Validation loss by share of the trained weights: {tried}")
+    return Learned(progress, seconds, shares)
+
+
+def learning_batches(
+    network: nn.Module, start: networks.Start, photos: Photos, recipe: Recipe, session: Session
+) -> Batches:
+    """What the network learns from: photos, or for a linear probe what it sees in them."""
+    # Epochs are judged by the first image of a photo.
+    sets = {"train": photos.train, "validation": photos.seen["validation"].views[0]}
+    if "train" in photos.unknown:
+        sets["unknown"] = photos.unknown["train"]
+    if recipe.probe_copies:
+        quick.require_whole(start)
+        sets = {
+            split: quick.frozen_views(network, of_split, split, recipe, session)
+            for split, of_split in sets.items()
+        }
+    size, workers = recipe.batch_size, session.workers
+    unknown_count = max(1, round(recipe.unknown_share * size))
+    return Batches(
+        data.make_batches(sets["train"], size, True, workers, recipe.balance),
+        data.make_batches(sets["validation"], size, False, workers),
+        data.make_batches(sets["unknown"], unknown_count, True, workers)
+        if "unknown" in sets
+        else None,
+    )
+
+
+def seen_batches(photos: dict, recipe: Recipe, session: Session) -> dict:
+    """Unshuffled batches of photos by split, ready to be measured."""
+    return {
+        split: session.accelerator.prepare(
+            data.make_batches(of_split, recipe.batch_size, False, session.workers)
+        )
+        for split, of_split in photos.items()
+    }
+
+
+def measure(
+    network: nn.Module, photos: Photos, config: ModelConfig, recipe: Recipe, session: Session
+) -> Evaluation:
+    """The network's scores, with temperature and threshold that fit validation."""
+    to_measure = {split: some for split, some in photos.unknown.items() if split != "train"}
+    known, unknown = (seen_batches(group, recipe, session) for group in (photos.seen, to_measure))
+    return evaluate(network, config, known, unknown, session.accelerator)
+
+
+# --- what the card tells ---
+
+
+def parameter_count(network: nn.Module) -> int:
+    """How many numbers the network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def describe_data(report: data.DataReport, folder: Path, about: str) -> dict:
+    """What the card tells about the photos in `folder`."""
+    counts = [count["train"] for count in report.counts.values()]
+    return {
+        "name": folder.resolve().name,
+        "about": about,
+        "classes": len(report.counts),
+        "photos": report.totals(),
+        "fewest": min(counts),
+        "most": max(counts),
+        "leaks": len(report.leaks),
+        "skipped": len(report.skipped),
+    }
+
+
+def describe_fit(start: networks.Start, recipe: Recipe, learned: Learned, session: Session) -> dict:
+    """What the card tells about the training: start, recipe, hardware, curve."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    accelerator, progress = session.accelerator, learned.progress
+    return {
+        "start": str(start),
+        "base_model": start.base_model,
+        "recipe": asdict(recipe) | {"seed": session.seed},
+        "hardware": f"{accelerator.num_processes} x {device}, {torch.get_num_threads()} threads, "
+        f"{training.name_precision(accelerator.mixed_precision)} precision",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "landmark_model": __version__,
+        },
+        "best_epoch": learned.progress.best_epoch,
+        "blend": learned.shares,
+        "epochs": [asdict(epoch) for epoch in progress.epochs],
+    }
+
+
+def describe_history(command: str, sources: list[Path], seconds: float) -> dict:
+    """The commands that led here, first those of the weights in `sources`, and their seconds."""
+    spent: dict[str, float] = {}
+    for weights in sources:
+        earlier = earlier_run(weights)
+        spent |= zip(earlier.get("commands", ()), earlier.get("command_seconds", ()), strict=False)
+    spent[command] = round(seconds)
+    return {
+        "commands": [*spent],
+        "command_seconds": [*spent.values()],
+        "fit_seconds": sum(spent.values()),
+    }
+
+
+def earlier_run(weights: Path) -> dict:
+    """What the run that made the file `weights` says of itself; {} where it is from elsewhere."""
+    path = weights.parent / hub.METRICS_NAME
+    if not path.is_file():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8")).get("training", {})
+
+
+# --- files ---
+
+
+def write_outputs(
+    network: nn.Module, measured: Evaluation, facts: dict, progress: Progress, out: Path
+) -> None:
+    """Writes weights, config, exports, metrics, pictures, card and checksums: all, or nothing."""
+    config, scores, memory = measured.config, measured.scores, measured.memory
+    with staged(out) as folder:
+        hub.save(network, config, folder, neighbours=memory)
+        facts["torchscript_difference"] = export_torchscript(
+            network, config, folder / TORCHSCRIPT_NAME, memory
+        )
+        facts["onnx_difference"] = export_onnx(network, config, folder / ONNX_NAME, memory)
+        figures = {**scores, "unknown": measured.unknown, "training": facts}
+        (folder / hub.METRICS_NAME).write_text(hub.to_json(figures), encoding="utf-8")
+        pictures.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
+        pictures.reliability_diagram(scores["test"], folder / "reliability.png")
+        pictures.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
+        write_card(folder, folder / hub.CARD_NAME)
+        hub.write_checksums(folder)
+
+
+def push(out: Path, repo: str | None, private: bool) -> None:
+    """Publishes the run in `out`, if `repo` says where. A run whose push fails stays whole."""
+    if repo is None:
+        return
+    try:
+        print(f"\n{publish([out], repo, private=private)}")
+    except LandmarkError as error:
+        raise LandmarkError(
+            f"{error}\nThe run is whole. To publish it later: "
+            f"python -m landmark_model push {out} {repo}"
+        ) from error
+
+
+def summary(measured: Evaluation, out: Path) -> str:
+    """The last words of a run."""
+    test, unknown = measured.scores["test"], measured.unknown.get("test")
+    none_of_these = unknown and (
+        f"None of these ({unknown.method}): AUROC {unknown.auroc:.3f}, FPR at 95 % TPR "
+        f"{unknown.fpr95:.1%} on {unknown.unknown_count} photos\n"
+    )
+    return (
+        f"\nTest: top-1 {test.top1:.1%}, top-5 {test.top5:.1%}, calibration error "
+        f"{test.calibration_error:.1%} on {test.photo_count} photos\n{none_of_these or ''}"
+        f"Written to {out}. Use it: load({str(out)!r}), or LANDMARK_REPO={out} make demo"
+    )
