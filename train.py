@@ -7,7 +7,7 @@ import sys
 
 from landmark_model import LandmarkError
 from landmark_model.files import printable
-from landmark_model.pipeline import main
+from landmark_model.training.pipeline import main
 
 if __name__ == "__main__":
     try:

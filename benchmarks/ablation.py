@@ -18,11 +18,13 @@ import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from landmark_model import LandmarkError, data, networks, training
-from landmark_model.card import wilson
+from landmark_model import LandmarkError, networks
 from landmark_model.files import staged
-from landmark_model.options import TrainOptions, portable
-from landmark_model.pipeline import (
+from landmark_model.hub.card import wilson
+from landmark_model.training import data
+from landmark_model.training.checkpoint import has_checkpoint
+from landmark_model.training.options import TrainOptions, portable
+from landmark_model.training.pipeline import (
     Photos,
     find_photos,
     find_teacher,
@@ -31,7 +33,8 @@ from landmark_model.pipeline import (
     make_config,
     measure,
 )
-from landmark_model.recipes import RECIPES, Recipe
+from landmark_model.training.recipes import RECIPES, Recipe
+from landmark_model.training.session import open_session
 
 JSON_NAME, TABLE_NAME = "ablation.json", "ablation.md"
 
@@ -75,8 +78,8 @@ def rows_for(recipe: Recipe, teacher: bool, unknown: bool) -> list[Row]:
 def measure_row(row: Row, options: TrainOptions, recipe: Recipe) -> dict[str, float]:
     """Trains as `row` says; what validation says of it. AUROC is of "none of these"."""
     recipe = replace(recipe, **row.change)
-    resume = training.has_checkpoint(options.out)
-    session = training.open_session(options.out, "auto", options.seed, resume, options.workers)
+    resume = has_checkpoint(options.out)
+    session = open_session(options.out, "auto", options.seed, resume, options.workers)
     splits, _ = data.load_splits(options.data, options.seed)
     config = make_config(options.network, splits.class_names, recipe)
     photos = find_photos(splits, options.unknown, config, recipe)

@@ -14,11 +14,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from landmark_model import LandmarkError, hub
+from landmark_model import LandmarkError
 from landmark_model.files import write_text
-from landmark_model.options import parse, portable
-from landmark_model.pipeline import train
-from landmark_model.training import has_checkpoint
+from landmark_model.hub.repo import METRICS_NAME
+from landmark_model.training.checkpoint import has_checkpoint
+from landmark_model.training.options import parse, portable
+from landmark_model.training.pipeline import train
 
 TABLE_NAME = "course.md"
 OURS = ("landmark_cnn", "resnet18")
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     for network in OURS:
         folder = options.runs / network
         train(parse(our_arguments(network, options, folder, passed_on)))
-        figures[network] = json.loads((folder / hub.METRICS_NAME).read_text(encoding="utf-8"))
+        figures[network] = json.loads((folder / METRICS_NAME).read_text(encoding="utf-8"))
     table = make_table(figures, command)
     write_text(options.out / TABLE_NAME, table)
     print(f"\n{table}\nWritten to {options.out / TABLE_NAME}")

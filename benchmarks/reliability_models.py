@@ -28,10 +28,10 @@ from torch import Tensor
 from landmark_model import LandmarkError, load
 from landmark_model.config import CONFIG_NAME, WEIGHTS_NAME, ModelConfig
 from landmark_model.files import write_text
-from landmark_model.hub import FEATURES_NAME, METRICS_NAME, save, to_json, write_checksums
-from landmark_model.neighbours import Neighbours
+from landmark_model.hub.repo import FEATURES_NAME, METRICS_NAME, save, to_json, write_checksums
+from landmark_model.memory import Neighbours
 from landmark_model.networks import build
-from landmark_model.smoke import make_photo
+from landmark_model.training.smoke import make_photo
 
 OUT = Path(__file__).with_name("reliability") / "models.json"
 CLASSES = ("Eiffel_Tower", "Petra", "Stonehenge")

@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from landmark_model.files import write_text
-from landmark_model.library import PARTIAL_NAME
-from landmark_model.smoke import make_photo
+from landmark_model.library.run import PARTIAL_NAME
+from landmark_model.training.smoke import make_photo
 
 ROOT = Path(__file__).parents[1]
 PHOTO_COUNT = 40

@@ -9,8 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from landmark_model import LandmarkError, card
+from landmark_model import LandmarkError
 from landmark_model.files import write_text
+from landmark_model.hub import card
 
 
 def render(reports: list[card.Report]) -> str:

@@ -19,16 +19,17 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from landmark_model import LandmarkError, hub, networks
+from landmark_model import LandmarkError, networks
 from landmark_model.calibration import fit_known_threshold, known_score
 from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
-from landmark_model.data import UnknownPhotos, make_batches
-from landmark_model.evaluation import compute_logits
 from landmark_model.files import write_text
-from landmark_model.metrics import UnknownScores, measure_unknown
-from landmark_model.neighbours import Neighbours
-from landmark_model.training import keep_freed_memory
-from landmark_model.transforms import eval_transform
+from landmark_model.hub.repo import METRICS_NAME, SHIPPED, networks_in, read_neighbours
+from landmark_model.memory import Neighbours
+from landmark_model.preprocess import eval_transform
+from landmark_model.training.data import UnknownPhotos, make_batches
+from landmark_model.training.evaluate import compute_logits
+from landmark_model.training.metrics import UnknownScores, measure_unknown
+from landmark_model.training.session import keep_freed_memory
 
 NEIGHBOURS = (1, 5, 10, 20)
 SPLITS = ("validation", "test")
@@ -77,7 +78,7 @@ def require_unseen(folder: Path) -> None:
 
     Version 0.1 took two thirds of those in validation/ for outlier exposure.
     """
-    path = folder / hub.METRICS_NAME
+    path = folder / METRICS_NAME
     facts = json.loads(path.read_text(encoding="utf-8"))["training"] if path.is_file() else {}
     if any("--expose" in command for command in facts.get("commands", ())):
         raise LandmarkError(
@@ -97,7 +98,7 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
         return compute_features(network, UnknownPhotos(root, look), name)
 
-    memory = hub.read_neighbours(config, folder)
+    memory = read_neighbours(config, folder)
     if memory is None:  # answers take none, but knn does, whatever the labels
         features = features_of(options.known / "train")
         memory = Neighbours.remember(features, torch.zeros(len(features)), len(config.class_names))
@@ -143,14 +144,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--known", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--unknown", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--model", type=Path, default=hub.SHIPPED, help="default: what ships")
+    parser.add_argument("--model", type=Path, default=SHIPPED, help="default: what ships")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     options = parser.parse_args(arguments)
     keep_freed_memory()
     command = f"--known {options.known.name} --unknown {options.unknown.name}"
     parts = [ABOUT.format(command=command)]
     try:
-        for architecture, folder in hub.networks_in(options.model).items():
+        for architecture, folder in networks_in(options.model).items():
             parts.append(table(architecture, compare_network(folder, options)))
     except LandmarkError as error:
         sys.exit(f"unknown.py: {error}")

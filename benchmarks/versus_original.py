@@ -31,14 +31,18 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
-from landmark_model import LandmarkError, data, hub, metrics, networks, training
+from landmark_model import LandmarkError, networks
 from landmark_model.config import ModelConfig
 from landmark_model.files import staged
-from landmark_model.options import PRECISIONS, TrainOptions, portable
-from landmark_model.pipeline import parameter_count, train
-from landmark_model.recipes import FEW_EPOCHS, RECIPES, Recipe
-from landmark_model.training import Batches
-from landmark_model.transforms import BICUBIC, eval_crop, shrink, to_tensor
+from landmark_model.hub.repo import METRICS_NAME, to_json
+from landmark_model.preprocess import BICUBIC, eval_crop, shrink, to_tensor
+from landmark_model.training import data, metrics
+from landmark_model.training.fit import Batches, compute_outputs
+from landmark_model.training.options import PRECISIONS, TrainOptions, portable
+from landmark_model.training.pipeline import parameter_count, train
+from landmark_model.training.recipes import FEW_EPOCHS, RECIPES, Recipe
+from landmark_model.training.session import make_accelerator, name_precision
+from landmark_model.training.start import Start, start_from_file, start_pretrained
 
 JSON_NAME, TABLE_NAME = "versus_original.json", "versus_original.md"
 HALVES = {"scratch": "From scratch", "transfer": "Transfer from ImageNet"}
@@ -184,7 +188,7 @@ class FrozenResNet(nn.Module):
         return self
 
 
-def last_pretrained_stage(start: networks.Start) -> str:
+def last_pretrained_stage(start: Start) -> str:
     """The last stage that `start` filled with all stages before it; raises LandmarkError if none.
 
     Weights files may end before layer4.
@@ -207,9 +211,7 @@ def build_frozen(config: ModelConfig, init: Path | None) -> tuple[FrozenResNet, 
     """The original's transfer network with the weights in `init` (None: timm's), and its stage."""
     network = networks.build(config)
     start = (
-        networks.start_from_file(network, init)
-        if init
-        else networks.start_pretrained(network, config.architecture)
+        start_from_file(network, init) if init else start_pretrained(network, config.architecture)
     )
     stage = last_pretrained_stage(start)
     return FrozenResNet(network, stage, len(config.class_names)), stage
@@ -244,7 +246,7 @@ def make_sets(splits: data.Splits, config: ModelConfig) -> dict[str, data.PhotoS
 
 def train_original(job: Job, terms: Terms) -> Result:
     """Trains one of the original's networks, and measures it once on the test photos."""
-    accelerator = training.make_accelerator(terms.precision, job.seed)
+    accelerator = make_accelerator(terms.precision, job.seed)
     splits, _ = data.load_splits(terms.data, job.seed)
     names, side_px = splits.class_names, terms.original_size
     numbers = networks.normalisation("resnet18")
@@ -306,7 +308,7 @@ def fit_original(
         if now.loss == min(losses):
             best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         tqdm.write(f"epoch {epoch}/{epochs}  validation loss {now.loss:.3f}  top-1 {now.top1:.1%}")
-    # As training.fit does: the final figures are of float32 arithmetic.
+    # As fit does: the final figures are of float32 arithmetic.
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
     network.load_state_dict(best)
     return losses.index(min(losses)) + 1, time.monotonic() - began
@@ -330,7 +332,7 @@ def train_epoch(
 
 def score(network: nn.Module, batches: Iterable, accelerator: Accelerator) -> metrics.Metrics:
     """The scores of `network` on prepared `batches`."""
-    logits, labels = training.compute_outputs(network.eval(), batches, accelerator)
+    logits, labels = compute_outputs(network.eval(), batches, accelerator)
     return metrics.measure(logits, labels, tuple(map(str, range(logits.shape[1]))))
 
 
@@ -351,7 +353,7 @@ def train_ours(job: Job, terms: Terms) -> Result:
             precision=terms.precision,
         )
         scores = train(options, terms.our_recipe(job.half)).scores
-        figures = json.loads((Path(folder) / hub.METRICS_NAME).read_text(encoding="utf-8"))
+        figures = json.loads((Path(folder) / METRICS_NAME).read_text(encoding="utf-8"))
     facts = figures["training"]
     return Result(
         job=job,
@@ -374,7 +376,7 @@ def describe_hardware(precision: str) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return (
         f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"{training.name_precision(precision)} precision"
+        f"{name_precision(precision)} precision"
     )
 
 
@@ -397,7 +399,7 @@ def read_results(path: Path) -> list[Result]:
 def write(results: list[Result], out: Path, command: str) -> None:
     """Writes the JSON and the table: both, or neither."""
     with staged(out) as folder:
-        (folder / JSON_NAME).write_text(hub.to_json({"results": results}), encoding="utf-8")
+        (folder / JSON_NAME).write_text(to_json({"results": results}), encoding="utf-8")
         (folder / TABLE_NAME).write_text(make_table(results, command), encoding="utf-8")
 
 
@@ -563,7 +565,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         options.data,
         options.init,
         options.epochs,
-        training.make_accelerator(options.precision, 0).mixed_precision,
+        make_accelerator(options.precision, 0).mixed_precision,
         options.workers,
         options.original_size,
         options.image_size,

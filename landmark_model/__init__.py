@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 from landmark_model.config import LandmarkError
 
 if TYPE_CHECKING:
-    from landmark_model.card import wilson
     from landmark_model.classifier import LandmarkClassifier, list_networks, load
     from landmark_model.decoding import OpenedPhoto, open_safely
     from landmark_model.explain import Explanation
-    from landmark_model.hub import read_metrics
-    from landmark_model.photos import camera_position, open_photo
-    from landmark_model.places import LANGUAGES, Place, distance_km, find_place
-    from landmark_model.prediction import Answer, Prediction
-    from landmark_model.tagging import (
+    from landmark_model.hub.card import wilson
+    from landmark_model.hub.repo import read_metrics
+    from landmark_model.library.tagging import (
         Tagged,
         tag_photos,
         to_csv,
@@ -28,6 +25,9 @@ if TYPE_CHECKING:
         to_xmp,
         write_sidecars_zip,
     )
+    from landmark_model.photos import camera_position, open_photo
+    from landmark_model.places import LANGUAGES, Place, distance_km, find_place
+    from landmark_model.prediction import Answer, Prediction
 
 __all__ = [
     "LANGUAGES",
@@ -55,15 +55,22 @@ __all__ = [
     "write_sidecars_zip",
 ]
 _OWNERS = {
-    "card": ("wilson",),
+    "hub.card": ("wilson",),
     "classifier": ("LandmarkClassifier", "list_networks", "load"),
     "decoding": ("OpenedPhoto", "open_safely"),
     "explain": ("Explanation",),
-    "hub": ("read_metrics",),
+    "hub.repo": ("read_metrics",),
     "photos": ("camera_position", "open_photo"),
     "places": ("LANGUAGES", "Place", "distance_km", "find_place"),
     "prediction": ("Answer", "Prediction"),
-    "tagging": ("Tagged", "tag_photos", "to_csv", "to_json", "to_xmp", "write_sidecars_zip"),
+    "library.tagging": (
+        "Tagged",
+        "tag_photos",
+        "to_csv",
+        "to_json",
+        "to_xmp",
+        "write_sidecars_zip",
+    ),
 }
 __version__ = "0.1.0"
 

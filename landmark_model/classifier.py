@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from landmark_model.calibration import known_score
 from landmark_model.config import LandmarkError, ModelConfig, read_config, require_counts
 from landmark_model.explain import Explanation, class_activation, locate_heat, surest_class
-from landmark_model.hub import best_first, find, locate, read_neighbours
-from landmark_model.neighbours import Neighbours
+from landmark_model.hub.repo import best_first, find, locate, read_neighbours
+from landmark_model.memory import Neighbours
 from landmark_model.networks import compute_features, mean_of_views, restore
 from landmark_model.photos import Photo, open_photo
 from landmark_model.places import find_place
 from landmark_model.prediction import Answer, Prediction
-from landmark_model.transforms import by_shape, eval_transform, to_tensor, whole_photo
+from landmark_model.preprocess import by_shape, eval_transform, to_tensor, whole_photo
 
 SURE = 0.7
 CPU_BATCH, GPU_BATCH = 4, 32  # photos in a forward pass

@@ -15,14 +15,17 @@ from landmark_model.files import printable
 
 if TYPE_CHECKING:
     from landmark_model.folders import Skipped
-    from landmark_model.library import LibraryRun
+    from landmark_model.library.run import LibraryRun
 
 MOST_NAMED = 20
 EXAMPLE = Path(__file__).parent / "examples" / "taj-mahal.jpg"
 # Commands with a command line of their own: where their main is, and what they do.
 PROGRAMS = {
-    "serve": ("landmark_model.web.server", "serve the app; landmark serve --help has its settings"),
-    "train": ("landmark_model.pipeline", "train a network; landmark train --help has its options"),
+    "serve": ("landmark_model.web.server", "serve the app; see landmark serve --help"),
+    "train": (
+        "landmark_model.training.pipeline",
+        "train a network; see landmark train --help",
+    ),
 }
 
 
@@ -69,8 +72,8 @@ def predict(options: argparse.Namespace) -> int:
 def tag(options: argparse.Namespace) -> int:
     """Writes tags and sidecars of all photos in a folder; an interrupted run goes on."""
     from landmark_model.folders import find_photos
-    from landmark_model.library import AGAIN, LibraryRun
-    from landmark_model.tagging import require_limits
+    from landmark_model.library.run import AGAIN, LibraryRun
+    from landmark_model.library.tagging import require_limits
 
     require_limits(options.top_k, min_probability=options.min_probability)
     folder, out = options.folder, options.out
@@ -105,9 +108,9 @@ def _tag_photos(run: LibraryRun, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from landmark_model import __version__, load
-    from landmark_model.hub import CONFIG_NAME, FEATURES_NAME, WEIGHTS_NAME, find
-    from landmark_model.library import fingerprint
-    from landmark_model.tagging import tag_batches
+    from landmark_model.hub.repo import CONFIG_NAME, FEATURES_NAME, WEIGHTS_NAME, find
+    from landmark_model.library.run import fingerprint
+    from landmark_model.library.tagging import tag_batches
 
     source = find(options.source, options.network, revision=options.revision)
     settings = {
@@ -147,9 +150,9 @@ def _print_items(title: str, items: list[Skipped]) -> None:
 def export(options: argparse.Namespace) -> int:
     """Writes the TorchScript or ONNX file of the network in a folder."""
     from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, read_config
-    from landmark_model.export import export_onnx, export_torchscript
-    from landmark_model.hub import find, read_neighbours
+    from landmark_model.hub.repo import find, read_neighbours
     from landmark_model.networks import restore
+    from landmark_model.training.export import export_onnx, export_torchscript
 
     folder = find(options.source, options.network, revision=options.revision)
     config = read_config(folder)
@@ -166,7 +169,7 @@ def export(options: argparse.Namespace) -> int:
 
 def push(options: argparse.Namespace) -> int:
     """Publishes run folders as one hub repo."""
-    from landmark_model.publish import publish
+    from landmark_model.hub.publish import publish
 
     done = publish(
         options.folders,
@@ -181,7 +184,7 @@ def push(options: argparse.Namespace) -> int:
 
 def space(options: argparse.Namespace) -> int:
     """Writes the folder of a hosted Space with the demo, or uploads it."""
-    from landmark_model.space import build_space, push_space
+    from landmark_model.hub.space import build_space, push_space
 
     if options.action == "push":
         print(push_space(options.where, options.model, options.private))
@@ -202,8 +205,8 @@ def space(options: argparse.Namespace) -> int:
 
 def card(options: argparse.Namespace) -> int:
     """Rewrites the model card, and a table of results, from config.json and metrics.json."""
-    from landmark_model.card import write_card, write_results
-    from landmark_model.hub import CARD_NAME, CHECKSUMS_NAME, SHIPPED, write_checksums
+    from landmark_model.hub.card import write_card, write_results
+    from landmark_model.hub.repo import CARD_NAME, CHECKSUMS_NAME, SHIPPED, write_checksums
 
     folder = Path(options.source) if options.source else SHIPPED
     path = (options.out or folder / CARD_NAME).resolve()

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import timm
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._manipulate import group_parameters
-from timm.optim import muon as timm_muon
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -237,123 +233,6 @@ def compute_features(network: nn.Module, images: Tensor) -> Tensor:
     return network.forward_head(network.forward_features(images), pre_logits=True)
 
 
-class Teacher(nn.Module):
-    """A trained network that tells a student its logits (Hinton et al. 2015).
-
-    It sees the very images that the student sees (Beyer et al. 2022), `shown_as` the student's
-    config says: normalised by its mean and std, which it turns into the teacher's own.
-    """
-
-    def __init__(self, network: nn.Module, config: ModelConfig, shown_as: ModelConfig) -> None:
-        super().__init__()
-        if config.class_names != shown_as.class_names:
-            odd = sorted(set(config.class_names) ^ set(shown_as.class_names))
-            raise LandmarkError(
-                f"The teacher knows other classes than the photos show: {', '.join(odd[:5])}"
-                f"{f' and {len(odd) - 5} more' if len(odd) > 5 else ''} are on one side only. "
-                "Train the teacher on the same folder first."
-            )
-        self.network = network.eval().requires_grad_(False)
-        theirs, ours = (
-            [torch.tensor(values).view(1, 3, 1, 1) for values in (c.mean, c.std)]
-            for c in (shown_as, config)
-        )
-        self.register_buffer("scale", theirs[1] / ours[1])
-        self.register_buffer("shift", (theirs[0] - ours[0]) / ours[1])
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, C) of images (N, 3, H, W)."""
-        return self.network(images * self.scale + self.shift)
-
-    def train(self, mode: bool = True) -> Teacher:
-        """Stays in evaluation mode."""
-        return super().train(False)
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where the first weights came from: names of the tensors that were filled and left fresh.
-
-    `base_model` is the hub repo they are from, "" where there is none or it is not known.
-    """
-
-    source: str
-    filled: tuple[str, ...] = ()
-    fresh: tuple[str, ...] = ()
-    base_model: str = ""
-
-    def __str__(self) -> str:
-        if not self.filled:
-            return f"{self.source}: every layer starts fresh"
-        if not self.fresh:
-            return f"every layer from {self.source}"
-        filled, fresh = _layer_names(self.filled), _layer_names(self.fresh)
-        return f"{self.source} fills {filled}; starting fresh: {fresh}"
-
-
-def _layer_names(tensors: tuple[str, ...]) -> str:
-    return ", ".join(dict.fromkeys(name.split(".")[0] for name in tensors))
-
-
-def start_from_file(network: nn.Module, path: Path) -> Start:
-    """Fills `network` with the tensors in the safetensors file at `path`, and says which.
-
-    A file may leave layers out; they keep their random start, as does a last layer made for other
-    classes. Raises LandmarkError where the file holds anything that does not fit, naming it.
-    """
-    tensors = read_weights(path)
-    own = network.state_dict()
-    head = _head_names(network)
-    unknown = [name for name in tensors if name not in own]
-    # The last layer may have been made for other classes: then only its first dimension differs.
-    misfits = [
-        f"{name} {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
-        for name, tensor in tensors.items()
-        if name in own and tensor.shape[name in head :] != own[name].shape[name in head :]
-    ]
-    if unknown or misfits:
-        problems = [f"{name} is not in the network" for name in unknown] + misfits
-        raise LandmarkError(
-            f"{path.name} is made for another network: {'; '.join(problems[:3])}"
-            f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. "
-            "Give --init a file for this --network."
-        )
-    other_classes = any(tensors[n].shape != own[n].shape for n in head & tensors.keys())
-    fits = {n: t for n, t in tensors.items() if not (other_classes and n in head)}
-    if not fits:
-        raise LandmarkError(f"{path.name} holds no weights of this network. Check --init.")
-    network.load_state_dict(fits, strict=False)  # what is left out is checked and told above
-    fresh = tuple(name for name in own if name not in fits and "num_batches" not in name)
-    return Start(path.name, tuple(fits), fresh)
-
-
-def start_pretrained(network: nn.Module, architecture: str) -> Start:
-    """Fills all but the last layer of `network` with timm's ImageNet weights from the hub.
-
-    Raises LandmarkError where the hub cannot be reached and the weights are not cached.
-    """
-    try:
-        source = timm.create_model(architecture, pretrained=True)
-    except Exception as error:  # the hub client raises a dozen kinds; each means: no weights
-        raise LandmarkError(
-            f"timm's weights for {architecture} could not be fetched ({type(error).__name__}). "
-            "Go online; or give --init FILE.safetensors, for resnet18 also the one that ships, "
-            "landmark_model/weights/model.safetensors; or --init none to start from scratch."
-        ) from error
-    head = _head_names(network)
-    weights = {name: t for name, t in source.state_dict().items() if name not in head}
-    network.load_state_dict(weights, strict=False)
-    base_model = source.pretrained_cfg.get("hf_hub_id") or ""
-    return Start(base_model or architecture, tuple(weights), tuple(sorted(head)), base_model)
-
-
-def _head_names(network: nn.Module) -> set[str]:
-    last = network.get_classifier()
-    prefix = next(name for name, module in network.named_modules() if module is last)
-    return {f"{prefix}.{name}" for name in last.state_dict()}
-
-
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
@@ -451,73 +330,3 @@ def round_to_half(network: nn.Module) -> None:
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.copy_(parameter.half().float())
-
-
-def parameter_groups(
-    network: nn.Module, start: Start, lr: float, layer_decay: float, weight_decay: float
-) -> list[dict]:
-    """Optimizer groups in which pretrained layers learn slower, the deeper the slower.
-
-    A pretrained layer k layers below the first fresh one gets `lr * layer_decay**k`; fresh layers
-    get `lr`. Vectors (biases, norms) are not decayed.
-    """
-    layer_of: dict[str, int] = group_parameters(network, network.group_matcher(True), reverse=True)
-    fresh = [layer_of[name] for name in layer_of if name not in start.filled]
-    first_fresh = min(fresh, default=max(layer_of.values()))
-    groups: dict[tuple[float, float], dict] = {}
-    for name, parameter in network.named_parameters():
-        scale = layer_decay ** max(0, first_fresh - layer_of[name])
-        decay = weight_decay if parameter.ndim > 1 else 0.0
-        empty = {"params": [], "lr": lr * scale, "weight_decay": decay}
-        groups.setdefault((scale, decay), empty)["params"].append(parameter)
-    return list(groups.values())
-
-
-def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimizer:
-    """AdamW for `groups`; with `muon` above 0, Muon for convolution kernels, NAdamW for the rest.
-
-    Muon moves a kernel (out, in, h, w) along all directions of its (out, in * h * w) matrix alike,
-    so that rare features are learned as fast as frequent ones (Jordan et al. 2024,
-    kellerjordan.github.io/posts/muon), at `muon` times the rate of its group. Its steps have the
-    size of AdamW's (Liu et al. 2025, arxiv.org/abs/2502.16982). Three rounds of Polar Express
-    (Amsel et al. 2025, arxiv.org/abs/2505.16932) make the directions only roughly alike, which
-    taught LandmarkCNN as much as the usual five rounds, in less time. It multiplies matrices in
-    bfloat16 where that is fast, else in float32.
-    """
-    if not muon:
-        return torch.optim.AdamW(groups)
-    split = []
-    for group in groups:
-        kernels = [parameter for parameter in group["params"] if parameter.ndim == 4]
-        others = [parameter for parameter in group["params"] if parameter.ndim != 4]
-        if kernels:
-            split.append(group | {"params": kernels, "lr": muon * group["lr"]})
-        if others:
-            split.append(group | {"params": others, "use_fallback": True})
-    make = timm_muon.Muon if has_fast_bf16() else Float32Muon
-    return make(
-        split, nesterov=True, betas=(0.9, 0.999), ns_steps=3, ns_coefficients="polar_express"
-    )
-
-
-class Float32Muon(timm_muon.Muon):
-    """timm's Muon, which multiplies in bfloat16 and takes no other wish, in float32.
-
-    A CPU that emulates bfloat16 takes twenty times as long over a kernel of 512 x 512 x 3 x 3, and
-    most of a training step over all of them.
-    """
-
-    def step(self, closure=None):
-        fixed = timm_muon.zeropower_via_newtonschulz
-        timm_muon.zeropower_via_newtonschulz = partial(fixed, dtype=torch.float32)
-        try:
-            return super().step(closure)
-        finally:
-            timm_muon.zeropower_via_newtonschulz = fixed
-
-
-def has_fast_bf16() -> bool:
-    """Whether this machine multiplies in bfloat16, and does not emulate it with float32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

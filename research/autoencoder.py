@@ -27,12 +27,14 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError, ModelConfig
-from landmark_model.data import Skipped, readable_photos
 from landmark_model.files import staged
 from landmark_model.networks import LandmarkCNN, normalisation
-from landmark_model.recipes import FEW_EPOCHS
-from landmark_model.training import Session, learning_rate_factor, open_session, set_rate
-from landmark_model.transforms import shrink, train_transform
+from landmark_model.preprocess import shrink
+from landmark_model.training.augment import train_transform
+from landmark_model.training.data import Skipped, readable_photos
+from landmark_model.training.fit import learning_rate_factor, set_rate
+from landmark_model.training.recipes import FEW_EPOCHS
+from landmark_model.training.session import Session, open_session
 
 ENCODER_NAME, DECODER_NAME = "encoder.safetensors", "decoder.safetensors"
 PATCH_PX = 16

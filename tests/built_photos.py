@@ -7,7 +7,7 @@ import zlib
 import pillow_heif
 from PIL import Image
 
-from landmark_model.smoke import make_photo
+from landmark_model.training.smoke import make_photo
 
 pillow_heif.register_heif_opener()
 SIZE = (64, 48)

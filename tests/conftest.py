@@ -44,7 +44,7 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     """A folder of 24 training, 9 validation and 9 test photos of three classes."""
-    from landmark_model.smoke import make_photos
+    from landmark_model.training.smoke import make_photos
 
     return make_photos(tmp_path_factory.mktemp("photos") / "shapes")
 
@@ -52,9 +52,9 @@ def photos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def trained(photos) -> Iterator[Callable[[str], Run]]:
     """Gives the smoke run of a network, trained when first asked for."""
-    from landmark_model.options import parse
-    from landmark_model.pipeline import train
-    from landmark_model.recipes import RECIPES
+    from landmark_model.training.options import parse
+    from landmark_model.training.pipeline import train
+    from landmark_model.training.recipes import RECIPES
 
     done: dict[str, Run] = {}
     with tempfile.TemporaryDirectory(prefix="landmark-runs-") as folder:
@@ -87,7 +87,7 @@ def engine() -> Iterator[Callable]:
     """Makes accelerators of any precision; Accelerate by itself keeps that of the first."""
     from accelerate.state import AcceleratorState
 
-    from landmark_model.training import make_accelerator
+    from landmark_model.training.session import make_accelerator
 
     def make(precision: str = "no", seed: int = 0):
         AcceleratorState._reset_state(True)
@@ -113,7 +113,7 @@ def python() -> Programs:
 @pytest.fixture
 def lay_out(tmp_path) -> Callable[..., Path]:
     """Makes a folder of photos, all different, from the number wanted in each subfolder."""
-    from landmark_model.smoke import make_photo
+    from landmark_model.training.smoke import make_photo
 
     def make(counts: dict[str, int], first_seed: int = 0) -> Path:
         root = tmp_path / "photos"

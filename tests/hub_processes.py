@@ -83,7 +83,7 @@ class Client:
     def push(self, folders: list[Path], repo: str, settings: str = "") -> dict:
         """`publish`; the answer is [commit, tag, changed, pull request, what is printed]."""
         return self.run(
-            "from pathlib import Path\nfrom landmark_model.publish import publish\n"
+            "from pathlib import Path\nfrom landmark_model.hub.publish import publish\n"
             f"folders = map(Path, {list(map(str, folders))!r})\n"
             f"done = publish(list(folders), {repo!r}, {settings})\n"
             "answer = [done.commit, done.tag, done.changed, done.pull_request, str(done)]"

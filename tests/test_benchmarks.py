@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks import ablation, results, unknown
 from landmark_model.config import LandmarkError
-from landmark_model.recipes import FEW_EPOCHS, RECIPES
+from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
 
 
 @pytest.fixture

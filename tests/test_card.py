@@ -13,7 +13,8 @@ import yaml
 
 from landmark_model import LandmarkError
 from landmark_model.calibration import ReliabilityBin, chance_calibration_error
-from landmark_model.card import (
+from landmark_model.config import WEIGHTS_NAME, read_config
+from landmark_model.hub.card import (
     RESULTS_END,
     RESULTS_START,
     read_reports,
@@ -22,8 +23,7 @@ from landmark_model.card import (
     write_card,
     write_results,
 )
-from landmark_model.config import WEIGHTS_NAME, read_config
-from landmark_model.hub import SHIPPED
+from landmark_model.hub.repo import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 CARD = ROOT / "model_card.md"

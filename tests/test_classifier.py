@@ -18,7 +18,7 @@ from landmark_model import Answer, LandmarkClassifier, LandmarkError, Prediction
 from landmark_model.config import ModelConfig
 from landmark_model.networks import build
 from landmark_model.places import Place, find_place
-from landmark_model.smoke import make_photo
+from landmark_model.training.smoke import make_photo
 
 FOLDER = Path(__file__).parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.jpg"))

@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from landmark_model import load, tagging
+from landmark_model import load
 from landmark_model.cli import main
-from landmark_model.smoke import make_photo
+from landmark_model.library import tagging
+from landmark_model.training.smoke import make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EIFFEL, TAJ = (str(EXAMPLES / name) for name in ("eiffel-tower.jpg", "taj-mahal.jpg"))
 # `tag`, killed at its third batch of answers when half of it is on disk.
 KILLED = """
 import os, signal, sys
-from landmark_model import cli, library
+from landmark_model import cli
+from landmark_model.library import run as library
 write, calls = library._write_all, []
 def killing(descriptor, content):
     calls.append(content)

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from landmark_model.config import LandmarkError, ModelConfig
-from landmark_model.data import (
+from landmark_model.preprocess import by_shape, eval_crop, eval_transform, eval_views, to_tensor
+from landmark_model.training.data import (
     NEAR_BITS,
     SPLITS,
     PhotoSet,
@@ -22,14 +23,12 @@ from landmark_model.data import (
     Splits,
     UnknownPhotos,
     difference_hash,
-    find_leaks,
     load_splits,
     make_batches,
-    make_report,
     near_pairs,
 )
-from landmark_model.smoke import make_photo
-from landmark_model.transforms import by_shape, eval_crop, eval_transform, eval_views, to_tensor
+from landmark_model.training.report import find_leaks, make_report
+from landmark_model.training.smoke import make_photo
 
 TWO = {"bridge": 5, "tower": 5}
 SPLIT = {f"{split}/{name}": 2 for split in SPLITS for name in TWO}

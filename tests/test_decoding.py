@@ -16,7 +16,7 @@ from PIL import Image
 
 from landmark_model import LandmarkError, decoding, open_photo, open_safely, photos, traps
 from landmark_model.decoding import allowed_seconds, open_measured
-from landmark_model.smoke import make_photo
+from landmark_model.training.smoke import make_photo
 
 ROOT = Path(__file__).parents[1]
 # A worker whose decoder hangs, asks for too much, or crashes, by the format of the photo.

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from landmark_model import card, hub, photos
-from landmark_model.pipeline import main
-from landmark_model.recipes import RECIPES
-from landmark_model.smoke import make_photos
+from landmark_model import photos
+from landmark_model.hub import card, repo
+from landmark_model.training.pipeline import main
+from landmark_model.training.recipes import RECIPES
+from landmark_model.training.smoke import make_photos
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,7 +50,7 @@ def test_training_commands_in_the_readme_run_one_after_another(tmp_path, monkeyp
         monkeypatch.setitem(RECIPES, network, replace(recipe, muon=0.0))
     monkeypatch.chdir(tmp_path)
     make_photos(tmp_path / "my_landmarks")
-    shipped = hub.best_first(hub.SHIPPED)
+    shipped = repo.best_first(repo.SHIPPED)
     written: set[str] = set()
     for command in [c for c in commands() if c.startswith("python train.py")]:
         words = shlex.split(command)[2:]
@@ -68,12 +69,12 @@ def test_training_commands_in_the_readme_run_one_after_another(tmp_path, monkeyp
 
 
 def test_results_in_the_readme_are_those_of_the_metrics():
-    table = card.results_table(card.read_reports(hub.SHIPPED))
+    table = card.results_table(card.read_reports(repo.SHIPPED))
     assert f"{card.RESULTS_START}\n{table}\n{card.RESULTS_END}" in README
 
 
 def test_the_readme_counts_the_landmarks_that_the_networks_know():
-    counts = {len(report.config.class_names) for report in card.read_reports(hub.SHIPPED)}
+    counts = {len(report.config.class_names) for report in card.read_reports(repo.SHIPPED)}
     assert {int(count) for count in re.findall(r"(\d+) landmarks", README)} == counts
 
 

@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from landmark_model.config import ModelConfig
-from landmark_model.data import make_batches
-from landmark_model.evaluation import SHARES, compute_logits, evaluate, interpolate
 from landmark_model.networks import build, compute_features
+from landmark_model.training.data import make_batches
+from landmark_model.training.evaluate import SHARES, compute_logits, evaluate, interpolate
 
 CONFIG = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "B", "C"), 32)
 

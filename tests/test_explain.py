@@ -21,7 +21,7 @@ from landmark_model.explain import (
     surest_class,
 )
 from landmark_model.networks import NETWORKS, build
-from landmark_model.transforms import MAX_WHOLE_ASPECT, to_tensor, whole_photo
+from landmark_model.preprocess import MAX_WHOLE_ASPECT, to_tensor, whole_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CONFIG = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "B", "C"), image_size=64)

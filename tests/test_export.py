@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from landmark_model import LandmarkError, export, load
+from landmark_model import LandmarkError, load
 from landmark_model.classifier import LandmarkClassifier
 from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, VIEWS, ModelConfig, read_config
-from landmark_model.export import LABELS_NAME, Portable, export_onnx, export_torchscript
-from landmark_model.hub import SHIPPED, read_neighbours
-from landmark_model.neighbours import Neighbours
+from landmark_model.hub.repo import SHIPPED, read_neighbours
+from landmark_model.memory import Neighbours
 from landmark_model.networks import build, restore
 from landmark_model.photos import open_photo
-from landmark_model.smoke import make_photo
-from landmark_model.transforms import CUTS
+from landmark_model.preprocess import CUTS
+from landmark_model.training import export
+from landmark_model.training.export import LABELS_NAME, Portable, export_onnx, export_torchscript
+from landmark_model.training.smoke import make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZES = [(64, 64), (64, 99), (190, 250), (333, 97), (41, 7), (1, 50), (64, 400), (300, 64)]

@@ -27,7 +27,9 @@ from landmark_model.config import (
     ModelConfig,
     read_config,
 )
-from landmark_model.hub import (
+from landmark_model.hub.client import card_metadata, fetch
+from landmark_model.hub.publish import assemble
+from landmark_model.hub.repo import (
     CHECKSUMS_NAME,
     FEATURES_NAME,
     METRICS_NAME,
@@ -40,10 +42,8 @@ from landmark_model.hub import (
     save,
     to_json,
 )
-from landmark_model.hubclient import card_metadata, fetch
-from landmark_model.neighbours import Neighbours
+from landmark_model.memory import Neighbours
 from landmark_model.networks import NETWORKS, build, restore, round_to_half
-from landmark_model.publish import assemble
 
 LABELS = ("Eiffel Tower", "Hạ Long Bay", "Statue of Liberty")
 CLASSES = ("00.Eiffel_Tower", "01.Ha_Long", "l2_Liberty")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hub_processes import ROOT, Client, Hub
 
-from landmark_model.hub import CHECKSUMS_NAME, PUBLISHED
+from landmark_model.hub.repo import CHECKSUMS_NAME, PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,7 @@ def test_of_two_pushes_at_once_one_wins_and_the_other_is_told(hub, owner, runs, 
 def test_timm_gives_the_same_logits_to_the_bit(visitor, published):
     code = f"""
 import timm, torch
-from landmark_model.hub import find
+from landmark_model.hub.repo import find
 from landmark_model.config import read_config
 from landmark_model.networks import restore
 images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

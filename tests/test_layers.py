@@ -135,7 +135,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def imported_names(path: Path) -> set[str]:
-    """Every dotted name that a file imports: "torch.nn", "landmark_model.hub.save"."""
+    """Every dotted name that a file imports: "torch.nn", "landmark_model.hub.repo.save"."""
     names: set[str] = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):

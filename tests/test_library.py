@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from landmark_model import LandmarkError, OpenedPhoto, library, open_safely
+from landmark_model import LandmarkError, OpenedPhoto, open_safely
 from landmark_model.classifier import Answer, Prediction
-from landmark_model.library import PARTIAL_NAME, LibraryRun
-from landmark_model.tagging import tag_batches
+from landmark_model.library import run as library
+from landmark_model.library.run import PARTIAL_NAME, LibraryRun
+from landmark_model.library.tagging import tag_batches
 
 SETTINGS = {"network": "abc", "top_k": 5}
 
@@ -207,7 +208,7 @@ def test_partial_file_says_nothing_of_where_a_camera_was(photos, tmp_path, monke
     def placed(path: Path) -> OpenedPhoto:
         return replace(open_safely(path), position=(12.3456, 65.4321))
 
-    monkeypatch.setattr("landmark_model.tagging.open_safely", placed)
+    monkeypatch.setattr("landmark_model.library.tagging.open_safely", placed)
     out = tmp_path / "out"
     break_off(photos, out, library, "_write_all", 4)
     text = (out / PARTIAL_NAME).read_text()

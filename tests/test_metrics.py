@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from landmark_model.metrics import measure, measure_unknown
+from landmark_model.training.metrics import measure, measure_unknown
 
 SHAPES = [(1, 3), (7, 2), (40, 5), (200, 4), (60, 50), (3, 9)]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from landmark_model.neighbours import WIDTH, Neighbours
+from landmark_model.memory import WIDTH, Neighbours
 
 FEATURES = normalize(torch.randn(12, 5, generator=torch.Generator().manual_seed(0)))
 LABELS = torch.arange(12) % 3

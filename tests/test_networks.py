@@ -15,20 +15,18 @@ from landmark_model.networks import (
     NETWORKS,
     LandmarkCNN,
     ResidualBlock,
-    Start,
-    Teacher,
     build,
     compute_features,
-    make_optimizer,
     mean_of_views,
     normalisation,
-    parameter_groups,
     read_weights,
     restore,
     round_to_half,
-    start_from_file,
 )
-from landmark_model.transforms import by_shape
+from landmark_model.preprocess import by_shape
+from landmark_model.training.distillation import Teacher
+from landmark_model.training.optimizer import make_optimizer, parameter_groups
+from landmark_model.training.start import Start, start_from_file
 
 CLASSES = ("a", "b", "c")
 CONFIG = ModelConfig("landmark_cnn", CLASSES, CLASSES)

@@ -8,8 +8,8 @@ import pytest
 
 from landmark_model.config import LandmarkError
 from landmark_model.networks import NETWORKS
-from landmark_model.options import TrainOptions, make_parser, parse
-from landmark_model.recipes import FEW_EPOCHS, PROBE, RECIPES, Recipe, recipe_for
+from landmark_model.training.options import TrainOptions, make_parser, parse
+from landmark_model.training.recipes import FEW_EPOCHS, PROBE, RECIPES, Recipe, recipe_for
 
 NEEDED = ["--data", "photos", "--out", "run"]
 

@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from landmark_model.config import LandmarkError
 from landmark_model.photos import camera_position, open_photo
-from landmark_model.smoke import make_photo
+from landmark_model.training.smoke import make_photo
 
 pillow_heif.register_heif_opener()
 SIZE = (64, 48)

@@ -18,15 +18,24 @@ from PIL import Image, ImageFilter
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from landmark_model import data, load, networks, pictures
+from landmark_model import load, networks
 from landmark_model.config import LandmarkError, ModelConfig, read_config
-from landmark_model.metrics import measure
-from landmark_model.options import TrainOptions
 from landmark_model.photos import open_photo
-from landmark_model.pipeline import describe_data, find_photos, initialise, main, make_config, train
-from landmark_model.recipes import FEW_EPOCHS, RECIPES
-from landmark_model.smoke import make_photo
-from landmark_model.training import CHECKPOINT_NAME
+from landmark_model.training import data, plots
+from landmark_model.training.checkpoint import CHECKPOINT_NAME
+from landmark_model.training.metrics import measure
+from landmark_model.training.options import TrainOptions
+from landmark_model.training.pipeline import (
+    describe_data,
+    find_photos,
+    initialise,
+    main,
+    make_config,
+    train,
+)
+from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
+from landmark_model.training.report import make_report
+from landmark_model.training.smoke import make_photo
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--batch-size", "8", "--workers", "0"]
@@ -414,7 +423,7 @@ def test_data_has_a_name_however_it_is_spelled(name, lay_out, monkeypatch):
     root = lay_out({f"{split}/{c}": 1 for split in ("train", "validation", "test") for c in "ab"})
     monkeypatch.chdir(root if name == "." else root.parent)
     splits, skipped = data.load_splits(Path(name), seed=0)
-    report = data.make_report(splits, skipped, Path(name))
+    report = make_report(splits, skipped, Path(name))
     assert describe_data(report, Path(name), "")["name"] == "photos"
 
 
@@ -422,11 +431,11 @@ def test_data_has_a_name_however_it_is_spelled(name, lay_out, monkeypatch):
 def test_pictures_take_any_label(label, tmp_path):
     config = ModelConfig("landmark_cnn", ("a", "b"), (label, "B"))
     images = torch.zeros(2, 3, 8, 8)
-    pictures.contact_sheet(images, [0, 1], config, tmp_path / "sheet.png")
+    plots.contact_sheet(images, [0, 1], config, tmp_path / "sheet.png")
     scores = measure(torch.eye(2), torch.tensor([0, 1]), config.class_names)
-    pictures.confusion_matrix(scores, config.labels, tmp_path / "confusion.png")
+    plots.confusion_matrix(scores, config.labels, tmp_path / "confusion.png")
     counts = {label: {"train": 3, "validation": 1, "test": 1}}
-    pictures.class_histogram(SimpleNamespace(counts=counts), tmp_path / "histogram.png")
+    plots.class_histogram(SimpleNamespace(counts=counts), tmp_path / "histogram.png")
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
             assert min(picture.size) > 50

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hub_processes import ROOT, Client, Hub
 
-from landmark_model.smoke import make_photos
+from landmark_model.training.smoke import make_photos
 
 GUIDE = (ROOT / "docs" / "publish.md").read_text(encoding="utf-8")
 QUICK = "--epochs 1 --batch-size 8 --workers 0 --image-size 64"

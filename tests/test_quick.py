@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from landmark_model import LandmarkError, load
 from landmark_model.networks import LandmarkCNN
-from landmark_model.options import TrainOptions
-from landmark_model.pipeline import train
-from landmark_model.quick import VIEWS_NAME, Head, Views
-from landmark_model.recipes import PROBE
-from landmark_model.smoke import make_photo
+from landmark_model.training.options import TrainOptions
+from landmark_model.training.pipeline import train
+from landmark_model.training.probe import VIEWS_NAME, Head, Views
+from landmark_model.training.recipes import PROBE
+from landmark_model.training.smoke import make_photo
 
 RECIPE = replace(PROBE, image_size=64, train_size=64, epochs=2, batch_size=8)
 

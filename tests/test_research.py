@@ -2,7 +2,8 @@
 
 from safetensors.torch import load_file
 
-from landmark_model.networks import LandmarkCNN, start_from_file
+from landmark_model.networks import LandmarkCNN
+from landmark_model.training.start import start_from_file
 from research import autoencoder
 
 

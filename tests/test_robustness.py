@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks import robustness
 from landmark_model import LandmarkError, load, open_photo
-from landmark_model.smoke import make_photo
+from landmark_model.training.smoke import make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZES = [(120, 90), (90, 120), (101, 67), (64, 64), (400, 60), (60, 400)]

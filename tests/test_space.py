@@ -16,7 +16,7 @@ import yaml
 from hub_processes import ROOT, Client, Hub
 
 from landmark_model import LandmarkError
-from landmark_model.space import build_space
+from landmark_model.hub.space import build_space
 
 ROOM = 12e9  # bytes: torch comes with a GPU's libraries, downloaded and then installed
 
@@ -79,7 +79,7 @@ def test_folder_that_holds_something_is_refused(tmp_path):
 
 def test_space_is_pushed_in_one_commit_and_told_its_models(hub, owner, space):
     code = (
-        "from landmark_model.space import push_space\n"
+        "from landmark_model.hub.space import push_space\n"
         "done = push_space('team/demo', 'team/landmarks@v1')\nanswer = [done.changed, str(done)]"
     )
     changed, said = owner.run(code)["value"]

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from landmark_model import Answer, LandmarkError, Place, Prediction, load, tagging
-from landmark_model.tagging import (
+from landmark_model import Answer, LandmarkError, Place, Prediction, load
+from landmark_model.library import tagging
+from landmark_model.library.tagging import (
     COLUMNS,
     NAMESPACES,
     Tagged,

@@ -17,19 +17,20 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from landmark_model.config import LandmarkError
-from landmark_model.data import make_batches
-from landmark_model.networks import LandmarkCNN, make_optimizer
-from landmark_model.recipes import Recipe
-from landmark_model.training import (
-    CHECKPOINT_NAME,
+from landmark_model.networks import LandmarkCNN
+from landmark_model.training.checkpoint import CHECKPOINT_NAME
+from landmark_model.training.data import make_batches
+from landmark_model.training.fit import (
     Batches,
     Epoch,
     Progress,
-    Session,
     compute_outputs,
     fit,
     learning_rate_factor,
 )
+from landmark_model.training.optimizer import make_optimizer
+from landmark_model.training.recipes import Recipe
+from landmark_model.training.session import Session
 
 RECIPE = Recipe(image_size=32, train_size=32, epochs=3, batch_size=4, lr=0.01, muon=0.0,
                 balance=0.0, mixup=0.0, label_smoothing=0.0, ema_decay=0.5)  # fmt: skip
@@ -404,7 +405,7 @@ def test_teacher_without_weight_changes_nothing(train_in, tmp_path):
 NEW_PAGES = """
 import resource
 import torch
-from landmark_model.training import make_accelerator
+from landmark_model.training.session import make_accelerator
 
 def fill() -> None:
     for _ in range(20):

@@ -11,22 +11,20 @@ import timm
 import torch
 from PIL import Image
 
-from landmark_model import transforms
+from landmark_model import preprocess as transforms
 from landmark_model.config import ModelConfig
-from landmark_model.recipes import Recipe
-from landmark_model.smoke import make_photo
-from landmark_model.transforms import (
-    RandomLowResolution,
+from landmark_model.preprocess import (
     eval_crop,
     eval_transform,
     eval_views,
     eval_whole,
-    mix_transform,
     shrink,
     to_tensor,
-    train_transform,
     view_size,
 )
+from landmark_model.training.augment import RandomLowResolution, mix_transform, train_transform
+from landmark_model.training.recipes import Recipe
+from landmark_model.training.smoke import make_photo
 
 CONFIG = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"), image_size=48)
 WHOLE = replace(CONFIG, image_size=160, view="whole")

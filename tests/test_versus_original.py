@@ -13,10 +13,12 @@ from benchmarks import course
 from benchmarks import versus_original as versus
 from landmark_model import networks
 from landmark_model.config import LandmarkError, ModelConfig
-from landmark_model.data import make_batches
-from landmark_model.recipes import FEW_EPOCHS, RECIPES
-from landmark_model.training import CHECKPOINT_NAME, Batches
-from landmark_model.transforms import to_tensor
+from landmark_model.preprocess import to_tensor
+from landmark_model.training.checkpoint import CHECKPOINT_NAME
+from landmark_model.training.data import make_batches
+from landmark_model.training.fit import Batches
+from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
+from landmark_model.training.start import Start, start_from_file
 
 NAMES = ("a", "b", "c")
 CONFIG = ModelConfig("resnet18", NAMES, NAMES, 32, crop_pct=0.875)
@@ -103,7 +105,7 @@ def test_only_the_head_of_the_frozen_network_learns(engine, imagenet):
 def test_the_frozen_network_has_the_weights_of_the_file(imagenet):
     theirs, _ = versus.build_frozen(CONFIG, imagenet)
     ours = networks.build(CONFIG)
-    networks.start_from_file(ours, imagenet)
+    start_from_file(ours, imagenet)
     images = torch.randn(2, 3, 64, 64)
     maps = ours.eval().layer3(ours.layer2(ours.layer1(ours.maxpool(ours.act1(ours.bn1(
         ours.conv1(images)))))))  # fmt: skip
@@ -118,7 +120,7 @@ def test_the_head_sits_on_layer4_where_the_file_has_it(tmp_path):
 
 
 def test_a_file_without_a_whole_stage_is_refused():
-    start = networks.Start("few.safetensors", ("conv1.weight", "bn1.weight"), ("layer1.0.x",))
+    start = Start("few.safetensors", ("conv1.weight", "bn1.weight"), ("layer1.0.x",))
     with pytest.raises(LandmarkError, match="has no whole first stage"):
         versus.last_pretrained_stage(start)
 

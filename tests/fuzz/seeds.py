@@ -10,7 +10,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from landmark_model.smoke import make_photo
+from landmark_model.training.smoke import make_photo
 
 SIZE = (40, 28)
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")

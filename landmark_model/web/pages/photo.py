@@ -8,11 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import (
-    Answer,
-    LandmarkError,
-    Prediction,
-)
+from landmark_model import Answer, LandmarkError, Prediction
 from landmark_model.web import STATIC
 from landmark_model.web.html import cards
 from landmark_model.web.html.worldmap import Dot, world_map

@@ -11,12 +11,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from landmark_model import hub
-from landmark_model.card import write_card
 from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, LandmarkError, read_config
-from landmark_model.export import export_onnx, export_torchscript
-from landmark_model.hubclient import Pushed, push
+from landmark_model.hub.card import write_card
+from landmark_model.hub.client import Pushed, push
+from landmark_model.hub.repo import (
+    CARD_NAME,
+    PUBLISHED,
+    networks_in,
+    read_neighbours,
+    write_checksums,
+)
 from landmark_model.networks import restore
+from landmark_model.training.export import export_onnx, export_torchscript
 
 
 def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
@@ -37,7 +43,7 @@ def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> lis
     """
     found: dict[str, Path] = {}
     for folder in folders:
-        for name, path in hub.networks_in(folder).items():
+        for name, path in networks_in(folder).items():
             if name in found:
                 raise LandmarkError(
                     f"{found[name]} and {path} both hold a {name}. A repo has one of each: leave "
@@ -53,19 +59,19 @@ def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> lis
         _copy(folder, out / name if index else out)
     for index, name in enumerate(found):
         place = out / name if index else out
-        write_card(place, place / hub.CARD_NAME, None if index else repo)
-        hub.write_checksums(place)
+        write_card(place, place / CARD_NAME, None if index else repo)
+        write_checksums(place)
     return list(found)
 
 
 def _copy(folder: Path, place: Path) -> None:
     """One network's published files, with all that can be made of its weights."""
     place.mkdir(exist_ok=True)
-    for name in hub.PUBLISHED:
+    for name in PUBLISHED:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
     config = read_config(folder)
-    neighbours = hub.read_neighbours(config, folder)
+    neighbours = read_neighbours(config, folder)
     for name, export in ((TORCHSCRIPT_NAME, export_torchscript), (ONNX_NAME, export_onnx)):
         if not (place / name).is_file():
             export(restore(config, folder), config, place / name, neighbours)

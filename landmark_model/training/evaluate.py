@@ -16,10 +16,10 @@ from landmark_model.calibration import (
     known_score,
 )
 from landmark_model.config import ModelConfig
-from landmark_model.metrics import Metrics, UnknownScores, measure, measure_unknown
-from landmark_model.neighbours import Neighbours
+from landmark_model.memory import Neighbours
 from landmark_model.networks import compute_features
-from landmark_model.training import Accelerator, compute_outputs
+from landmark_model.training.fit import Accelerator, compute_outputs
+from landmark_model.training.metrics import Metrics, UnknownScores, measure, measure_unknown
 
 METHOD = "knn"  # the score for "none of these" that measured best: benchmarks/unknown.md
 # Of the trained weights, in a mean with those that training started from.

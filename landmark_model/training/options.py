@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, read_config
-from landmark_model.recipes import RECIPES, Recipe, recipe_for
-from landmark_model.smoke import make_photos
+from landmark_model.training.recipes import RECIPES, Recipe, recipe_for
+from landmark_model.training.smoke import make_photos
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 FIRST_NETWORK = "tf_efficientnet_lite2"

@@ -29,8 +29,8 @@ from landmark_model.config import (
     read_config,
     read_text,
 )
-from landmark_model.hubclient import fetch
-from landmark_model.neighbours import Neighbours
+from landmark_model.hub.client import fetch
+from landmark_model.memory import Neighbours
 from landmark_model.tensors import Claim, read_claims, read_tensors
 
 METRICS_NAME = "metrics.json"
@@ -53,7 +53,7 @@ PUBLISHED = (
 )
 MOST_METRICS_BYTES = 64_000_000  # those of 1,500 classes: two confusion matrices
 MOST_CHECKSUMS_BYTES = 1_000_000
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def save(

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import staged
-from landmark_model.neighbours import Neighbours
-from landmark_model.transforms import STRIDE_PX, cut_names, view_crop, view_size
+from landmark_model.memory import Neighbours
+from landmark_model.preprocess import STRIDE_PX, cut_names, view_crop, view_size
 
 LABELS_NAME = "labels.json"
 RESULTS = ["probabilities", "logits", "features"]

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from landmark_model.config import ModelConfig
-from landmark_model.data import DataReport
-from landmark_model.metrics import Metrics
-from landmark_model.training import Epoch
+from landmark_model.training.fit import Epoch
+from landmark_model.training.metrics import Metrics
+from landmark_model.training.report import DataReport
 
 BLUE, ORANGE = "#2563eb", "#ea580c"
 

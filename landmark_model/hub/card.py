@@ -12,10 +12,11 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from landmark_model import hub, hubclient
 from landmark_model.calibration import ReliabilityBin, chance_calibration_error
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig, read_config
 from landmark_model.files import write_text
+from landmark_model.hub import client as hubclient
+from landmark_model.hub.repo import METRICS_NAME, networks_in, read_json
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 RESULTS_START = "<!-- results: written by `make card` -->"
@@ -70,11 +71,11 @@ def read_reports(folder: Path) -> list[Report]:
     Raises LandmarkError where there is none, or one has no metrics.json.
     """
     reports = []
-    for path in hub.networks_in(folder).values():
-        metrics = path / hub.METRICS_NAME
+    for path in networks_in(folder).values():
+        metrics = path / METRICS_NAME
         if not metrics.is_file():
-            raise LandmarkError(f"{path} has no {hub.METRICS_NAME}. Train the network again.")
-        report = Report(path, read_config(path), hub.read_json(metrics))
+            raise LandmarkError(f"{path} has no {METRICS_NAME}. Train the network again.")
+        report = Report(path, read_config(path), read_json(metrics))
         with _whole_metrics(path):
             for part in ("validation", "test", "training"):
                 report.metrics[part]
@@ -91,7 +92,7 @@ def _whole_metrics(folder: Path) -> Iterator[None]:
         raise
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise LandmarkError(
-            f"{hub.METRICS_NAME} in {folder} is not whole. Train the network again."
+            f"{METRICS_NAME} in {folder} is not whole. Train the network again."
         ) from error
 
 

@@ -10,9 +10,9 @@ import yaml
 
 from landmark_model.config import LandmarkError
 from landmark_model.files import staged
-from landmark_model.hubclient import Pushed, push, set_variable
+from landmark_model.hub.client import Pushed, push, set_variable
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONTENT = ("app.py", "landmark_model", "LICENSE")
 # In requirements.txt: what stands below it is for training, exports and tests of them.
 TRAINING_MARK = "# to train and export"

@@ -15,11 +15,13 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
-from landmark_model.data import PhotoSet, make_batches
 from landmark_model.files import staged
-from landmark_model.networks import Start, compute_features, mean_of_views
-from landmark_model.recipes import Recipe
-from landmark_model.training import Accelerator, Session
+from landmark_model.networks import compute_features, mean_of_views
+from landmark_model.training.data import PhotoSet, make_batches
+from landmark_model.training.fit import Accelerator
+from landmark_model.training.recipes import Recipe
+from landmark_model.training.session import Session
+from landmark_model.training.start import Start
 
 VIEWS_NAME = "{split}_views.safetensors"
 PHOTOS_AT_ONCE = 64

@@ -21,9 +21,9 @@ from typing import BinaryIO, TextIO
 
 from landmark_model.config import LandmarkError
 from landmark_model.files import lock, scratch_folder, staged
+from landmark_model.library.tagging import Tagged, sidecar_names, to_xmp, write_csv, write_json
 from landmark_model.places import Place
 from landmark_model.prediction import Answer, Prediction
-from landmark_model.tagging import Tagged, sidecar_names, to_xmp, write_csv, write_json
 
 PARTIAL_NAME = "tags.partial.jsonl"
 TABLES: dict[str, tuple[Callable[[Iterator[Tagged], TextIO], None], str]] = {

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from landmark_model import __version__, data, hub, networks, pictures, quick, training
-from landmark_model.card import write_card
+from landmark_model import __version__, networks
 from landmark_model.config import (
     ONNX_NAME,
     TORCHSCRIPT_NAME,
@@ -20,17 +19,26 @@ from landmark_model.config import (
     ModelConfig,
     read_config,
 )
-from landmark_model.evaluation import Evaluation, evaluate, interpolate
-from landmark_model.export import export_onnx, export_torchscript
 from landmark_model.files import staged
-from landmark_model.hubclient import require_login
-from landmark_model.neighbours import Neighbours
-from landmark_model.options import TrainOptions, parse, portable
+from landmark_model.hub.card import write_card
+from landmark_model.hub.client import require_login
+from landmark_model.hub.publish import publish
+from landmark_model.hub.repo import CARD_NAME, METRICS_NAME, save, to_json, write_checksums
+from landmark_model.memory import Neighbours
 from landmark_model.places import find_place
-from landmark_model.publish import publish
-from landmark_model.recipes import Recipe
-from landmark_model.training import Batches, Progress, Session
-from landmark_model.transforms import eval_transform, eval_views, shrink, train_transform
+from landmark_model.preprocess import eval_transform, eval_views, shrink
+from landmark_model.training import data, plots, probe
+from landmark_model.training.augment import train_transform
+from landmark_model.training.distillation import Teacher
+from landmark_model.training.evaluate import Evaluation, evaluate, interpolate
+from landmark_model.training.export import export_onnx, export_torchscript
+from landmark_model.training.fit import Batches, Progress, fit
+from landmark_model.training.optimizer import make_optimizer, parameter_groups
+from landmark_model.training.options import TrainOptions, parse, portable
+from landmark_model.training.recipes import Recipe
+from landmark_model.training.report import DataReport, make_report
+from landmark_model.training.session import Session, name_precision, open_session
+from landmark_model.training.start import Start, start_from_file, start_pretrained
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -47,7 +55,7 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
     recipe = options.apply_to(recipe)
     if options.push_to:
         require_login(options.push_to)  # now, not after hours
-    session = training.open_session(
+    session = open_session(
         options.out, options.precision, options.seed, options.resume, options.workers
     )
     is_main = session.accelerator.is_main_process
@@ -61,7 +69,7 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
     require_room(len(photos.seen["memory"]), len(config.class_names), network.num_features)
     start = initialise(network, config.architecture, options.first_weights, options.from_scratch)
     teacher = find_teacher(options.teacher, config) if options.teacher else None
-    report = data.make_report(splits, skipped, options.data)
+    report = make_report(splits, skipped, options.data)
     if is_main:
         write_report(report, photos, config, session)
         print(f"\n{options.network}: {parameter_count(network) / 1e6:.1f} M parameters; {start}")
@@ -153,9 +161,7 @@ def find_unknown(folder: Path) -> dict[str, Path]:
     return found
 
 
-def write_report(
-    report: data.DataReport, photos: Photos, config: ModelConfig, session: Session
-) -> None:
+def write_report(report: DataReport, photos: Photos, config: ModelConfig, session: Session) -> None:
     """Prints the data report and writes it, with its pictures, to the run folder."""
     print(f"\nData report\n{report}")
     for split, unknown in photos.unknown.items():
@@ -165,11 +171,9 @@ def write_report(
     shown = torch.randperm(len(photos.train), generator=generator)[:40].tolist()
     images, labels = zip(*(photos.train[index] for index in shown), strict=True)
     with staged(session.folder) as folder:
-        (folder / "data_report.json").write_text(hub.to_json(report), encoding="utf-8")
-        pictures.class_histogram(report, folder / "class_histogram.png")
-        pictures.contact_sheet(
-            torch.stack(images), list(labels), config, folder / "contact_sheet.png"
-        )
+        (folder / "data_report.json").write_text(to_json(report), encoding="utf-8")
+        plots.class_histogram(report, folder / "class_histogram.png")
+        plots.contact_sheet(torch.stack(images), list(labels), config, folder / "contact_sheet.png")
 
 
 # --- learning ---
@@ -177,14 +181,14 @@ def write_report(
 
 def initialise(
     network: nn.Module, architecture: str, weights: Path | None, from_scratch: bool
-) -> networks.Start:
+) -> Start:
     """Fills the network with its first weights: those in a file, or timm's of ImageNet."""
     if from_scratch:
-        return networks.Start("from scratch")
+        return Start("from scratch")
     if weights is None:
         print(f"Fetching timm's ImageNet weights for {architecture} from the hub", flush=True)
-        return networks.start_pretrained(network, architecture)
-    start = networks.start_from_file(network, weights)
+        return start_pretrained(network, architecture)
+    start = start_from_file(network, weights)
     # All runs call their weights alike: the folder tells which one's they are.
     earlier = earlier_run(weights)
     return replace(
@@ -192,10 +196,10 @@ def initialise(
     )
 
 
-def find_teacher(folder: Path, config: ModelConfig) -> networks.Teacher:
+def find_teacher(folder: Path, config: ModelConfig) -> Teacher:
     """The trained network in `folder`, ready to teach one with `config`."""
     theirs = read_config(folder)
-    return networks.Teacher(networks.restore(theirs, folder), theirs, config)
+    return Teacher(networks.restore(theirs, folder), theirs, config)
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class Learned:
 
 def learn(
     network: nn.Module,
-    start: networks.Start,
+    start: Start,
     photos: Photos,
     recipe: Recipe,
     session: Session,
@@ -221,14 +225,12 @@ def learn(
     """Trains `network` by the recipe: all of it, or as a linear probe its last layer."""
     began = time.monotonic()
     first = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    learner = quick.Head(network) if recipe.probe_copies else network
+    learner = probe.Head(network) if recipe.probe_copies else network
     batches = learning_batches(network, start, photos, recipe, session)
     seconds = time.monotonic() - began  # of frozen features; none else
-    groups = networks.parameter_groups(
-        learner, start, recipe.lr, recipe.layer_decay, recipe.weight_decay
-    )
-    optimizer = networks.make_optimizer(groups, recipe.muon)
-    progress = training.fit(learner, optimizer, batches, recipe, session, teacher)
+    groups = parameter_groups(learner, start, recipe.lr, recipe.layer_decay, recipe.weight_decay)
+    optimizer = make_optimizer(groups, recipe.muon)
+    progress = fit(learner, optimizer, batches, recipe, session, teacher)
     seconds += sum(epoch.seconds for epoch in progress.epochs)
     shares: dict[float, float] = {}
     if recipe.interpolation and start.filled and not start.fresh:
@@ -241,7 +243,7 @@ def learn(
 
 
 def learning_batches(
-    network: nn.Module, start: networks.Start, photos: Photos, recipe: Recipe, session: Session
+    network: nn.Module, start: Start, photos: Photos, recipe: Recipe, session: Session
 ) -> Batches:
     """What the network learns from: photos, or for a linear probe what it sees in them."""
     # Epochs are judged by the first image of a photo.
@@ -249,9 +251,9 @@ def learning_batches(
     if "train" in photos.unknown:
         sets["unknown"] = photos.unknown["train"]
     if recipe.probe_copies:
-        quick.require_whole(start)
+        probe.require_whole(start)
         sets = {
-            split: quick.frozen_views(network, of_split, split, recipe, session)
+            split: probe.frozen_views(network, of_split, split, recipe, session)
             for split, of_split in sets.items()
         }
     size, workers = recipe.batch_size, session.workers
@@ -292,7 +294,7 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def describe_data(report: data.DataReport, folder: Path, about: str) -> dict:
+def describe_data(report: DataReport, folder: Path, about: str) -> dict:
     """What the card tells about the photos in `folder`."""
     counts = [count["train"] for count in report.counts.values()]
     return {
@@ -307,7 +309,7 @@ def describe_data(report: data.DataReport, folder: Path, about: str) -> dict:
     }
 
 
-def describe_fit(start: networks.Start, recipe: Recipe, learned: Learned, session: Session) -> dict:
+def describe_fit(start: Start, recipe: Recipe, learned: Learned, session: Session) -> dict:
     """What the card tells about the training: start, recipe, hardware, curve."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     accelerator, progress = session.accelerator, learned.progress
@@ -316,7 +318,7 @@ def describe_fit(start: networks.Start, recipe: Recipe, learned: Learned, sessio
         "base_model": start.base_model,
         "recipe": asdict(recipe) | {"seed": session.seed},
         "hardware": f"{accelerator.num_processes} x {device}, {torch.get_num_threads()} threads, "
-        f"{training.name_precision(accelerator.mixed_precision)} precision",
+        f"{name_precision(accelerator.mixed_precision)} precision",
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -344,7 +346,7 @@ def describe_history(command: str, sources: list[Path], seconds: float) -> dict:
 
 def earlier_run(weights: Path) -> dict:
     """What the run that made the file `weights` says of itself; {} where it is from elsewhere."""
-    path = weights.parent / hub.METRICS_NAME
+    path = weights.parent / METRICS_NAME
     if not path.is_file():
         return {}
     return json.loads(path.read_text(encoding="utf-8")).get("training", {})
@@ -356,21 +358,21 @@ def earlier_run(weights: Path) -> dict:
 def write_outputs(
     network: nn.Module, measured: Evaluation, facts: dict, progress: Progress, out: Path
 ) -> None:
-    """Writes weights, config, exports, metrics, pictures, card and checksums: all, or nothing."""
+    """Writes weights, config, exports, metrics, plots, card and checksums: all, or nothing."""
     config, scores, memory = measured.config, measured.scores, measured.memory
     with staged(out) as folder:
-        hub.save(network, config, folder, neighbours=memory)
+        save(network, config, folder, neighbours=memory)
         facts["torchscript_difference"] = export_torchscript(
             network, config, folder / TORCHSCRIPT_NAME, memory
         )
         facts["onnx_difference"] = export_onnx(network, config, folder / ONNX_NAME, memory)
         figures = {**scores, "unknown": measured.unknown, "training": facts}
-        (folder / hub.METRICS_NAME).write_text(hub.to_json(figures), encoding="utf-8")
-        pictures.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
-        pictures.reliability_diagram(scores["test"], folder / "reliability.png")
-        pictures.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
-        write_card(folder, folder / hub.CARD_NAME)
-        hub.write_checksums(folder)
+        (folder / METRICS_NAME).write_text(to_json(figures), encoding="utf-8")
+        plots.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
+        plots.reliability_diagram(scores["test"], folder / "reliability.png")
+        plots.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
+        write_card(folder, folder / CARD_NAME)
+        write_checksums(folder)
 
 
 def push(out: Path, repo: str | None, private: bool) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -13,23 +10,27 @@ from itertools import count, repeat
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate import Accelerator
 from accelerate.utils import broadcast, set_seed
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
-from landmark_model.files import staged
-from landmark_model.metrics import Metrics, measure
-from landmark_model.networks import has_fast_bf16, mean_of_views
-from landmark_model.recipes import Recipe
-from landmark_model.transforms import mix_transform
+from landmark_model.networks import mean_of_views
+from landmark_model.training.augment import mix_transform
+from landmark_model.training.checkpoint import (
+    CHECKPOINT_NAME,
+    get_moments,
+    read_checkpoint,
+    set_moments,
+    write_checkpoint,
+)
+from landmark_model.training.metrics import Metrics, measure
+from landmark_model.training.recipes import Recipe
+from landmark_model.training.session import Session
 
-CHECKPOINT_NAME = "checkpoint.safetensors"
 # Numbers of a recipe that a resumed run may change: how photos are seen when the network answers.
 ANSWERING = ("image_size", "view", "interpolation")
 
@@ -45,20 +46,6 @@ class Batches:
     train: DataLoader
     validation: DataLoader
     unknown: DataLoader | None = None
-
-
-@dataclass(frozen=True)
-class Session:
-    """Where a run takes place: on which machine, in which folder, and from which seed.
-
-    With `resume` it goes on from the checkpoint in `folder`. `workers` prepare photos.
-    """
-
-    accelerator: Accelerator
-    folder: Path
-    seed: int = 0
-    resume: bool = False
-    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,47 +80,6 @@ class Progress:
             f"loss {last.validation_loss:.3f}  top-1 {last.validation_top1:6.1%}  "
             f"{last.seconds:.0f} s{'  best' if self.best_epoch == last.number else ''}"
         )
-
-
-def make_accelerator(precision: str, seed: int) -> Accelerator:
-    """The engine. `precision` is "no", "bf16", "fp16", or "auto": bf16 where it is fast."""
-    set_seed(seed)
-    keep_freed_memory()
-    if precision == "auto":
-        precision = "bf16" if has_fast_bf16() else "no"
-    return Accelerator(
-        mixed_precision=precision,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
-    )
-
-
-def open_session(
-    folder: Path, precision: str = "auto", seed: int = 0, resume: bool = False, workers: int = 0
-) -> Session:
-    """A session in `folder` on this machine; `precision` is as for `make_accelerator`."""
-    return Session(make_accelerator(precision, seed), folder, seed, resume, workers)
-
-
-def name_precision(precision: str) -> str:
-    """What people call the `precision` of an accelerator: its "no" is float32."""
-    return "float32" if precision == "no" else precision
-
-
-def keep_freed_memory() -> None:
-    """Has glibc keep the memory of large tensors for the next ones, as man mallopt(3) says how.
-
-    By default it goes back to the kernel, which zeroes every page of it anew at the next step: on a
-    CPU much of the time of one.
-    """
-    if sys.platform != "linux":
-        return
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):  # another libc
-        return
-    m_trim_threshold, m_mmap_max = -1, -4
-    mallopt(m_mmap_max, 0)
-    mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def learning_rate_factor(step: int, step_count: int, warmup: float) -> float:
@@ -387,67 +333,6 @@ class State:
         set_moments(self.optimizer, parts.get("optimizer", {}))
         epochs = [Epoch(**epoch) for epoch in about["progress"]["epochs"]]
         self.progress = Progress(epochs, about["progress"]["best_epoch"])
-
-
-def get_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors that `optimizer` remembers of a parameter, by "<parameter's number>/<name>"."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}/{name}": value
-        for index, of in state.items()
-        for name, value in of.items()
-        if isinstance(value, Tensor)  # Muon notes besides which rule moves it, and finds it anew
-    }
-
-
-def set_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    """Gives `optimizer` back what `get_moments` took; its rates and groups stay."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in moments.items():
-        index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-
-
-def write_checkpoint(folder: Path, about: dict, parts: dict[str, dict[str, Tensor]]) -> None:
-    """Writes the checkpoint in `folder`: one safetensors file, never a pickle.
-
-    `about` is anything JSON knows; `parts` are tensors by part and name.
-    """
-    tensors = {
-        f"{part}/{name}": tensor.contiguous()
-        for part, values in parts.items()
-        for name, tensor in values.items()
-    }
-    with staged(folder) as scratch:
-        content = serialise(tensors, metadata={"about": json.dumps(about)})
-        (scratch / CHECKPOINT_NAME).write_bytes(content)
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a run in `folder` can go on."""
-    return (folder / CHECKPOINT_NAME).is_file()
-
-
-def read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
-    """What `write_checkpoint` was told: `about`, and the tensors by part and name.
-
-    Raises LandmarkError where the file is missing or something else.
-    """
-    if not path.is_file():
-        raise LandmarkError(f"{path} does not exist: nothing to resume. Leave out --resume.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["about"])
-            parts: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():  # noqa: SIM118 (not a dict)
-                part, _, name = key.partition("/")
-                parts.setdefault(part, {})[name] = file.get_tensor(key)
-    except (SafetensorError, TypeError, LookupError, ValueError) as error:
-        raise LandmarkError(
-            f"{path.name} is not a checkpoint of train.py. Start anew without --resume."
-        ) from error
-    return about, parts
 
 
 @torch.inference_mode()

@@ -1,0 +1,1 @@
+"""Many photos: tags, sidecars, and a run that survives being killed."""

@@ -1,0 +1,1 @@
+"""From photos in folders to a network: options, recipe, fit, evaluation, export."""

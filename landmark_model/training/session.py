@@ -1,0 +1,68 @@
+"""Where a run takes place: machine, precision, folder, seed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import set_seed
+
+from landmark_model.training.optimizer import has_fast_bf16
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where a run takes place: on which machine, in which folder, and from which seed.
+
+    With `resume` it goes on from the checkpoint in `folder`. `workers` prepare photos.
+    """
+
+    accelerator: Accelerator
+    folder: Path
+    seed: int = 0
+    resume: bool = False
+    workers: int = 0
+
+
+def make_accelerator(precision: str, seed: int) -> Accelerator:
+    """The engine. `precision` is "no", "bf16", "fp16", or "auto": bf16 where it is fast."""
+    set_seed(seed)
+    keep_freed_memory()
+    if precision == "auto":
+        precision = "bf16" if has_fast_bf16() else "no"
+    return Accelerator(
+        mixed_precision=precision,
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
+    )
+
+
+def open_session(
+    folder: Path, precision: str = "auto", seed: int = 0, resume: bool = False, workers: int = 0
+) -> Session:
+    """A session in `folder` on this machine; `precision` is as for `make_accelerator`."""
+    return Session(make_accelerator(precision, seed), folder, seed, resume, workers)
+
+
+def name_precision(precision: str) -> str:
+    """What people call the `precision` of an accelerator: its "no" is float32."""
+    return "float32" if precision == "no" else precision
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep the memory of large tensors for the next ones, as man mallopt(3) says how.
+
+    By default it goes back to the kernel, which zeroes every page of it anew at the next step: on a
+    CPU much of the time of one.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another libc
+        return
+    m_trim_threshold, m_mmap_max = -1, -4
+    mallopt(m_mmap_max, 0)
+    mallopt(m_trim_threshold, 2**31 - 1)
