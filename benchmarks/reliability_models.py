@@ -219,7 +219,7 @@ def setting_cases() -> list[Case]:
         {"temperature": 1e-12}, {"temperature": 1e12}, {"neighbour_weight": 1e12},
         {"neighbour_temperature": 0}, {"known_threshold": 1e300}, {"known_method": "magic"},
         {"view": "inside"}, {"flip": 1}, {"model_args": wide}, {"model_args": deep},
-        {"model_args": {"kernel": 999}}, {"model_args": {"widths": [0, 0], "depths": [1, 1]}},
+        {"model_args": {"widths": [0, 0], "depths": [1, 1]}},
         {"model_args": []}, {"architecture": "hf-hub:timm/resnet18.a1_in1k"},
         {"architecture": "local-dir:."}, {"architecture": "../landmark_cnn"},
         {"architecture": "no_such_network"}, {"architecture": "resnet18"},

@@ -22,7 +22,7 @@ WEIGHTS_NAME = "model.safetensors"
 TORCHSCRIPT_NAME = "model.torchscript.pt"
 ONNX_NAME = "model.onnx"
 # No others: among timm's arguments are some that read files, even pickled ones.
-MODEL_ARGS = ("widths", "depths", "drop_rate", "kernel", "gated", "max_pool")
+MODEL_ARGS = ("widths", "depths", "drop_rate")
 VIEWS = ("centre", "whole", "both")
 KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn")
 MOST_CLASSES = 100_000
@@ -262,18 +262,11 @@ def _model_args_rules(arguments: object) -> dict[str, bool]:
     if not isinstance(arguments, dict):
         return {"model_args must be an object": False}
     widths, depths = arguments.get("widths", [8]), arguments.get("depths", [1])
-    kernel = arguments.get("kernel", 3)
     few = f"a list of 1 to {MOST_STAGES} whole numbers"
     return {
         f"model_args may be {', '.join(MODEL_ARGS)}": set(arguments) <= set(MODEL_ARGS),
         f"widths must be {few} from 8 to {MOST_CHANNELS}": _are_whole(widths, 8, MOST_CHANNELS),
         f"depths must be {few} from 1 to {MOST_BLOCKS}": _are_whole(depths, 1, MOST_BLOCKS),
-        f"kernel must be an odd number from 1 to {WIDEST_KERNEL}": (
-            _are_whole([kernel], 1, WIDEST_KERNEL) and kernel % 2 == 1
-        ),
-        "gated and max_pool must be true or false": all(
-            isinstance(arguments.get(name, True), bool) for name in ("gated", "max_pool")
-        ),
         "drop_rate must be from 0 to 0.99": _is_within(arguments.get("drop_rate", 0), 0, 0.99),
     }
 

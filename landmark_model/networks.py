@@ -32,23 +32,19 @@ class ResidualBlock(nn.Module):
     skipped (ResNet-D: He et al. 2019). The gate is a kind of attention, over channels.
     """
 
-    def __init__(
-        self, in_width: int, width: int, stride: int, kernel: int = 3, gated: bool = True
-    ) -> None:
+    def __init__(self, in_width: int, width: int, stride: int) -> None:
         super().__init__()
-        half = kernel // 2
-        self.conv1 = nn.Conv2d(in_width, width, kernel, stride, padding=half, bias=False)
+        self.conv1 = nn.Conv2d(in_width, width, 3, stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel, padding=half, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
-        self.gate = nn.Sequential()
-        if gated:
-            self.gate.append(nn.AdaptiveAvgPool2d(1))
-            self.gate.append(nn.Conv2d(width, width // 8, 1))
-            self.gate.append(nn.ReLU())
-            self.gate.append(nn.Conv2d(width // 8, width, 1))
-            self.gate.append(nn.Sigmoid())
-        self.gated = gated
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(width, width // 8, 1),
+            nn.ReLU(),
+            nn.Conv2d(width // 8, width, 1),
+            nn.Sigmoid(),
+        )
         self.shortcut = nn.Sequential()
         if stride > 1:
             self.shortcut.append(nn.AvgPool2d(stride, ceil_mode=True))
@@ -60,14 +56,14 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
-        return torch.relu(self.shortcut(x) + (y * self.gate(y) if self.gated else y))
+        return torch.relu(self.shortcut(x) + y * self.gate(y))
 
 
 class LandmarkCNN(nn.Module):
     """A small residual network to be trained from scratch: images (N, 3, H, W) -> logits (N, C).
 
-    What each choice is worth: research/training.md. `max_pool` takes the maximum of
-    the last maps instead of their average, without which class-activation maps are not exact.
+    What each choice is worth: research/training.md. It averages its last maps, so that
+    class-activation maps are exact.
     """
 
     def __init__(
@@ -77,12 +73,8 @@ class LandmarkCNN(nn.Module):
         widths: tuple[int, ...] = (32, 64, 160, 320),
         depths: tuple[int, ...] = (2, 2, 2, 2),
         drop_rate: float = 0.2,
-        kernel: int = 3,
-        gated: bool = True,
-        max_pool: bool = False,
     ) -> None:
         super().__init__()
-        self.max_pool = max_pool
         self.num_classes, self.num_features = num_classes, widths[-1]
         self.stem = nn.Sequential(
             nn.Conv2d(in_chans, widths[0], 3, stride=2, padding=1, bias=False),
@@ -95,7 +87,7 @@ class LandmarkCNN(nn.Module):
             blocks = nn.Sequential()
             for block in range(depth):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(ResidualBlock(width, next_width, stride, kernel, gated))
+                blocks.append(ResidualBlock(width, next_width, stride))
                 width = next_width
             self.stages.append(blocks)
         self.drop = nn.Dropout(drop_rate)
@@ -107,8 +99,7 @@ class LandmarkCNN(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Feature maps -> logits (N, C), or with `pre_logits` their averages (N, 320)."""
-        pooled = x.amax((2, 3)) if self.max_pool else x.mean((2, 3))  # (N, 320, h, w) -> (N, 320)
-        pooled = self.drop(pooled)
+        pooled = self.drop(x.mean((2, 3)))  # (N, 320, h, w) -> (N, 320)
         return pooled if pre_logits else self.fc(pooled)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import pytest
 
 from landmark_model import LandmarkError, Prediction, find_place, read_metrics
 from landmark_model.web import STATIC, models
-from landmark_model.web.html import quality as explore
-from landmark_model.web.html.quality import damage_note, find_mixups, landmark_rows, quality
+from landmark_model.web.html import figures as explore
+from landmark_model.web.html.figures import damage_note, find_mixups, landmark_rows, quality
 from landmark_model.web.i18n import number, percent
 from landmark_model.web.pages.explore import table_rows
 

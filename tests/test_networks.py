@@ -24,6 +24,7 @@ from landmark_model.networks import (
     round_to_half,
 )
 from landmark_model.preprocess import by_shape
+from landmark_model.training import optimizer
 from landmark_model.training.distillation import Teacher
 from landmark_model.training.optimizer import make_optimizer, parameter_groups
 from landmark_model.training.start import Start, start_from_file
@@ -465,7 +466,7 @@ def test_muon_moves_a_kernel_along_all_directions_nearly_alike():
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_muon_is_as_exact_as_float32_where_bfloat16_would_be_emulated(fast, monkeypatch):
-    monkeypatch.setattr(networks, "has_fast_bf16", lambda: fast)
+    monkeypatch.setattr(optimizer, "has_fast_bf16", lambda: fast)
     gradient = torch.randn(4, 2, 2, 2)
     kernels = [torch.nn.Parameter(torch.zeros(4, 2, 2, 2)) for _ in range(2)]
     for kernel, scale in zip(kernels, (1.0, 1.001), strict=True):  # Muon forgets the scale
@@ -509,9 +510,7 @@ def test_teacher_of_other_classes_is_refused_by_their_names(small):
         Teacher(small, other, shown_as=CONFIG)
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"kernel": 5}, {"gated": False}, {"depths": [1, 1, 1, 1]}, {"widths": [8] * 4}]
-)
+@pytest.mark.parametrize("arguments", [{"depths": [1, 1, 1, 1]}, {"widths": [8] * 4}])
 def test_builders_arguments_change_the_network(arguments):
     network, plain = (build(replace(CONFIG, model_args=some)).eval() for some in (arguments, {}))
     assert network(torch.randn(1, 3, 32, 32)).shape == (1, 3)
@@ -519,15 +518,9 @@ def test_builders_arguments_change_the_network(arguments):
     assert shapes[0] != shapes[1]
 
 
-def test_maximum_may_be_pooled_instead_of_the_average():
-    network = build(replace(CONFIG, model_args={"max_pool": True})).eval()
-    maps = torch.randn(2, network.num_features, 3, 4)
-    assert torch.equal(network.forward_head(maps, pre_logits=True), maps.amax((2, 3)))
-
-
 def test_arguments_that_do_not_fit_are_refused():
     with pytest.raises(LandmarkError, match="resnet18 cannot be built with model_args"):
-        build(replace(CONFIG, architecture="resnet18", model_args={"gated": True}))
+        build(replace(CONFIG, architecture="resnet18", model_args={"widths": [8]}))
 
 
 # --- what is refused ---
@@ -575,7 +568,7 @@ def test_network_to_start_from_must_be_finite(stored):
     [
         ({"model_args": {"widths": [4096] * 4, "depths": [64] * 4}}, "at most 200,000,000"),
         ({"architecture": "vit_giant_patch14_224"}, "at most 200,000,000"),
-        ({"model_args": {"widths": [2048, 8], "depths": [1, 1], "kernel": 1}}, "maps of"),
+        ({"model_args": {"widths": [2048, 8], "depths": [1, 1]}}, "maps of"),
         ({"model_args": {"widths": [256] * 2, "depths": [64, 1]}}, "products"),
         ({"model_args": {"widths": [32, 64], "depths": [1, 1, 1]}}, "cannot be built"),
         ({"architecture": "convnext_atto", "model_args": {"depths": [1]}}, "cannot be built"),

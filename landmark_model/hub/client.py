@@ -214,7 +214,6 @@ def push(
     tag: str | None = None,
     private: bool = False,
     create_pr: bool = False,
-    message: str = "Publish",
 ) -> Pushed:
     """Makes hub repo `repo` ("org/name") hold what `folder` holds, in one commit, and tags that.
 
@@ -239,8 +238,14 @@ def push(
             raise LandmarkError(TAKEN.format(repo=repo, tag=tag))
         commit, pull_request = before.sha, None
         if changes:
-            done = api.create_commit(repo, changes, commit_message=message, repo_type=kind,
-                                     parent_commit=before.sha, create_pr=create_pr)  # fmt: skip
+            done = api.create_commit(
+                repo,
+                changes,
+                commit_message=f"Publish {kind}",
+                repo_type=kind,
+                parent_commit=before.sha,
+                create_pr=create_pr,
+            )
             commit, pull_request = done.oid, done.pr_url
         if kind == "model" and not create_pr:
             tag = _tag(repo, commit, tag, tags)

@@ -32,7 +32,7 @@ def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
     """
     with tempfile.TemporaryDirectory(prefix="landmark-repo-") as scratch:
         assemble(folders, Path(scratch), repo)
-        return push(Path(scratch), repo, message="Publish landmark tagger", **settings)
+        return push(Path(scratch), repo, **settings)
 
 
 def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> list[str]:

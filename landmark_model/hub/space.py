@@ -58,9 +58,7 @@ def push_space(repo: str, model: str | None = None, private: bool = False) -> Pu
     """
     with tempfile.TemporaryDirectory(prefix="landmark-space-") as scratch:
         build_space(Path(scratch) / "space", model)
-        done = push(
-            Path(scratch) / "space", repo, kind="space", private=private, message="Publish demo"
-        )
+        done = push(Path(scratch) / "space", repo, kind="space", private=private)
     if model:
         name, _, revision = model.partition("@")
         set_variable(repo, "LANDMARK_REPO", name)

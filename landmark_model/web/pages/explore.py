@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from landmark_model import Prediction
-from landmark_model.web.html.quality import damage_note, landmark_rows
+from landmark_model.web.html.figures import damage_note, landmark_rows
 from landmark_model.web.html.tables import SCRIPT, Cell, table
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import say

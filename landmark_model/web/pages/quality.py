@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from landmark_model.web.html.quality import quality
+from landmark_model.web.html.figures import quality
 from landmark_model.web.models import Models
 from landmark_model.web.widgets import language_of, network_choice
 
