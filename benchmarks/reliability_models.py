@@ -29,7 +29,7 @@ from landmark_model import LandmarkError, load
 from landmark_model.config import CONFIG_NAME, WEIGHTS_NAME, ModelConfig
 from landmark_model.files import write_text
 from landmark_model.hub.repo import FEATURES_NAME, METRICS_NAME, save, to_json, write_checksums
-from landmark_model.memory import Neighbours
+from landmark_model.memory import Memory
 from landmark_model.networks import build
 from landmark_model.training.smoke import make_photo
 
@@ -310,7 +310,7 @@ def make_folder(folder: Path) -> None:
     """A small network with all that may belong to one, untrained but whole."""
     torch.manual_seed(0)
     network = build(CONFIG).eval()
-    memory = Neighbours.remember(torch.randn(9, 24), torch.arange(9) % 3, 3)
+    memory = Memory.remember(torch.randn(9, 24), torch.arange(9) % 3, 3)
     memory.weight = CONFIG.neighbour_weight
     save(network, CONFIG, folder, neighbours=memory)
     (folder / METRICS_NAME).write_text('{"validation": {"top1": 0.5}}')

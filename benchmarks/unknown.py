@@ -23,8 +23,8 @@ from landmark_model import LandmarkError, networks
 from landmark_model.calibration import fit_known_threshold, known_score
 from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
 from landmark_model.files import write_text
-from landmark_model.hub.repo import METRICS_NAME, SHIPPED, networks_in, read_neighbours
-from landmark_model.memory import Neighbours
+from landmark_model.hub.repo import METRICS_NAME, SHIPPED, networks_in, read_memory
+from landmark_model.memory import Memory
 from landmark_model.preprocess import eval_transform
 from landmark_model.training.data import UnknownPhotos, make_batches
 from landmark_model.training.evaluate import compute_logits
@@ -46,7 +46,7 @@ def compute_features(network: nn.Module, photos: UnknownPhotos, name: str) -> Te
 
 
 def all_scores(
-    network: nn.Module, config: ModelConfig, features: Tensor, neighbours: Neighbours
+    network: nn.Module, config: ModelConfig, features: Tensor, neighbours: Memory
 ) -> Scores:
     """The scores (N,) of photos with `features` (N, D), by the name of the method."""
     logits = compute_logits(network, features).double() / config.temperature
@@ -98,10 +98,10 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
         return compute_features(network, UnknownPhotos(root, look), name)
 
-    memory = read_neighbours(config, folder)
+    memory = read_memory(config, folder)
     if memory is None:  # answers take none, but knn does, whatever the labels
         features = features_of(options.known / "train")
-        memory = Neighbours.remember(features, torch.zeros(len(features)), len(config.class_names))
+        memory = Memory.remember(features, torch.zeros(len(features)), len(config.class_names))
     known, unknown = (
         {split: all_scores(network, config, features_of(root / split), memory) for split in SPLITS}
         for root in (options.known, options.unknown)

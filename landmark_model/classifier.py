@@ -4,45 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 
 import torch
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from landmark_model.calibration import known_score
-from landmark_model.config import LandmarkError, ModelConfig, read_config, require_counts
-from landmark_model.explain import Explanation, class_activation, locate_heat, surest_class
-from landmark_model.hub.repo import best_first, find, locate, read_neighbours
-from landmark_model.memory import Neighbours
-from landmark_model.networks import compute_features, mean_of_views, restore
+from landmark_model.config import LandmarkError, read_config, require_counts
+from landmark_model.explain import Explanation, locate_heat, surest_class
+from landmark_model.hub.repo import best_first, find, locate, read_memory
+from landmark_model.memory import Memory
 from landmark_model.photos import Photo, open_photo
 from landmark_model.places import find_place
 from landmark_model.prediction import Answer, Prediction
-from landmark_model.preprocess import by_shape, eval_transform, to_tensor, whole_photo
+from landmark_model.runtime import TorchRuntime, open_runtime
 
 SURE = 0.7
-CPU_BATCH, GPU_BATCH = 4, 32  # photos in a forward pass
 
 
 class LandmarkClassifier:
     """A trained network with its own labels and preprocessing; made by `load`.
 
-    `neighbours` are the training photos it compares with, where its config asks for them.
+    `memory` are the training photos it compares with, where its config asks for them.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        config: ModelConfig,
-        device: str,
-        neighbours: Neighbours | None = None,
-    ) -> None:
-        self.config = config
-        self.device = device
-        self._network = network.to(device, memory_format=torch.channels_last).eval()
-        self._neighbours = neighbours
-        self._transform = eval_transform(config)
+    def __init__(self, runtime: TorchRuntime, memory: Memory | None = None) -> None:
+        self.config = config = runtime.config
+        self._runtime, self._memory = runtime, memory
         self._places = [find_place(name) for name in config.class_names]
 
     def __repr__(self) -> str:
@@ -50,6 +38,11 @@ class LandmarkClassifier:
             f"LandmarkClassifier({self.config.architecture}, "
             f"{len(self.config.class_names)} landmarks, {self.device})"
         )
+
+    @property
+    def device(self) -> str:
+        """Where the network runs, by torch's name."""
+        return self._runtime.device
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,15 +63,14 @@ class LandmarkClassifier:
     ) -> list[Answer]:
         """`predict` for each of `photos`, with one forward pass for every `batch_size` of them.
 
-        Without `batch_size`, by as many as suit the device: few on a CPU, where maps that outgrow
-        what the allocator keeps cost more than larger batches save. Raises LandmarkError, naming
-        the photo, where one cannot be read.
+        Without `batch_size`, by as many as suit the device. Raises LandmarkError, naming the photo,
+        where one cannot be read.
         """
         if isinstance(photos, str | bytes | os.PathLike) or not isinstance(photos, Iterable):
             raise LandmarkError("predict_batch takes a list of photos; for one, call predict.")
         photos = list(photos)
         if batch_size is None:
-            batch_size = CPU_BATCH if self.device == "cpu" else GPU_BATCH
+            batch_size = self._runtime.batch_size
         require_counts(top_k, batch_size)
         return [
             answer
@@ -114,10 +106,10 @@ class LandmarkClassifier:
         if class_name is not None and class_name not in names:
             raise self._no_such(class_name)
         upright = open_photo(photo)
-        images = to_tensor(self.config)(whole_photo(upright, self.config))[None].to(self.device)
-        activations = self._activations(images).cpu()  # (C, h, w)
+        activations, cell_px = self._runtime.activations(upright)  # (C, h, w)
+        if not activations.isfinite().all():
+            raise self._no_numbers()
         if class_name is None:
-            cell_px = images.shape[-1] / activations.shape[-1]
             class_name = self._class_to_explain(upright, activations, cell_px)
         index = names.index(class_name)
         # A softmax cannot tell what all landmarks have in common; sky, for one, excites them all.
@@ -131,33 +123,6 @@ class LandmarkClassifier:
             f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         )
 
-    def _activations(self, images: Tensor) -> Tensor:
-        """What each place of one photo (1, 3, H, W) adds to each logit: (C, h, w)."""
-        head = self._network.get_classifier()
-        maps = self._maps(images) if isinstance(head, nn.Linear) else images[0, 0]
-        if maps.ndim != 3 or len(maps) != head.in_features:
-            raise LandmarkError(
-                f"explain cannot tell where {self.config.architecture} looks: it needs a network "
-                "of convolutions and one linear last layer, such as resnet18."
-            )
-        activations = class_activation(maps, head.weight)
-        if not activations.isfinite().all():
-            raise self._no_numbers()
-        return activations
-
-    def _maps(self, images: Tensor) -> Tensor:
-        """The last maps (D, h, w), not yet averaged, of one photo (1, 3, H, W)."""
-        try:
-            maps = self._network.forward_features(images)
-            if self.config.flip:
-                maps = (maps + self._network.forward_features(images.flip(3)).flip(3)) / 2
-        except AssertionError as error:
-            raise LandmarkError(
-                f"{self.config.architecture} takes images of {self.config.image_size} px only, so "
-                "it cannot be explained."
-            ) from error
-        return maps[0]
-
     def _no_numbers(self) -> LandmarkError:
         return LandmarkError(
             f"The network {self.config.architecture} gives no finite numbers for this photo: its "
@@ -168,31 +133,23 @@ class LandmarkClassifier:
         best = self.predict(upright, top_k=1)[0]
         if best.probability >= SURE:
             return best.class_name
-        bias = self._network.get_classifier().bias.cpu()
         side_cells = max(1, round(self.config.image_size / cell_px))
-        index = surest_class(activations, bias, side_cells, self.config.temperature)
+        index = surest_class(activations, self._runtime.bias, side_cells, self.config.temperature)
         return self.config.class_names[index]
 
     @torch.inference_mode()
     def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:
-        views = by_shape([self._transform(open_photo(photo)) for photo in photos])
         config = self.config
-        logits, features = self._describe(views)
-        scaled, features = logits.cpu().double() / config.temperature, features.cpu()
-        bank = None
-        if self._neighbours is not None:
-            scaled, bank = self._neighbours(scaled, features), self._neighbours.features
+        logits, features = self._runtime.describe([open_photo(photo) for photo in photos])
+        scaled, bank = logits.double() / config.temperature, None
+        if self._memory is not None:
+            scaled, bank = self._memory(scaled, features), self._memory.features
         scores = known_score(config.known_method, scaled, features, bank)
         if not (scaled.isfinite().all() and scores.isfinite().all()):
             raise self._no_numbers()
         for probabilities, score in zip(scaled.softmax(1), scores.tolist(), strict=True):
             known = None if config.known_threshold is None else score >= config.known_threshold
             yield Answer(self._best(probabilities, top_k), score, known)
-
-    def _describe(self, views: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Logits (N, C) and features (N, D) of N photos, their images normalised and `by_shape`."""
-        features = mean_of_views(partial(compute_features, self._network), views, self.device)
-        return self._network.get_classifier()(features), features
 
     def _best(self, probabilities: Tensor, top_k: int) -> list[Prediction]:
         values, indices = probabilities.topk(min(top_k, len(probabilities)))
@@ -235,17 +192,9 @@ def load(
     """
     folder = find(source, network, revision=revision, cache_dir=cache_dir,
                   local_files_only=local_files_only)  # fmt: skip
-    config, device = read_config(folder), device or _best_device()
-    net = restore(config, folder)
-    neighbours = read_neighbours(config, folder, net)
-    try:
-        return LandmarkClassifier(net, config, device, neighbours)
-    except LandmarkError:
-        raise
-    except (RuntimeError, AssertionError) as error:  # unknown to torch, or not here
-        raise LandmarkError(
-            f"Device {device!r} is not to be had here. Try device='cpu'."
-        ) from error
+    config = read_config(folder)
+    runtime = open_runtime(config, folder, device)
+    return LandmarkClassifier(runtime, read_memory(config, folder, runtime.feature_count))
 
 
 def list_networks(
@@ -260,9 +209,3 @@ def list_networks(
     Raises LandmarkError where there is no such folder or repo, or no network in it.
     """
     return list(best_first(locate(source, revision, cache_dir, local_files_only)))
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -150,7 +150,7 @@ def _print_items(title: str, items: list[Skipped]) -> None:
 def export(options: argparse.Namespace) -> int:
     """Writes the TorchScript or ONNX file of the network in a folder."""
     from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, read_config
-    from landmark_model.hub.repo import find, read_neighbours
+    from landmark_model.hub.repo import find, read_memory
     from landmark_model.networks import restore
     from landmark_model.training.export import export_onnx, export_torchscript
 
@@ -161,7 +161,7 @@ def export(options: argparse.Namespace) -> int:
         raise LandmarkError(f"{path} is no file that can be written. Give --out FILE.")
     write = export_onnx if options.onnx else export_torchscript
     network = restore(config, folder)
-    difference = write(network, config, path, read_neighbours(config, folder, network))
+    difference = write(network, config, path, read_memory(config, folder))
     shown = printable(str(path))
     print(f"{shown}: differs from the network by at most {difference:.0e} in probability")
     return 0

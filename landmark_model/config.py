@@ -71,7 +71,7 @@ class ModelConfig:
     is a mirror image. `mean` and `std` are of RGB values scaled to 0..1. `model_args` change the
     shape of a LandmarkCNN. Logits are divided by `temperature` before the softmax; where
     `neighbour_weight` is above 0, training photos nearby are then heard at that weight, and all is
-    divided by `neighbour_temperature` (see `neighbours.Neighbours`). A photo whose score by
+    divided by `neighbour_temperature` (see `neighbours.Memory`). A photo whose score by
     `known_method` is below `known_threshold` shows none of the classes; None: nobody measured.
     """
 

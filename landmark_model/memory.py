@@ -9,7 +9,7 @@ MOST_NUMBERS = 100_000_000  # in one table of a memory: 0.4 GB
 WIDTH = 0.03  # of the kernel, in cosine: photos further away than a few of it hardly count
 
 
-class Neighbours(nn.Module):
+class Memory(nn.Module):
     """Training photos by their features (M, D), of length one, and labels (M,): a memory.
 
     The last layer knows a class as one direction. The memory knows each photo, so also the few
@@ -41,7 +41,7 @@ class Neighbours(nn.Module):
         return photo_count * max(class_count, feature_count) <= MOST_NUMBERS
 
     @classmethod
-    def remember(cls, features: Tensor, labels: Tensor, class_count: int) -> Neighbours:
+    def remember(cls, features: Tensor, labels: Tensor, class_count: int) -> Memory:
         """The memory of features (M, D) of any length, with float16 precision, as it is stored."""
         return cls(nn.functional.normalize(features).half(), labels, class_count)
 

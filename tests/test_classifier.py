@@ -18,6 +18,7 @@ from landmark_model import Answer, LandmarkClassifier, LandmarkError, Prediction
 from landmark_model.config import ModelConfig
 from landmark_model.networks import build
 from landmark_model.places import Place, find_place
+from landmark_model.runtime import TorchRuntime
 from landmark_model.training.smoke import make_photo
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -39,7 +40,7 @@ def unknown():
     """A classifier of places that no gazetteer knows, untrained."""
     torch.manual_seed(0)
     config = ModelConfig("landmark_cnn", ("my_house", "04.our_shed"), ("My House", "Shed"), 32)
-    return LandmarkClassifier(build(config), config, "cpu")
+    return LandmarkClassifier(TorchRuntime(build(config), config, "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,9 @@ def test_temperature_makes_answers_humbler_and_keeps_their_order():
     for temperature in (0.1, 1.0, 10.0):
         config = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "B", "C"), 32,
                              temperature=temperature)  # fmt: skip
-        answers.append(LandmarkClassifier(network, config, "cpu").predict(make_photo(0, 1)))
+        answers.append(
+            LandmarkClassifier(TorchRuntime(network, config, "cpu")).predict(make_photo(0, 1))
+        )
     best = [guesses[0].probability for guesses in answers]
     assert best == sorted(best, reverse=True)
     assert len({tuple(guess.label for guess in guesses) for guesses in answers}) == 1
@@ -268,13 +271,13 @@ def test_answer_does_not_depend_on_batch_mates(tagger, batch_size):
 
 
 def test_passes_on_a_cpu_are_small_unless_told_otherwise(tagger, monkeypatch):
-    sizes, describe = [], tagger._describe
+    sizes, describe = [], TorchRuntime.describe
 
-    def count(views):
-        sizes.append(len(torch.cat([photo for _, photo in views]).unique()))
-        return describe(views)
+    def count(runtime, photos):
+        sizes.append(len(photos))
+        return describe(runtime, photos)
 
-    monkeypatch.setattr(tagger, "_describe", count)
+    monkeypatch.setattr(TorchRuntime, "describe", count)
     tagger.predict_batch(EXAMPLES[:1] * 9)
     tagger.predict_batch(EXAMPLES[:1] * 9, batch_size=7)
     assert sizes == [4, 4, 1, 7, 2]
@@ -335,13 +338,13 @@ def test_two_classifiers_do_not_share_weights(tagger):
     other = load(device="cpu")
     before = tagger.predict(EIFFEL)
     with torch.no_grad():
-        for parameter in other._network.parameters():
+        for parameter in other._runtime._network.parameters():
             parameter.zero_()
     assert tagger.predict(EIFFEL) == before != other.predict(EIFFEL)
 
 
 def test_loaded_network_is_at_rest(tagger):
-    assert not any(module.training for module in tagger._network.modules())
+    assert not any(module.training for module in tagger._runtime._network.modules())
     assert tagger.predict(EIFFEL) == tagger.predict(EIFFEL)
     assert torch.is_grad_enabled()
 

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from landmark_model import LandmarkError, load
 from landmark_model.classifier import LandmarkClassifier
 from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, VIEWS, ModelConfig, read_config
-from landmark_model.hub.repo import SHIPPED, read_neighbours
-from landmark_model.memory import Neighbours
+from landmark_model.hub.repo import SHIPPED, read_memory
+from landmark_model.memory import Memory
 from landmark_model.networks import build, restore
 from landmark_model.photos import open_photo
 from landmark_model.preprocess import CUTS
+from landmark_model.runtime import TorchRuntime
 from landmark_model.training import export
 from landmark_model.training.export import LABELS_NAME, Portable, export_onnx, export_torchscript
 from landmark_model.training.smoke import make_photo
@@ -61,7 +62,7 @@ def elsewhere(smoke_run, python, tmp_path_factory):
 
 def test_file_gives_the_probabilities_of_the_network(smoke_run, elsewhere):
     config = read_config(smoke_run.folder)
-    memory = read_neighbours(config, smoke_run.folder)
+    memory = read_memory(config, smoke_run.folder)
     eager = Portable(restore(config, smoke_run.folder), config, memory).eval()
     for photos, found in zip(make_batches(), elsewhere[0], strict=True):
         with torch.inference_mode():
@@ -100,7 +101,7 @@ def test_onnx_runtime_gives_the_same_on_any_batch(smoke_run):
             logits = network((images / 255 - mean) / std)
         answers = logits / config.temperature
         if config.neighbour_weight:
-            memory = read_neighbours(config, smoke_run.folder)
+            memory = read_memory(config, smoke_run.folder)
             answers = memory(answers, torch.from_numpy(found[2]))
         assert np.abs(found[0] - answers.softmax(1).numpy()).max() < 1e-4
 
@@ -125,7 +126,7 @@ def test_flip_is_in_both_exports(flip, tmp_path):
 def test_neighbours_are_in_both_exports(tmp_path):
     config = replace(CONFIG, image_size=32, neighbour_weight=5.0, neighbour_temperature=2.0)
     network = build(config).eval()
-    memory = Neighbours.remember(torch.randn(9, 320), torch.arange(9) % 3, 3)
+    memory = Memory.remember(torch.randn(9, 320), torch.arange(9) % 3, 3)
     memory.weight, memory.temperature = 5.0, 2.0
     export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME, memory)
     export_onnx(network, config, tmp_path / ONNX_NAME, memory)
@@ -148,7 +149,7 @@ def shipped(request, tmp_path_factory):
     tagger = load(network=request.param, device="cpu")
     folder = SHIPPED if request.param == "resnet18" else SHIPPED / request.param
     path = tmp_path_factory.mktemp("shipped") / "network.pt"
-    memory = read_neighbours(tagger.config, folder)
+    memory = read_memory(tagger.config, folder)
     export_torchscript(restore(tagger.config, folder), tagger.config, path, memory)
     return tagger, torch.jit.load(str(path))
 
@@ -194,7 +195,7 @@ def test_exports_see_of_a_photo_what_the_classifier_does(size, view, tmp_path):
     onnx_says = session.run(["probabilities"], pixels)[0][0]
     script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
     script_says = script(torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None])[0]
-    for guess in LandmarkClassifier(network, config, "cpu").predict(photo, top_k=3):
+    for guess in LandmarkClassifier(TorchRuntime(network, config, "cpu")).predict(photo, top_k=3):
         index = config.class_names.index(guess.class_name)
         assert onnx_says[index] == pytest.approx(guess.probability, abs=1e-4)
         assert script_says[index].item() == pytest.approx(guess.probability, abs=0.02)

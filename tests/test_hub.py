@@ -38,11 +38,11 @@ from landmark_model.hub.repo import (
     choose,
     locate,
     networks_in,
-    read_neighbours,
+    read_memory,
     save,
     to_json,
 )
-from landmark_model.memory import Neighbours
+from landmark_model.memory import Memory
 from landmark_model.networks import NETWORKS, build, restore, round_to_half
 
 LABELS = ("Eiffel Tower", "Hạ Long Bay", "Statue of Liberty")
@@ -412,9 +412,9 @@ def test_features_of_training_photos_come_back(tmp_path):
     config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, known_method="knn",
                          known_threshold=-2.1)  # fmt: skip
     network = build(config)
-    memory = Neighbours.remember(torch.randn(30, 320), torch.arange(30) % 3, 3)
+    memory = Memory.remember(torch.randn(30, 320), torch.arange(30) % 3, 3)
     save(network, config, tmp_path, neighbours=memory)
-    found = read_neighbours(config, tmp_path)
+    found = read_memory(config, tmp_path)
     assert torch.equal(found.features, memory.features)
     assert torch.equal(found.shares, memory.shares)
     answer = load(tmp_path, device="cpu").predict(Path("examples/taj-mahal.jpg").read_bytes())
@@ -430,9 +430,9 @@ def test_features_without_labels_still_serve_to_tell_none_of_these(tmp_path):
                          known_threshold=-2.1)  # fmt: skip
     features = torch.nn.functional.normalize(torch.randn(30, 320)).half()
     save_file({"features": features}, tmp_path / FEATURES_NAME)
-    assert torch.equal(read_neighbours(config, tmp_path).features, features.float())
+    assert torch.equal(read_memory(config, tmp_path).features, features.float())
     with pytest.raises(LandmarkError, match="one label"):
-        read_neighbours(replace(config, neighbour_weight=5.0), tmp_path)
+        read_memory(replace(config, neighbour_weight=5.0), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -468,7 +468,7 @@ def test_features_of_too_many_photos_are_refused_unread(tmp_path):
     stored = {"features": torch.zeros(100_001, 1).half(), "labels": torch.zeros(100_001).int()}
     save_file(stored, tmp_path / FEATURES_NAME)
     with pytest.raises(LandmarkError, match="more photos than can be compared with, beside 1000"):
-        read_neighbours(config, tmp_path)
+        read_memory(config, tmp_path)
 
 
 def test_other_things_among_the_features_are_refused(tmp_path):
@@ -476,7 +476,7 @@ def test_other_things_among_the_features_are_refused(tmp_path):
     stored = {"features": torch.eye(3), "labels": torch.arange(3), "more": torch.zeros(1)}
     save_file(stored, tmp_path / FEATURES_NAME)
     with pytest.raises(LandmarkError, match=r"it also holds .*more"):
-        read_neighbours(config, tmp_path)
+        read_memory(config, tmp_path)
 
 
 def test_weights_that_overflow_give_an_error_and_no_answer(tmp_path):

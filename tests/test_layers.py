@@ -21,6 +21,7 @@ FLOORS = (
     "config traps places",
     "files tensors memory calibration explain prediction photos",
     "decoding folders preprocess networks hub.client",
+    "runtime",
     "hub.repo",
     "classifier",
     "hub.card hub.space library.*",

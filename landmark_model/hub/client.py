@@ -238,14 +238,9 @@ def push(
             raise LandmarkError(TAKEN.format(repo=repo, tag=tag))
         commit, pull_request = before.sha, None
         if changes:
-            done = api.create_commit(
-                repo,
-                changes,
-                commit_message=f"Publish {kind}",
-                repo_type=kind,
-                parent_commit=before.sha,
-                create_pr=create_pr,
-            )
+            done = api.create_commit(repo, changes, commit_message=f"Publish {kind}",
+                                     repo_type=kind, parent_commit=before.sha,
+                                     create_pr=create_pr)  # fmt: skip
             commit, pull_request = done.oid, done.pr_url
         if kind == "model" and not create_pr:
             tag = _tag(repo, commit, tag, tags)

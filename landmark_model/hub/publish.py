@@ -18,7 +18,7 @@ from landmark_model.hub.repo import (
     CARD_NAME,
     PUBLISHED,
     networks_in,
-    read_neighbours,
+    read_memory,
     write_checksums,
 )
 from landmark_model.networks import restore
@@ -71,7 +71,7 @@ def _copy(folder: Path, place: Path) -> None:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
     config = read_config(folder)
-    neighbours = read_neighbours(config, folder)
+    neighbours = read_memory(config, folder)
     for name, export in ((TORCHSCRIPT_NAME, export_torchscript), (ONNX_NAME, export_onnx)):
         if not (place / name).is_file():
             export(restore(config, folder), config, place / name, neighbours)

@@ -30,7 +30,7 @@ from landmark_model.config import (
     read_text,
 )
 from landmark_model.hub.client import fetch
-from landmark_model.memory import Neighbours
+from landmark_model.memory import Memory
 from landmark_model.tensors import Claim, read_claims, read_tensors
 
 METRICS_NAME = "metrics.json"
@@ -61,7 +61,7 @@ def save(
     config: ModelConfig,
     folder: Path,
     half: bool = True,
-    neighbours: Neighbours | None = None,
+    neighbours: Memory | None = None,
 ) -> None:
     """Writes config.json and model.safetensors to `folder`; features.safetensors for `neighbours`.
 
@@ -82,18 +82,17 @@ def save(
         )
 
 
-def read_neighbours(
-    config: ModelConfig, folder: Path, network: nn.Module | None = None
-) -> Neighbours | None:
+def read_memory(
+    config: ModelConfig, folder: Path, feature_count: int | None = None
+) -> Memory | None:
     """The training photos in `folder`, as features; None where `config` needs none.
 
-    `network` is the one they are for, if it can be asked. Raises LandmarkError where they are
-    needed but missing, damaged, or of another network or other classes.
+    `feature_count` is how many the network has of a photo, if it can be asked. Raises LandmarkError
+    where they are needed but missing, damaged, or of another network or other classes.
     """
     if not config.needs_neighbours:
         return None
     class_count = len(config.class_names)
-    feature_count = getattr(network and network.get_classifier(), "in_features", None)
     path, claims = folder / FEATURES_NAME, _feature_claims(config, folder)
     _refuse(_shape_misfits(claims, class_count, feature_count), folder)
     stored = read_tensors(path)
@@ -101,7 +100,7 @@ def read_neighbours(
     labels = stored.get("labels", torch.zeros(len(features)).int())
     _refuse(_value_misfits(features, labels, class_count), folder)
     weight, temperature = config.neighbour_weight, config.neighbour_temperature
-    return Neighbours(features, labels, class_count, weight, temperature)
+    return Memory(features, labels, class_count, weight, temperature)
 
 
 def _feature_claims(config: ModelConfig, folder: Path) -> dict[str, Claim]:
@@ -144,7 +143,7 @@ def _shape_misfits(
         or labels.kind == "BOOL"
         or labels.shape != features.shape[:1],
         f"it has more photos than can be compared with, beside {class_count} classes": (
-            is_table and not Neighbours.has_room(features.shape[0], class_count, features.shape[1])
+            is_table and not Memory.has_room(features.shape[0], class_count, features.shape[1])
         ),
         f"it also holds {sorted(claims)[:5]}": set(claims) != {"features", "labels"},
     }

@@ -16,7 +16,7 @@ from landmark_model.calibration import (
     known_score,
 )
 from landmark_model.config import ModelConfig
-from landmark_model.memory import Neighbours
+from landmark_model.memory import Memory
 from landmark_model.networks import compute_features
 from landmark_model.training.fit import Accelerator, compute_outputs
 from landmark_model.training.metrics import Metrics, UnknownScores, measure, measure_unknown
@@ -34,7 +34,7 @@ class Evaluation:
     config: ModelConfig
     scores: dict[str, Metrics]
     unknown: dict[str, UnknownScores]
-    memory: Neighbours
+    memory: Memory
 
 
 def evaluate(
@@ -52,7 +52,7 @@ def evaluate(
     features_of = partial(_gather_features, network.eval(), accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
     found_unknown = {split: features_of(batches)[0] for split, batches in unknown.items()}
-    memory = Neighbours.remember(*found.pop("memory"), len(config.class_names))
+    memory = Memory.remember(*found.pop("memory"), len(config.class_names))
     features, labels = found["validation"]
     temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
     threshold = fit_known_threshold(_scores(features, memory))
@@ -69,7 +69,7 @@ def evaluate(
     return Evaluation(config, scores, unknown_scores, memory)
 
 
-def _scores(features: Tensor, memory: Neighbours) -> Tensor:
+def _scores(features: Tensor, memory: Memory) -> Tensor:
     """How much photos with features (N, D) look like those in the memory (N,)."""
     parts = features.split(PHOTOS_AT_ONCE)  # it compares each photo with every training photo
     return torch.cat([known_score(METHOD, part, part, memory.features) for part in parts])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import staged
-from landmark_model.memory import Neighbours
+from landmark_model.memory import Memory
 from landmark_model.preprocess import STRIDE_PX, cut_names, view_crop, view_size
 
 LABELS_NAME = "labels.json"
@@ -32,7 +32,7 @@ class Prepared(nn.Module):
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, config: ModelConfig, neighbours: Neighbours | None = None
+        self, network: nn.Module, config: ModelConfig, neighbours: Memory | None = None
     ) -> None:
         super().__init__()
         self.network = network
@@ -73,7 +73,7 @@ class Portable(nn.Module):
     class_names: list[str]
 
     def __init__(
-        self, network: nn.Module, config: ModelConfig, neighbours: Neighbours | None = None
+        self, network: nn.Module, config: ModelConfig, neighbours: Memory | None = None
     ) -> None:
         super().__init__()
         self.prepared = Prepared(network, config, neighbours)
@@ -121,7 +121,7 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def export_torchscript(
-    network: nn.Module, config: ModelConfig, path: Path, neighbours: Neighbours | None = None
+    network: nn.Module, config: ModelConfig, path: Path, neighbours: Memory | None = None
 ) -> float:
     """Writes `network` (float32, CPU) to `path`; gives back the largest difference to eager.
 
@@ -140,7 +140,7 @@ def export_torchscript(
 
 
 def export_onnx(
-    network: nn.Module, config: ModelConfig, path: Path, neighbours: Neighbours | None = None
+    network: nn.Module, config: ModelConfig, path: Path, neighbours: Memory | None = None
 ) -> float:
     """Writes `network` (float32, CPU) to `path` for any ONNX runtime; checked as TorchScript is.
 

@@ -24,7 +24,7 @@ from landmark_model.hub.card import write_card
 from landmark_model.hub.client import require_login
 from landmark_model.hub.publish import publish
 from landmark_model.hub.repo import CARD_NAME, METRICS_NAME, save, to_json, write_checksums
-from landmark_model.memory import Neighbours
+from landmark_model.memory import Memory
 from landmark_model.places import find_place
 from landmark_model.preprocess import eval_transform, eval_views, shrink
 from landmark_model.training import data, plots, probe
@@ -143,7 +143,7 @@ def find_photos(
 
 def require_room(photo_count: int, class_count: int, feature_count: int) -> None:
     """Raises LandmarkError where the memory of training photos would be more than `load` takes."""
-    if not Neighbours.has_room(photo_count, class_count, feature_count):
+    if not Memory.has_room(photo_count, class_count, feature_count):
         raise LandmarkError(
             f"{photo_count:,} training photos of {class_count:,} classes are too many for the "
             "memory that tells photos of no class. Train on fewer photos of each class."
