@@ -15,7 +15,8 @@ from landmark_model.photos import PHOTO_ENDINGS
 # that start with a dot (.Trash-1000, ._copy.jpg, .ipynb_checkpoints) are hidden anyway.
 SYSTEM_FOLDERS = frozenset({
     "$recycle.bin", "recycler", "system volume information", "lost+found", "__macosx",
-    "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",
+    "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@synoresource",
+    "~snapshot", "__pycache__",
 })  # fmt: skip
 
 
@@ -41,7 +42,7 @@ class FoundPhotos:
 
 def is_system_name(name: str) -> bool:
     """Whether a file or folder called so is hidden, or the system's own."""
-    return name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+    return name.startswith(".") or name.casefold().strip() in SYSTEM_FOLDERS
 
 
 def find_photos(folder: Path, base: Path | None = None) -> FoundPhotos:

@@ -24,6 +24,7 @@ from landmark_model.web.pages import compare as page_compare
 from landmark_model.web.pages import explore as page_explore
 from landmark_model.web.pages import many as page_many
 from landmark_model.web.pages.photo import Copy, PhotoTab, see, show_copy
+from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.settings import make_parser, read_settings
 from landmark_model.web.share import read_link
 
@@ -34,8 +35,8 @@ FLOWER = {"path": str(EXAMPLES / "none-of-these.jpg"), "orig_name": "none-of-the
 
 
 @pytest.fixture
-def tab(models):
-    return PhotoTab(models, "")
+def tab(models, tmp_path):
+    return PhotoTab(models, "", PhotoLinks(tmp_path))
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def credits() -> list[dict[str, str]]:
 
 def visitor(language: str = "en", **query: str) -> SimpleNamespace:
     """What gradio tells of a visitor."""
-    return SimpleNamespace(headers={"accept-language": language}, query_params=query)
+    headers = {"accept-language": language}
+    return SimpleNamespace(headers=headers, query_params=query, session_hash="session")
 
 
 def photo_with_gps(path: Path, latitude: int, longitude: int) -> Path:
@@ -132,7 +134,7 @@ def test_heat_and_box_are_drawn_on_the_photo_when_asked_for(tab):
 def test_a_link_to_a_result_opens_as_the_same_result_after_a_restart(tab, models):
     answer = models.pick("resnet18").predict(TAJ["path"])
     query = dict(part.split("=") for part in tab.link(answer, "resnet18")[1:].split("&"))
-    card = PhotoTab(Models(models.taggers), "").open_link(visitor(**query))
+    card = PhotoTab(Models(models.taggers), "", tab.links).open_link(visitor(**query))
     assert "Taj Mahal" in card and "resnet18@" in card and "Someone shared" in card
     assert read_link(query, models.class_names).guesses[0][0] == "Taj_Mahal"
     assert tab.answer_again(None, "landmark_cnn", None, visitor()) == gr.skip()

@@ -337,7 +337,7 @@ def test_mistake_costs_one_line_and_exit_status_1(run, arguments, tmp_path, monk
 def test_wrong_use_is_explained(run, arguments):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
-    assert "usage: python -m landmark_model" in err
+    assert "usage: landmark" in err
 
 
 @pytest.mark.parametrize(
@@ -373,4 +373,4 @@ def test_help_says_that_an_interrupted_run_goes_on(run):
 def test_help_says_what_each_word_does(run, command):
     status, out, err = run(*command, "--help")
     assert (status, err) == (0, "")
-    assert "usage: python -m landmark_model" in out
+    assert "usage: landmark" in out

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -22,7 +23,7 @@ import pytest
 from PIL import Image
 
 from landmark_model.web.blocks import GuardedBlocks
-from landmark_model.web.cleanup import Uncollected
+from landmark_model.web.cleanup import IdleConnections, Uncollected, delete_unfinished
 from landmark_model.web.guard import GuardMiddleware, Rules
 from landmark_model.web.uploads import NOT_YOURS, PREFIX, Uploads, make_private_folder, plain_name
 
@@ -189,16 +190,43 @@ def test_an_event_that_is_added_later_is_behind_the_same_door(tmp_path, canaries
             asyncio.run(page.process_api(0, [value, choice]))
 
 
+def shared_by(visitor: Visitor, session: str) -> str:
+    """The page as who opens that visit's link with a photo gets it; "" without a link."""
+    link = json.loads(visitor.ask(f"/gradio_api/deep_link?session_hash={session}")[1])
+    shown = visitor.ask(f"/config?deep_link={link}")[1].decode() if link else ""
+    assert not link or '"deep_link_state":"valid"' in shown
+    return shown
+
+
+def event_of(visitor: Visitor, name: str, inputs: int) -> int:
+    """The number of the event of the page that calls a function of that name."""
+    found = [e for e in events(visitor.config()) if name in str(e["api_name"])]
+    return next(event["id"] for event in found if len(event["inputs"]) == inputs)
+
+
 def test_a_link_with_a_photo_carries_no_foreign_picture_and_no_foreign_choice(visitor):
-    config, session = visitor.config(), uuid.uuid4().hex[:10]
+    session, answer = uuid.uuid4().hex[:10], event_of(visitor, "answer", 3)
+    assert shared_by(visitor, session) == ""
     path = visitor.upload("a.jpg", TAJ.read_bytes())
     photo = {"path": path, "url": f"https://evil.example/{MARK}.jpg", "orig_name": f"../{MARK}"}
-    answer = next(e for e in events(config) if "answer" in str(e["api_name"]))
-    visitor.event(answer["id"], [photo, "resnet18", None], session)
-    visitor.event(answer["id"], [photo, f"<b>{MARK}", None], session)
-    link = visitor.ask(f"/gradio_api/deep_link?session_hash={session}")[1].decode().strip('"')
-    shown = visitor.ask(f"/config?deep_link={link}")[1].decode()
+    visitor.event(answer, [photo, "resnet18", None], session)
+    visitor.event(answer, [photo, f"<b>{MARK}", None], session)
+    shown = shared_by(visitor, session)
     assert "Taj Mahal" in shown and "evil.example" not in shown and f"<b>{MARK}" not in shown
+
+
+def test_a_link_with_a_photo_shows_the_photo_of_its_card_and_no_other_of_the_visit(visitor):
+    session = uuid.uuid4().hex[:10]
+    mine, other = (visitor.upload(f"{name}.jpg", TAJ.read_bytes() + name.encode())
+                   for name in ("mine", "other"))  # fmt: skip
+    visitor.event(event_of(visitor, "answer", 3), [{"path": mine}, "resnet18", None], session)
+    for event in events(visitor.config()):
+        if "answer" not in str(event["api_name"]):
+            file = {"path": other}
+            data = [file, "resnet18", ["heat"]][: len(event["inputs"])]
+            visitor.event(event["id"], data, session)
+    shown = shared_by(visitor, session)
+    assert "Taj Mahal" in shown and mine in shown and other not in shown
 
 
 def test_only_uploads_are_served_as_files(visitor, canaries):
@@ -218,13 +246,65 @@ def test_only_uploads_are_served_as_files(visitor, canaries):
 
 
 def test_routes_that_the_page_does_not_use_are_not_there(visitor):
-    for path in ("component_server", "run/predict", "api/predict", "process_recording", "vibe-edit",
-                 "stream/x", "call/take_over", "call/gone", "nothing"):  # fmt: skip
+    for path in ("component_server", "api/predict", "run/take_over", "process_recording",
+                 "vibe-edit", "stream/x", "call/take_over", "call/gone", "nothing"):  # fmt: skip
         assert visitor.ask(f"/gradio_api/{path}", {"data": []})[0] == 404
     for path in ("gradio_api/proxy=http://127.0.0.1/", "gradio_api/vibe-code", "monitoring",
                  "gradio_api/dev/reload", "gradio_api/file=http://127.0.0.1/", "gradio_api/runs",
-                 "gradio_api/queue/data?session_hash=gone", "logout"):  # fmt: skip
+                 "gradio_api/queue/data?session_hash=gone", "gradio_api/call/predict/gone",
+                 "?page=x", "assets/" + "a" * 300, "logout"):  # fmt: skip
         assert visitor.ask(f"/{path}")[0] == 404
+
+
+def test_an_upload_is_a_form_of_a_few_files_and_nothing_of_others_stays(visitor):
+    folder = Path(visitor.upload("a.jpg", TAJ.read_bytes())).parents[1]
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    part = 'Content-Disposition: form-data; name="{}"{}\r\n\r\n'
+    bodies = {
+        "field": part.format("x", "") + "y" * 100_000,
+        "field called files": part.format("files", ""),
+        "other name": part.format("photos", '; filename="a.jpg"') + "y",
+        "too many": "\r\n--x\r\n".join([part.format("files", '; filename="a.jpg"')] * 201),
+    }
+    forms = [f"--x\r\n{body}\r\n--x--\r\n".encode() for body in bodies.values()]
+    forms += [b"garbage " + MARK.encode(), b"", forms[0][:50], forms[2][:-9]]
+    for form in forms:
+        status, answer = visitor.ask("/gradio_api/upload", form, **kind)
+        assert status in (400, 413) and MARK.encode() not in answer, (form[:60], status, answer)
+    odd = visitor.upload("..", b"x"), visitor.upload("a/../\u202eb.jpg", b"x")
+    assert [Path(path).name for path in odd] == ["photo", "b.jpg"]
+    assert not list(folder.glob("tmp*"))
+
+
+def test_what_was_cut_off_of_an_upload_is_deleted(tmp_path):
+    for name in ("tmpold", "tmpnew"):
+        (tmp_path / name).write_bytes(b"half")
+    for name in ("empty", "full", "deep_links"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "photo.jpg").touch()
+    for name in ("tmpold", "empty", "full", "deep_links"):
+        os.utime(tmp_path / name, (time.time() - 100,) * 2)
+    delete_unfinished(tmp_path, age_s=60)
+    assert {path.name for path in tmp_path.iterdir()} == {"tmpnew", "full", "deep_links"}
+
+
+def test_connections_that_ask_nothing_are_closed():
+    closed = []
+
+    class Connection:
+        def __init__(self, name: str, cycle: object) -> None:
+            self.cycle = cycle
+            self.transport = SimpleNamespace(close=lambda: closed.append(name))
+
+    connections = [Connection("idle", None), Connection("busy", object())]
+    server = SimpleNamespace(server_state=SimpleNamespace(connections=connections))
+    asyncio.run(IdleConnections(lambda: server, age_s=0).close())
+    assert closed == ["idle"]
+
+
+def test_a_request_of_very_many_lists_is_refused_before_it_is_read(visitor):
+    body = json.dumps({"data": [], "fn_index": 1, "session_hash": "a", "z": [[]] * 200_000})
+    assert visitor.ask("/gradio_api/queue/join", body.encode())[0] == 413
 
 
 def test_bodies_are_bounded_while_they_are_read(visitor):
@@ -277,6 +357,20 @@ def test_wrong_values_are_answered_with_a_sentence(visitor):
         sentence = json.loads(answer.split("data: ")[1])["error"]
         assert len(sentence) > 20 and sentence.endswith((".", ".)")), (name, data, answer)
         assert MARK not in answer and "went wrong" not in answer, (name, data, answer)
+
+
+def test_a_photo_named_twice_is_read_once_and_answered_twice(visitor):
+    photo = {"path": visitor.upload("a.jpg", TAJ.read_bytes())}
+    named = [photo | {"orig_name": name} for name in ("one.jpg", "two.jpg")]
+    rows = json.loads(visitor.call("predict_batch", [named]).split("data: ")[1])[0]
+    assert [row["file"] for row in rows] == ["one.jpg", "two.jpg"]
+    assert rows[0]["answer"] == rows[1]["answer"] is not None
+
+
+def test_an_odd_range_of_a_file_is_not_heard(visitor):
+    path = visitor.upload("a.jpg", TAJ.read_bytes())
+    for span in ("bytes=0-0,-1", "bytes=5-1", "bytes=" + "0-," * 999, "x"):
+        assert visitor.ask(f"/gradio_api/file={path}", Range=span) == (200, TAJ.read_bytes())
 
 
 def test_only_the_photo_has_to_be_given(visitor):
@@ -407,17 +501,20 @@ def test_names_of_uploads_are_short_and_plain():
     assert plain_name("x" * 999 + ".jpg") == "x" * 200
 
 
-def test_a_stop_gives_the_answers_under_way_and_ends_well(serve):
+@pytest.mark.parametrize("count", [2, 150])
+def test_a_stop_gives_the_answers_under_way_or_a_sentence_and_ends_well(serve, count):
     visitor = Visitor(serve())
-    photo = {"path": visitor.upload("a.jpg", TAJ.read_bytes())}
-    number = json.loads(visitor.ask("/gradio_api/call/predict_batch", {"data": [[photo] * 6]})[1])
-    answers: list[bytes] = []
+    taj = TAJ.read_bytes()
+    photos = [{"path": visitor.upload("a.jpg", taj + bytes([i]))} for i in range(count)]
+    number = json.loads(visitor.ask("/gradio_api/call/predict_batch", {"data": [photos]})[1])
+    answers: list[str] = []
     path = f"/gradio_api/call/predict_batch/{number['event_id']}"
-    reader = threading.Thread(target=lambda: answers.append(visitor.ask(path)[1]))
+    reader = threading.Thread(target=lambda: answers.append(visitor.ask(path)[1].decode()))
     reader.start()
     time.sleep(0.5)  # the reader must be connected
     process = serve.process(visitor.address)
     process.send_signal(signal.SIGTERM)
-    reader.join(30)
-    assert process.wait(30) == 0
-    assert answers[0].count(b"Taj_Mahal") == 6
+    reader.join(60)
+    assert process.wait(60) == 0
+    (answer,) = answers
+    assert answer.count("Taj_Mahal") == count or "is being stopped" in answer

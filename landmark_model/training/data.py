@@ -169,7 +169,7 @@ def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Sk
     table = _list_photos(listed)
     table = table.map(
         inspect,
-        fn_kwargs={"top": str(folder), "version": 2},
+        fn_kwargs={"top": str(folder), "version": 3},
         remove_columns=table.column_names,
         num_proc=_process_count(len(table)),
         desc=f"Reading {printable(folder.name)}",
@@ -208,7 +208,7 @@ def inspect(row: dict, top: str, version: int) -> dict:
     path = Path(row["image"]["path"])
     found = {
         "path": str(path),
-        "class_name": path.parent.name,
+        "class_name": path.relative_to(top).parts[0],
         "problem": "",
         "sha256": "",
         "difference_hash": b"",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Sequence
 
 import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.components.api_component import Api
+from gradio.server_messages import ProcessCompletedMessage
 
 from landmark_model import LandmarkError
-from landmark_model.web.guard import Rules, log_error
+from landmark_model.web.guard import Rules
+from landmark_model.web.logs import log_error
+from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.uploads import Uploads
 
-BROKEN = "Something went wrong here, not with what you sent. Try again in a moment."
+BROKEN = "This request cannot be answered. Check its values, or try again in a moment."
+STOPPING = "The app is being stopped. Try again in a minute."
 NOT_A_CHOICE = "A value in the request is not among the choices of its field."
 TOO_FEW = "The request has {given} of {needed} values. /gradio_api/info lists them."
 ODD_KIND = "A value in the request is not of the kind that its field takes."
@@ -27,7 +32,13 @@ class GuardedBlocks(gr.Blocks):
     """
 
     uploads: Uploads
+    links: PhotoLinks
     rules: Rules
+    loop: asyncio.AbstractEventLoop
+
+    async def note_loop(self) -> None:
+        """Keeps the loop that serves, for those who speak to it from another thread."""
+        self.loop = asyncio.get_running_loop()
 
     @property
     def is_busy(self) -> bool:
@@ -36,9 +47,28 @@ class GuardedBlocks(gr.Blocks):
 
     @property
     def has_news(self) -> bool:
-        """Whether there are results that no client has fetched yet."""
-        waiting = list(self._queue.pending_messages_per_session.values())
-        return any(messages.qsize() for messages in waiting)
+        """Whether there are results that did not reach their client yet."""
+        return any(list(self._queue.pending_event_ids_session.values()))
+
+    def knows(self, session: str) -> bool:
+        """Whether a session, or an event by its number, awaits results or has some."""
+        queue = self._queue
+        numbers = list(queue.pending_event_ids_session.values())
+        return (
+            session in queue.pending_messages_per_session
+            or session in queue.event_ids_to_events
+            or any(session in events for events in numbers)
+        )
+
+    async def tell_stopping(self) -> None:
+        """Ends what is still awaited with a sentence."""
+        queue = self._queue
+        for session, messages in list(queue.pending_messages_per_session.items()):
+            for event in list(queue.pending_event_ids_session.get(session, ())):
+                output = {"error": STOPPING, "visible": True, "title": "Error", "duration": 10}
+                messages.put_nowait(
+                    ProcessCompletedMessage(output=output, success=False, event_id=event)
+                )
 
     async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
         """gradio's, of inputs that were admitted. Raises LandmarkError where they were not."""

@@ -23,6 +23,39 @@ def delete_old(folder: Path, age_s: float) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
+def delete_unfinished(folder: Path, age_s: float) -> None:
+    """Deletes what uploads that were cut off left in `folder`, and folders that are empty."""
+    for entry in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - entry.stat().st_mtime <= age_s:
+                continue
+            if entry.is_file():
+                entry.unlink()
+            elif entry.name != "deep_links":
+                entry.rmdir()  # fails, as it should, where something is in it
+
+
+class IdleConnections:
+    """Connections that ask nothing, and would keep others out by their number.
+
+    `server` gives uvicorn's, once it runs.
+    """
+
+    def __init__(self, server: Callable[[], object], age_s: float) -> None:
+        self.server, self.age_s = server, age_s
+        self._since: dict[object, float] = {}
+
+    async def close(self) -> None:
+        """Closes those that have had no request for `age_s` seconds."""
+        state = getattr(self.server(), "server_state", None)
+        idle = [c for c in getattr(state, "connections", ()) if getattr(c, "cycle", True) is None]
+        now = time.monotonic()
+        self._since = {one: self._since.get(one, now) for one in idle}
+        for connection, since in self._since.items():
+            if now - since >= self.age_s and connection.transport is not None:
+                connection.transport.close()
+
+
 class Uncollected:
     """The results in gradio's queue that their client does not fetch.
 

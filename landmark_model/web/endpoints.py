@@ -2,11 +2,13 @@
 
 # No `from __future__ import annotations`: gradio reads return types as they stand, and describes
 # answers whose type is a text as "Any".
+import time
+from itertools import takewhile
 from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import LandmarkError, OpenedPhoto, tag_photos
+from landmark_model import LandmarkError, OpenedPhoto, Tagged, tag_photos
 from landmark_model.web.answers import (
     BatchRow,
     Guess,
@@ -22,6 +24,8 @@ from landmark_model.web.pages.many import MOST_PHOTOS
 from landmark_model.web.uploads import open_upload
 
 MOST_GUESSES = 50
+MOST_SECONDS = 120  # for a batch
+LATE = "There was no time left for this photo. Send fewer photos at once."
 
 
 def opened(photo: object) -> OpenedPhoto:
@@ -38,6 +42,14 @@ def named(photos: object) -> list[tuple[str, Path]]:
     if not all(isinstance(photo, dict) and photo.get("path") for photo in photos):
         raise LandmarkError("One of the photos is none. Upload each, and give its path.")
     return [(photo.get("orig_name") or "photo", Path(photo["path"])) for photo in photos]
+
+
+def batch_row(name: str, row: Tagged | None, stamp: str) -> BatchRow:
+    """A photo of a batch as JSON; without a row, there was no time for it."""
+    if row is None:
+        return BatchRow(file=name, answer=None, reason=LATE)
+    answer = row.answer and answer_json(row.answer, stamp)
+    return BatchRow(file=name, answer=answer, reason=row.reason)
 
 
 class Endpoints:
@@ -75,16 +87,12 @@ class Endpoints:
         """
         self._check(network, language, top_k)
         network = network or self.models.default
-        stamp = self.models.stamp(network)
-        tagged = tag_photos(self.models.pick(network), named(photos), top_k, language=language)
-        return [
-            BatchRow(
-                file=row.file,
-                answer=row.answer and answer_json(row.answer, stamp),
-                reason=row.reason,
-            )
-            for row in tagged
-        ]
+        wanted, stamp = named(photos), self.models.stamp(network)
+        once = {path: name for name, path in wanted}  # a photo that is named twice is read once
+        tagger, end = self.models.pick(network), time.monotonic() + MOST_SECONDS
+        tagged = tag_photos(tagger, [(n, p) for p, n in once.items()], top_k, language=language)
+        rows = dict(zip(once, takewhile(lambda _: time.monotonic() < end, tagged), strict=False))
+        return [batch_row(name, rows.get(path), stamp) for name, path in wanted]
 
     def explain(
         self, photo: gr.FileData, class_name: str = "", network: str = "", language: str = "en"

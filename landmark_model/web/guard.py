@@ -6,12 +6,11 @@ adds. Answers to refused requests are sentences that hold nothing of the request
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
-import logging
 import re
 import shutil
-import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
@@ -20,12 +19,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from landmark_model.web.logs import log_error
+from landmark_model.web.multipart import MAX_FILES
 from landmark_model.web.uploads import Uploads
 
-log = logging.getLogger("landmark.app")
-
 MAX_BODY_BYTES = 2**20
-MAX_PHOTOS_AT_ONCE = 200
+MAX_BRACKETS = 2000  # lists and objects in a request: Python is slow to make many
+SILENCE_S = 30  # how long a request may say nothing while it is sent
 SPARE_BYTES = 200 * 2**20  # of the disk, which uploads leave free
 API = "/gradio_api"
 # Whole paths, and beginnings of paths, that the page and its API need.
@@ -36,11 +36,12 @@ READ = {"/", "/config", "/config/", "/health", "/preview.png", "/theme.css", "/f
           "login_check"))}  # fmt: skip
 READ_BELOW = ("/static/", "/assets/", "/svelte/", "/pwa_icon/", f"{API}/heartbeat/",
               f"{API}/call/", f"{API}/file=")  # fmt: skip
-WRITE = {f"{API}/{name}" for name in ("queue/join", "upload", "cancel", "reset")}
+WRITE = {f"{API}/{name}" for name in ("queue/join", "run/predict", "upload", "cancel", "reset")}
 WRITE_BELOW = (f"{API}/call/",)
 MCP = f"{API}/mcp"
 SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 HOST = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.IGNORECASE)
+RANGE = re.compile(rb"bytes=\d{1,12}-")  # of a file from there to its end
 LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 SCRIPTS = "'self' 'unsafe-inline' 'unsafe-eval' blob:"  # gradio makes functions out of texts
 POLICY = (
@@ -55,12 +56,14 @@ SENTENCES = {
     "no_file": (404, "There is no such file. Uploads are deleted after about an hour."),
     "no_session": (404, "There are no results for this session. They are kept for a minute."),
     "large": (413, "The request is too large: 1 MB is the most, besides uploads."),
-    "many": (413, f"The upload is too large: {MAX_PHOTOS_AT_ONCE} photos at once are the most."),
+    "many": (413, f"The upload is too large: {MAX_FILES} photos at once are the most."),
     "no_json": (400, 'The request is not JSON like {"data": [...]}.'),
     "bad_call": (
         400,
         f"The request lacks a value, or has one too many. {API}/info lists them.",
     ),
+    "no_form": (400, 'An upload must be a form of files in the field "files".'),
+    "slow": (408, "The request took too long to arrive. Send it again."),
     "bad_session": (400, "session_hash must be 1 to 64 letters, digits, - or _."),
     "bad_host": (
         400,
@@ -77,9 +80,9 @@ SENTENCES = {
 class Rules:
     """What the guard goes by.
 
-    `endpoints` are the names in /gradio_api/call/<name>; `waiting` tells whether a session has
-    results or awaits some. Headers of a proxy count where `trusts_proxy`; else, where `is_local`,
-    only names of this machine do. `stopping` is set while the last answers are given.
+    `endpoints` are the names in /gradio_api/call/<name>; `waiting` tells whether a session, or an
+    event, has results or awaits some. Headers of a proxy count where `trusts_proxy`; else, where
+    `is_local`, only names of this machine do. `stopping` is set while the last answers are given.
     """
 
     uploads: Uploads
@@ -111,8 +114,7 @@ class GuardMiddleware:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        if not self.rules.trusts_proxy:
-            _forget_proxy(scope)
+        _forget_forged(scope, self.rules.trusts_proxy)
         answer = _Answer(send, self.headers)
         try:
             refusal = self._refuse(scope)
@@ -122,8 +124,10 @@ class GuardMiddleware:
                 await say(refusal)(scope, receive, answer)
                 return
             await self.app(scope, receive, answer)
-        except _TooLarge as error:
+        except _Refused as error:
             await answer.instead(error.sentence, scope, receive)
+        except TimeoutError:
+            await answer.instead("slow", scope, receive)
         except Exception as error:
             log_error(error)
             await answer.instead(_excuse(error, route_of(scope)), scope, receive)
@@ -146,9 +150,13 @@ class GuardMiddleware:
             return "no_file"
         if path.startswith(f"{API}/heartbeat/") and not SESSION.fullmatch(path.split("/")[-1]):
             return "bad_session"
+        query = parse_qs(scope["query_string"].decode("latin-1"))
         if path == f"{API}/queue/data":
-            wanted = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])
-            return None if self.rules.waiting(wanted[0]) else "no_session"
+            return None if self.rules.waiting(query.get("session_hash", [""])[0]) else "no_session"
+        if path.startswith(f"{API}/call/") and scope["method"] != "POST":
+            return None if self.rules.waiting(path.split("/")[-1]) else "no_session"
+        if "page" in query:  # the app has one
+            return "no_route"
         if path == f"{API}/upload" and _free_bytes(self.rules.uploads) < SPARE_BYTES:
             return "full"
         return None
@@ -169,22 +177,21 @@ class GuardMiddleware:
 
     async def _bounded(self, scope: Scope, receive: Receive) -> tuple[Receive, str | None]:
         """`receive` for a body of the size that is allowed; why it is refused, if it is."""
-        path = route_of(scope)
-        if path == f"{API}/upload" or path.startswith(MCP):
-            most = MAX_PHOTOS_AT_ONCE * self.rules.max_upload_bytes
-            if path.startswith(MCP):  # photos come as base64 text there
-                most = MAX_BODY_BYTES + self.rules.max_upload_bytes * 4 // 3
-            return counted(receive, most, "many"), None
-        try:
-            body = await read_all(receive, MAX_BODY_BYTES)
-        except _TooLarge as error:
-            return receive, error.sentence
+        path, most = route_of(scope), MAX_BODY_BYTES
+        if path == f"{API}/upload":
+            most = MAX_FILES * self.rules.max_upload_bytes
+            return counted(receive, most, self.rules.uploads), None
+        if path.startswith(MCP):  # photos come as base64 text there
+            most += self.rules.max_upload_bytes * 4 // 3
+        body = await read_all(receive, most)
+        if path.startswith(MCP):
+            return replayed(body, receive), "large" if has_many_brackets(body) else None
         refusal = check_json(body) if scope["method"] == "POST" else None
         return replayed(body, receive), refusal
 
 
-class _TooLarge(Exception):
-    """A body over its limit; `sentence` is the key of what to say."""
+class _Refused(Exception):
+    """A body that is not read on; `sentence` is the key of what to say."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -218,13 +225,6 @@ def say(sentence: str) -> JSONResponse:
     return JSONResponse({"detail": text}, status)
 
 
-def log_error(error: BaseException) -> None:
-    """One line on where our own code or gradio's failed; nothing that a visitor sent."""
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
-    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-    log.error("%s in %s", type(error).__name__, where)
-
-
 def route_of(scope: Scope) -> str:
     """The path of a request within the app, without what a proxy put before it."""
     root = scope.get("root_path", "").rstrip("/")
@@ -235,36 +235,44 @@ def _excuse(error: Exception, path: str) -> str:
     """The key of what to say of an error that gradio did not catch."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return "full"
-    is_call = path.startswith((f"{API}/call/", f"{API}/queue/join"))
-    return (
-        "bad_call"
-        if is_call and isinstance(error, LookupError | TypeError | ValueError)
-        else "broken"
-    )
+    if isinstance(error, OSError) and path.startswith(READ_BELOW):
+        return "no_route"  # a name that no file can have
+    is_odd = isinstance(error, LookupError | TypeError | ValueError)
+    if is_odd and path == f"{API}/upload":
+        return "no_form"
+    calls = (f"{API}/call/", f"{API}/queue", f"{API}/run")
+    return "bad_call" if is_odd and path.startswith(calls) else "broken"
 
 
 def _free_bytes(uploads: Uploads) -> int:
     return shutil.disk_usage(uploads.folder).free
 
 
-def _forget_proxy(scope: Scope) -> None:
-    """Drops what only a proxy may say: who asked, by which name and how."""
-    forged = (b"x-forwarded-", b"forwarded", b"x-gradio-server", b"x-real-ip")
-    scope["headers"] = [row for row in scope["headers"] if not row[0].lower().startswith(forged)]
-    scope["scheme"] = "http"
+def _forget_forged(scope: Scope, trusts_proxy: bool) -> None:
+    """Drops what only a proxy may say: who asked, by which name and how; and odd ranges."""
+    forged = (b"x-gradio-server",)
+    if not trusts_proxy:
+        forged += (b"x-forwarded-", b"forwarded", b"x-real-ip")
+        scope["scheme"] = "http"
+    scope["headers"] = [
+        (name, value)
+        for name, value in scope["headers"]
+        if not name.lower().startswith(forged)
+        and (name.lower() != b"range" or RANGE.fullmatch(value))
+    ]
 
 
 async def read_all(receive: Receive, most: int) -> bytes:
-    """The body of a request; raises _TooLarge as soon as it is over `most` bytes."""
+    """The body of a request; raises _Refused as soon as it is over `most` bytes."""
     parts, size = [], 0
     while True:
-        message = await receive()
+        message = await asyncio.wait_for(receive(), SILENCE_S)
         if message["type"] != "http.request":
             break
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
-            raise _TooLarge("large")
+            raise _Refused("large")
         if not message.get("more_body"):
             break
     return b"".join(parts)
@@ -280,16 +288,21 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def counted(receive: Receive, most: int, sentence: str) -> Receive:
-    """`receive`, which raises _TooLarge once over `most` bytes came."""
-    size = 0
+def counted(receive: Receive, most: int, uploads: Uploads) -> Receive:
+    """`receive`, which raises _Refused once over `most` bytes came, or the disk is full."""
+    size = unchecked = 0
 
     async def count() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, unchecked
+        message = await asyncio.wait_for(receive(), SILENCE_S)
         size += len(message.get("body", b""))
+        unchecked += len(message.get("body", b""))
         if size > most:
-            raise _TooLarge(sentence)
+            raise _Refused("many")
+        if unchecked > SPARE_BYTES // 4:
+            unchecked = 0
+            if _free_bytes(uploads) < SPARE_BYTES:
+                raise _Refused("full")
         return message
 
     return count
@@ -297,6 +310,8 @@ def counted(receive: Receive, most: int, sentence: str) -> Receive:
 
 def check_json(body: bytes) -> str | None:
     """Why a request's body cannot be one of the page or the API; None where it can."""
+    if has_many_brackets(body):
+        return "large"
     try:
         request = json.loads(body or b"null", parse_constant=_no_number)
     except (ValueError, RecursionError):
@@ -307,6 +322,11 @@ def check_json(body: bytes) -> str | None:
     if session is not None and not (isinstance(session, str) and SESSION.fullmatch(session)):
         return "bad_session"
     return None
+
+
+def has_many_brackets(body: bytes) -> bool:
+    """Whether JSON holds more lists and objects than any request of the page or the API."""
+    return body.count(b"[") + body.count(b"{") > MAX_BRACKETS
 
 
 def _no_number(name: str) -> None:

@@ -20,6 +20,7 @@ from landmark_model.web.pages.explore import explore_tab
 from landmark_model.web.pages.many import MOST_PHOTOS, ManyTab, many_tab
 from landmark_model.web.pages.photo import PhotoTab, photo_tab
 from landmark_model.web.pages.quality import quality_tab
+from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.preview import Preview
 from landmark_model.web.share import is_link, read_link
 from landmark_model.web.uploads import Uploads
@@ -54,13 +55,13 @@ def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") ->
     page = GuardedBlocks(
         title="Landmark tagger", analytics_enabled=False, delete_cache=(CLEAN_EVERY_S, KEPT_S)
     )
-    page.uploads = uploads
+    page.uploads, page.links = uploads, PhotoLinks(uploads.folder)
     with page:
         gr.HTML(words("hero"), padding=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(words("tab_photo"), id="photo"):
                 files = [str(EXAMPLES / row["file"]) for row in credits]
-                photo = photo_tab(page, PhotoTab(models, secret), words, files)
+                photo = photo_tab(page, PhotoTab(models, secret, page.links), words, files)
             several = len(models.titles()) > 1
             with gr.Tab(words("tab_compare"), id="compare", visible=several) as tab:
                 compare_tab(tab, models, words, photo)

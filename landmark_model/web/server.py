@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 
 # Read by gradio when it is imported: no visitor statistics, no version check, nothing leaves.
@@ -25,10 +27,18 @@ from starlette.responses import Response
 import landmark_model
 from landmark_model import LandmarkError
 from landmark_model.web.blocks import GuardedBlocks
-from landmark_model.web.cleanup import Uncollected, delete_old, keep_clean
+from landmark_model.web.cleanup import (
+    IdleConnections,
+    Uncollected,
+    delete_old,
+    delete_unfinished,
+    keep_clean,
+)
 from landmark_model.web.guard import GuardMiddleware, Rules, say
-from landmark_model.web.layout import CLEAN_EVERY_S, KEPT_S, build, previews, translations
+from landmark_model.web.layout import KEPT_S, build, previews, translations
+from landmark_model.web.logs import quiet
 from landmark_model.web.models import Models, open_models
+from landmark_model.web.multipart import bound_uploads
 from landmark_model.web.preview import HeadMiddleware, routes
 from landmark_model.web.settings import Settings, read_settings
 from landmark_model.web.theme import looks
@@ -37,6 +47,8 @@ from landmark_model.web.uploads import Uploads, make_private_folder
 LOCAL = re.compile(r"localhost|127\..*|\[?::1\]?")
 EVENTS_AT_ONCE = 8  # photos being decoded, or waiting for the network, at the same time
 UNCOLLECTED_S = 60
+UNFINISHED_S = 60  # what of an upload is left when it is cut off
+IDLE_S = 20  # how long a connection may ask nothing
 LAST_ANSWERS_S = 10  # what a stop waits for
 
 
@@ -44,9 +56,11 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
     """Starts to serve the page; gives it, running. Raises LandmarkError where it cannot listen."""
     folder = make_private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
+    bound_uploads()
     words = translations(len(models.known))
     page = build(models, words, Uploads(folder), settings.link_secret)
-    page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE)
+    # Not open: events that are queued cannot be asked for past the queue.
+    page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE, api_open=False)
     page.rules = rules_for(settings, page)
     try:
         # What gradio prints of a public link that fails is about virus scanners; see `greeting`.
@@ -59,6 +73,7 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
             f"Nothing can listen on {settings.host}, port {settings.port}: it may be taken. "
             "Use another --port or --host."
         ) from error
+    quiet()
     # With it set, gradio would serve a page whose script comes from a third party.
     page.share = False
     return page
@@ -71,7 +86,7 @@ def rules_for(settings: Settings, page: GuardedBlocks) -> Rules:
     return Rules(
         uploads=page.uploads,
         endpoints=frozenset(fn.api_name for fn in public),
-        waiting=lambda session: session in page._queue.pending_messages_per_session,
+        waiting=page.knows,
         max_upload_bytes=settings.max_upload_bytes,
         # A Space and gradio's public links have a proxy of their own before them.
         trusts_proxy=bool(settings.root_path) or settings.share or in_space,
@@ -108,9 +123,11 @@ def around(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str,
     }
     describe = previews(models, settings.link_secret)
     uncollected = Uncollected(page._queue, UNCOLLECTED_S)
+    idle = IdleConnections(lambda: page.server, IDLE_S)
 
-    async def delete_links() -> None:
+    async def delete_files() -> None:
         await asyncio.to_thread(delete_old, page.uploads.folder / "deep_links", KEPT_S)
+        await asyncio.to_thread(delete_unfinished, page.uploads.folder, UNFINISHED_S)
 
     async def refuse(request: object, error: Exception) -> Response:
         return say("bad_call")  # FastAPI's own answer holds the request
@@ -120,9 +137,14 @@ def around(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str,
             Middleware(GuardMiddleware, page.rules),
             Middleware(HeadMiddleware, describe),
         ],
-        "routes": routes(health),
+        "routes": [*routes(health), page.links.route(lambda: page.config["components"])],
         "exception_handlers": {RequestValidationError: refuse},
-        "lifespan": keep_clean((delete_links, CLEAN_EVERY_S), (uncollected.drop, 5)),
+        "lifespan": keep_clean(
+            (delete_files, UNFINISHED_S),
+            (uncollected.drop, 5),
+            (idle.close, 5),
+            (page.note_loop, 3600),
+        ),
     }
 
 
@@ -154,8 +176,19 @@ def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
         print("Stopping.", flush=True)
     page.rules.stopping = True
     wait_while(lambda: page.is_busy, LAST_ANSWERS_S)
-    wait_while(lambda: page.has_news, 1)
+    with suppress(TimeoutError):
+        asyncio.run_coroutine_threadsafe(page.tell_stopping(), page.loop).result(1)
+    wait_while(lambda: page.has_news, 2)
     page.close(verbose=False)
+
+
+def allow_connections() -> None:
+    """Lets the process have as many open files as the system allows: connections are some."""
+    with suppress(ImportError, ValueError, OSError):  # not on Windows
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def wait_while(is_so: Callable[[], bool], most_s: float) -> None:
@@ -168,6 +201,7 @@ def wait_while(is_so: Callable[[], bool], most_s: float) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Loads the networks, then serves the page until stopped."""
     settings = read_settings(arguments)
+    allow_connections()
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     try:
@@ -179,4 +213,8 @@ def main(arguments: list[str] | None = None) -> None:
     except LandmarkError as error:
         sys.exit(f"app.py: {error}")
     print(greeting(settings, page), flush=True)
+    gc.freeze()  # millions of objects of libraries, which every later collection would look at
     serve_until(stopped, page)
+    shutil.rmtree(page.uploads.folder, ignore_errors=True)
+    sys.stdout.flush()
+    os._exit(0)  # a network that still computes in a thread would abort an orderly exit

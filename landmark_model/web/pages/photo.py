@@ -15,6 +15,7 @@ from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import explain, say
 from landmark_model.web.models import Models
 from landmark_model.web.overlay import SIDE_PX, overlay, shrink
+from landmark_model.web.photo_links import Answered, PhotoLinks
 from landmark_model.web.share import SharedResult, is_link, make_link, read_link
 from landmark_model.web.uploads import open_upload
 from landmark_model.web.widgets import PHOTO_HEIGHT_PX, language_of, network_choice, photo_input
@@ -39,10 +40,14 @@ class Copy:
 
 @dataclass(frozen=True)
 class PhotoTab:
-    """What happens in the tab; `secret` is that of links to results, "" for none."""
+    """What happens in the tab; `secret` is that of links to results, "" for none.
+
+    `links` remembers what a link with the photo will show.
+    """
 
     models: Models
     secret: str
+    links: PhotoLinks
 
     def answer(
         self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request
@@ -57,7 +62,9 @@ class PhotoTab:
             shown = self._ask(Path(upload["path"]), network, copy, language)
         except LandmarkError as error:
             return cards.sorry(explain(error, language), language)
-        return cards.card(shown, language, len(self.models.known))
+        card = cards.card(shown, language, len(self.models.known))
+        self.links.remember(request.session_hash, Answered(upload, network, card))
+        return card
 
     def answer_again(
         self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request

@@ -1,0 +1,56 @@
+"""gradio's reader of uploads, bounded: files alone, few of them, and none left behind."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from gradio import route_utils
+from gradio.route_utils import GradioMultiPartParser, GradioUploadFile, MultiPartException
+
+from landmark_model.web.uploads import plain_name
+
+MAX_FILES = 200
+NO_FORM = 'An upload must be a form of files in the field "files".'
+
+
+class BoundedParser(GradioMultiPartParser):
+    """Takes up to 200 files; fields, which gradio would keep in memory, are refused."""
+
+    def on_headers_finished(self) -> None:
+        """gradio's, for a file; raises MultiPartException for anything else."""
+        self.max_files = MAX_FILES
+        super().on_headers_finished()
+        part = self._current_part
+        if not isinstance(part.file, GradioUploadFile) or part.field_name != "files":
+            raise MultiPartException(NO_FORM)
+        name = plain_name(part.file.filename or "")
+        part.file.filename = name if name.strip(". ") else "photo"
+
+    async def parse(self):
+        """gradio's; what was written of an upload that fails or is cut off is deleted."""
+        try:
+            form = await super().parse()
+        except MultiPartException as error:
+            self._delete()
+            known = error.message.startswith(("File size", "Too many files"))
+            raise error if known else MultiPartException(NO_FORM) from None
+        except BaseException:
+            self._delete()
+            raise
+        whole = [file for _, file in form.multi_items() if isinstance(file, GradioUploadFile)]
+        if not whole or self._file_parts_to_finish:
+            self._delete()
+            raise MultiPartException(NO_FORM)
+        return form
+
+    def _delete(self) -> None:
+        for file in self._files_to_close_on_error:
+            with suppress(OSError):
+                file.close()
+                Path(file.name).unlink()
+
+
+def bound_uploads() -> None:
+    """Has gradio read uploads by `BoundedParser`."""
+    route_utils.GradioMultiPartParser = BoundedParser

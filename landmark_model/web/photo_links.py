@@ -1,0 +1,83 @@
+"""Links with a photo: what the first tab shows of it, and nothing else of a visit.
+
+gradio's own route writes down every field of the page, photos of the other tabs too, whether or not
+they belong together. This one takes its place: a card goes with the photo that it was made of.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from gradio.route_utils import create_url_safe_hash
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+MAX_VISITS, MAX_LINKS = 1000, 300
+ROUTE = "/gradio_api/deep_link"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A photo, as gradio describes its file, the network that was asked, and the card about it."""
+
+    photo: dict[str, object]
+    network: str
+    card: str
+
+
+class PhotoLinks:
+    """The last answer of each visit, and links to them below `folder`/deep_links."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "deep_links"
+        self._visits: OrderedDict[str, Answered] = OrderedDict()
+
+    def remember(self, session: str | None, answered: Answered) -> None:
+        """Keeps what a link of that visit will show; the oldest of 1,000 visits is forgotten."""
+        if session:
+            self._visits[session] = answered
+            self._visits.move_to_end(session)
+            while len(self._visits) > MAX_VISITS:
+                self._visits.popitem(last=False)
+
+    def make(self, session: str, components: list[dict]) -> str:
+        """The name of a link to the last answer of a visit; "" without one.
+
+        `components` are those of the page as it is first shown. Of 300 links, the oldest goes.
+        """
+        answered = self._visits.get(session)
+        if answered is None or not Path(str(answered.photo["path"])).is_file():
+            return ""
+        values = {"photo": answered.photo, "network": answered.network, "result": answered.card}
+        shown = copy.deepcopy(components)
+        for component in shown:
+            name = component.get("props", {}).get("elem_id")
+            if name in values:
+                component["props"]["value"] = values[name]
+        content = orjson.dumps(shown, default=str)  # as gradio does: it turns NaN into null
+        name = create_url_safe_hash(content)
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / name / "state.json").write_bytes(content)
+        self._forget_oldest()
+        return name
+
+    def _forget_oldest(self) -> None:
+        links = sorted(self.folder.iterdir(), key=lambda link: link.stat().st_mtime)
+        for link in links[:-MAX_LINKS]:
+            shutil.rmtree(link, ignore_errors=True)
+
+    def route(self, components: Callable[[], list[dict]]) -> Route:
+        """What the page's button asks for the name of a link."""
+
+        async def answer(request: Request) -> Response:
+            session = request.query_params.get("session_hash", "")
+            return JSONResponse(self.make(session, components()))
+
+        return Route(ROUTE, answer)
