@@ -83,6 +83,15 @@ def small_run(trained) -> Run:
 
 
 @pytest.fixture
+def without_muon(monkeypatch) -> None:
+    """Recipes by AdamW: in runs as small as those of tests, Muon takes most of the time."""
+    from landmark_model.recipes import RECIPES
+
+    for network, recipe in RECIPES.items():
+        monkeypatch.setitem(RECIPES, network, replace(recipe, muon=0.0))
+
+
+@pytest.fixture
 def engine() -> Iterator[Callable]:
     """Makes accelerators of any precision; Accelerate by itself keeps that of the first."""
     from accelerate.state import AcceleratorState

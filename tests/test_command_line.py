@@ -333,7 +333,12 @@ def test_mistake_costs_one_line_and_exit_status_1(run, arguments, tmp_path, monk
     assert [path for path in before if not path.exists()] == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["predict"], ["tag", "x"], ["predict", "x", "--k", "2"]])
+def test_without_a_photo_an_example_is_named(run):
+    status, out, _ = run("predict", "--network", "landmark_cnn")
+    assert status == 0 and "landmark predict photo.jpg" in out and "Taj Mahal" in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["tag", "x"], ["predict", "x", "--k", "2"]])
 def test_wrong_use_is_explained(run, arguments):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")

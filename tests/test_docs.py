@@ -5,7 +5,6 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,9 +44,7 @@ def test_commands_in_the_readme_run(command):
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_training_commands_in_the_readme_run_one_after_another(tmp_path, monkeypatch):
-    for network, recipe in RECIPES.items():  # Muon takes most of the time of so small runs
-        monkeypatch.setitem(RECIPES, network, replace(recipe, muon=0.0))
+def test_training_commands_in_the_readme_run_one_after_another(tmp_path, monkeypatch, without_muon):
     monkeypatch.chdir(tmp_path)
     make_photos(tmp_path / "my_landmarks")
     shipped = repo.best_first(repo.SHIPPED)

@@ -95,15 +95,12 @@ def test_onnx_runtime_gives_the_same_on_any_batch(smoke_run):
     for count in (1, 2, 5):
         random = torch.Generator().manual_seed(count)
         images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=random)
-        found = session.run(["probabilities", "logits", "features"], {"centre": images.numpy()})
+        found = session.run(["probabilities", "logits", "features"], {"whole": images.numpy()})
         mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (config.mean, config.std))
         with torch.inference_mode():
             logits = network((images / 255 - mean) / std)
-        answers = logits / config.temperature
-        if config.neighbour_weight:
-            memory = read_memory(config, smoke_run.folder)
-            answers = memory(answers, torch.from_numpy(found[2]))
-        assert np.abs(found[0] - answers.softmax(1).numpy()).max() < 1e-4
+        answers = (logits / config.temperature).softmax(1).numpy()
+        assert np.abs(found[0] - answers).max() < 1e-4
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -125,6 +122,7 @@ def test_flip_is_in_both_exports(flip, tmp_path):
 @torch.inference_mode()
 def test_neighbours_are_in_both_exports(tmp_path):
     config = replace(CONFIG, image_size=32, neighbour_weight=5.0, neighbour_temperature=2.0)
+    torch.manual_seed(0)
     network = build(config).eval()
     memory = Memory.remember(torch.randn(9, 320), torch.arange(9) % 3, 3)
     memory.weight, memory.temperature = 5.0, 2.0
@@ -140,7 +138,7 @@ def test_neighbours_are_in_both_exports(tmp_path):
     expected = memory(logits / config.temperature, features).softmax(1)
     assert torch.allclose(found, expected, atol=1e-5)
     assert torch.allclose(script(photo), expected, atol=1e-5)
-    assert not torch.allclose(found, (logits / config.temperature).softmax(1), atol=1e-2)
+    assert not torch.allclose(found, (logits / config.temperature).softmax(1), atol=1e-3)
 
 
 @pytest.fixture(scope="module", params=["resnet18", "landmark_cnn", "tf_efficientnet_lite2"])

@@ -236,7 +236,7 @@ def test_push_cut_off_leaves_the_old_version_whole_and_can_be_repeated(hub, owne
     with (changed / "reliability.png").open("ab") as picture:
         picture.write(b"\0more")
     killed = Client(hub, tmp_path / "killed", "hf_owner")
-    killed.run("import landmark_model.publish\nanswer = 1")
+    killed.run("import landmark_model.hub.publish\nanswer = 1")
     hub.fail(slow=0.5)
     uploads = [line for line in hub.log() if line.startswith("PUT")]
 
@@ -262,7 +262,7 @@ def test_push_cut_off_leaves_the_old_version_whole_and_can_be_repeated(hub, owne
 def test_of_two_pushes_at_once_one_wins_and_the_other_is_told(hub, owner, runs, scratch):
     owner.push([runs[1]], "team/race")
     other = Client(hub, scratch / "other", "hf_owner")
-    other.run("import landmark_model.publish\nanswer = 1")
+    other.run("import landmark_model.hub.publish\nanswer = 1")
     hub.fail(slow=0.3)
     outcomes: list[dict] = []
     pushes = [

@@ -31,6 +31,7 @@ from landmark_model.training.pipeline import (
     initialise,
     main,
     make_config,
+    require_room,
     train,
 )
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
@@ -161,10 +162,15 @@ def test_photos_of_no_class_in_train_are_learned_from_and_the_others_measured(
     Image.new("RGB", (60, 60)).save(unknown_photos / "train" / "black.png")
     found = find_photos(splits, unknown_photos, config, LITTLE)
     assert [path.name for path in found.unknown["train"].paths] == ["black.png"]
-    for one in (found, measured_only):
-        assert {split: len(some) for split, some in one.unknown.items()} == {
-            "validation": 6, "test": 4
-        }  # fmt: skip
+    for one, learned_from in ((found, {"train": 1}), (measured_only, {})):
+        counts = {split: len(some) for split, some in one.unknown.items()}
+        assert counts == {"validation": 6, "test": 4} | learned_from
+
+
+def test_more_photos_than_load_takes_are_refused_before_they_are_learned():
+    require_room(100_000, 100, 320)
+    with pytest.raises(LandmarkError, match=r"1,000,000 training photos.*too many.*fewer photos"):
+        require_room(1_000_000, 100, 320)
 
 
 def test_run_with_a_teacher_and_photos_of_no_class_measures_doubt(

@@ -56,7 +56,7 @@ def test_head_names_versions_app_and_models(space):
 
 
 def test_networks_examples_and_package_go_along(space):
-    for name in ("landmark_model/weights/model.safetensors", "examples/CREDITS.csv", "app.css"):
+    for name in ("landmark_model/weights/model.safetensors", "landmark_model/examples/CREDITS.csv"):
         assert (space / name).read_bytes() == (ROOT / name).read_bytes()
     assert not list(space.rglob("__pycache__"))
     assert not {path.name for path in space.iterdir()} & {"tests", "train.py", ".git", "runs"}

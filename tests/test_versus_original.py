@@ -261,7 +261,9 @@ def test_ours_is_the_recipe_of_train_py(engine):
         assert terms.our_recipe(half).train_size == 128
 
 
-def test_one_command_trains_both_networks_on_the_course_photos(lay_out, tmp_path, engine, capsys):
+def test_one_command_trains_both_networks_on_the_course_photos(
+    lay_out, tmp_path, engine, capsys, without_muon
+):
     engine()
     places = ("09.Golden_Gate_Bridge", "16.Eiffel_Tower")
     counts = {f"train/{name}": 5 for name in places} | {f"test/{name}": 2 for name in places}
