@@ -1,6 +1,6 @@
 """Trains a landmark classifier on an image folder: `python train.py --help`.
 
-From Python: landmark_model.pipeline.train(TrainOptions(data="photos", out="runs/mine")).
+From Python: landmark_model.training.pipeline.train(TrainOptions(data="photos", out="runs/mine")).
 """
 
 import sys
