@@ -85,7 +85,7 @@ def small_run(trained) -> Run:
 @pytest.fixture
 def without_muon(monkeypatch) -> None:
     """Recipes by AdamW: in runs as small as those of tests, Muon takes most of the time."""
-    from landmark_model.recipes import RECIPES
+    from landmark_model.training.recipes import RECIPES
 
     for network, recipe in RECIPES.items():
         monkeypatch.setitem(RECIPES, network, replace(recipe, muon=0.0))
