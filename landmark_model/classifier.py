@@ -1,4 +1,4 @@
-"""The front door: `load` gives a classifier that takes any photo and names the landmark."""
+"""The front door: `load` returns a classifier that names the landmark in any photo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SURE = 0.7
 class LandmarkClassifier:
     """A trained network with its own labels and preprocessing; made by `load`.
 
-    `memory` are the training photos it compares with, where its config asks for them.
+    `memory` is the kNN memory of training photos, if its config asks for one.
     """
 
     def __init__(self, runtime: TorchRuntime, memory: Memory | None = None) -> None:
@@ -41,7 +41,7 @@ class LandmarkClassifier:
 
     @property
     def device(self) -> str:
-        """Where the network runs, by torch's name."""
+        """The device the network runs on, by torch's name."""
         return self._runtime.device
 
     @property
@@ -79,7 +79,7 @@ class LandmarkClassifier:
         ]
 
     def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
-        """What `predict` would say of a landmark: where it is, its names and tags.
+        """The facts about a landmark as `predict` gives them: its place, names and tags.
 
         Raises LandmarkError where `class_name` is none of `config.class_names`.
         """
@@ -176,9 +176,9 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> LandmarkClassifier:
-    """A classifier that is ready to use: the one that ships, or that of a folder or hub repo.
+    """A classifier that is ready to use: the one that ships, or one from a folder or hub repo.
 
-    `source` is a folder that train.py wrote or a hub repo ("org/name", at `revision`: a tag,
+    `source` is a run folder or a hub repo ("org/name", at `revision`: a tag,
     branch or commit). `network` chooses among several in it ("resnet18", "landmark_cnn"); without,
     the one that did best on its validation photos. `device` is torch's name of one; without, a GPU
     if there is one.
@@ -204,7 +204,7 @@ def list_networks(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> list[str]:
-    """The networks that `load` finds in `source`, the one it takes unless told otherwise first.
+    """The networks that `load` finds in `source`, its default first.
 
     Raises LandmarkError where there is no such folder or repo, or no network in it.
     """

@@ -121,7 +121,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def landmark_cnn(pretrained: bool = False, **kwargs) -> LandmarkCNN:
-    """LandmarkCNN by timm's front door: `timm.create_model("landmark_cnn")`."""
+    """LandmarkCNN for timm: `timm.create_model("landmark_cnn")`."""
     return build_model_with_cfg(LandmarkCNN, "landmark_cnn", pretrained, **kwargs)
 
 
@@ -141,7 +141,7 @@ def build(config: ModelConfig) -> nn.Module:
 
 
 class _WithoutChance(TorchFunctionMode):
-    """Draws no random numbers for new weights: on "meta" they take half the time, and are lost."""
+    """Draws no random initial weights: on "meta" they would take half the time and be lost."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if getattr(function, "__name__", "") in ("normal_", "uniform_"):
@@ -168,7 +168,7 @@ def _sketch(config: ModelConfig) -> nn.Module:
 
 
 def _require_modest(network: LandmarkCNN, config: ModelConfig) -> None:
-    """Raises LandmarkError where one image would fill the memory or take minutes."""
+    """Raises LandmarkError if one image would exhaust the memory or take minutes."""
     largest, products = 0, 0
     for stage, blocks in enumerate(network.stages):
         cells = (-(-config.image_size // 2 ** (stage + 1))) ** 2
@@ -205,7 +205,7 @@ def _create(config: ModelConfig) -> nn.Module:
 def mean_of_views(
     forward: Callable[[Tensor], Tensor], views: Iterable[tuple[Tensor, Tensor]], device: str
 ) -> Tensor:
-    """What `forward` makes (N, D) of N photos, each the mean of its images.
+    """The outputs of `forward` (N, D) for N photos, each the mean over its images.
 
     `views` are those images as `transforms.by_shape` gives them: (n, 3, H, W), and of which photo
     (n,) each is. As the last layer is linear, it makes the mean logits of mean features.
@@ -234,12 +234,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _sound_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file whose claims were read. Raises LandmarkError as `read_weights` does."""
+    """The tensors of a file whose header was read. Raises LandmarkError as `read_weights` does."""
     tensors = read_tensors(path)
     if fault := find_fault(tensors):
         raise LandmarkError(
-            f"{path.name} is damaged or not of a trained network: {fault}. Copy it again, or train "
-            "the network again."
+            f"{path.name} is damaged or does not hold a trained network: {fault}. Copy it again, "
+            "or train the network again."
         )
     return tensors
 
@@ -268,7 +268,7 @@ def restore(config: ModelConfig, folder: Path) -> nn.Module:
 
 
 def _misfits(own: dict[str, Tensor], claims: dict[str, Claim]) -> list[str]:
-    """What of a file does not fit a network whose tensors are `own`."""
+    """How a file does not fit a network whose tensors are `own`."""
     return [
         *(f"{name} is missing" for name in own if name not in claims),
         *(f"{name} is not in the network" for name in claims if name not in own),
@@ -286,7 +286,7 @@ def _misfits(own: dict[str, Tensor], claims: dict[str, Claim]) -> list[str]:
 
 @torch.inference_mode()
 def _try_out(network: nn.Module, config: ModelConfig) -> None:
-    """Raises LandmarkError where what we ask of a network of timm's is not in it.
+    """Raises LandmarkError if a timm network lacks what we need of it.
 
     timm also has networks without features or classes, and those that take one image size only.
     """

@@ -1,4 +1,4 @@
-"""The only door for a photo: whatever it comes as, out comes an upright RGB image or a clear error.
+"""The only way in for a photo: any input becomes an upright RGB image or a clear error.
 
 Uploads are hostile until proven otherwise: the kind is sniffed from the bytes, only raster formats
 with a maintained decoder are tried (no PostScript, no SVG), what is built to cost minutes is
@@ -191,7 +191,7 @@ def _degrees(gps: dict[int, object], tag: int, signs: dict[str, int], limit: int
 
 
 def name_of(photo: Photo) -> str:
-    """What to call the photo in a message: never a folder of the machine it lies on."""
+    """The photo's name in a message: never with the folder it is in."""
     name = photo
     if not isinstance(photo, str | os.PathLike):
         name = getattr(photo, "name", None) or getattr(photo, "filename", None)
@@ -231,7 +231,7 @@ def _read_path(path: str | os.PathLike[str], name: str) -> bytes:
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise LandmarkError(
-            f"{name} cannot be read ({error.strerror}). Check who may read the file."
+            f"{name} cannot be read ({error.strerror}). Check the permissions of the file."
         ) from error
 
 
@@ -319,13 +319,13 @@ def _to_rgb(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 
 
 def strips(width: int, height: int) -> list[tuple[int, int]]:
-    """The first row and the row after the last of each strip of a photo, from its top."""
+    """The first row and the row after the last of each strip of a photo, from the top."""
     rows = max(1, STRIP_PIXELS // width)
     return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether the values of a grey image of large numbers are of 0..65,535, not 0..255."""
+    """Whether a grey image of large integers uses 0..65,535 rather than 0..255."""
     if image.mode not in ("I", "F"):
         return image.mode.startswith("I;16")
     parts = (image.crop((0, top, image.width, end)) for top, end in strips(*image.size))

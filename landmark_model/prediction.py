@@ -1,4 +1,4 @@
-"""What the classifier says of a photo: guesses with their places, and whether it is sure at all."""
+"""The answer for a photo: guesses with their places, and whether it shows a landmark at all."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Prediction:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Words for it."""
+        """Words that describe it."""
         return self.landmark.tags
 
     @property

@@ -1,4 +1,4 @@
-"""Photos built to cost minutes or gigabytes, told by their bytes before anything is decoded.
+"""Detects photos built to cost minutes or gigabytes, from their bytes, before decoding.
 
 Decoders do as a file says: read thousands of comments one by one, go over all pixels for each of
 thousands of scans, make room for pixels that are not there. Here each format's own table of
@@ -70,7 +70,7 @@ def find_trap(content: bytes) -> str:
 
 
 def find_size_trap(kind: str, size: tuple[int, int], decoders: list[str], bands: int) -> str:
-    """As `find_trap`, from what a file's header says: its format, size and Pillow's decoders."""
+    """Like `find_trap`, from a file's header: its format, size and Pillow's decoders."""
     values = size[0] * size[1] * bands
     if values > MAX_PYTHON_VALUES and any(name in PYTHON_DECODERS for name in decoders):
         return "costly"
@@ -93,7 +93,7 @@ def webp_size(content: bytes) -> tuple[int, int] | None:
 
 
 def is_costly_metadata(block: bytes) -> bool:
-    """Whether to read EXIF would cost far more than its own size."""
+    """Whether reading this EXIF would cost far more than its size suggests."""
     block = block.removeprefix(b"Exif\0\0")
     return len(block) > MAX_EXIF_BYTES or _directories(block, b"")[0]
 
@@ -127,7 +127,7 @@ class _Jpeg:
         return self._claim() if self.frame else ""
 
     def _next(self, code: int, at: int) -> int | None:
-        """Where to look on after a marker; None where the picture ends."""
+        """Where to continue after a marker; None if the picture ends."""
         if code == 0xFF:
             self.filler += 1
             return at - 1

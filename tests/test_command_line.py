@@ -370,8 +370,8 @@ def test_empty_name_is_refused_before_it_means_the_folder_one_is_in(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_says_that_an_interrupted_run_goes_on(run):
-    assert "goes on where it was" in " ".join(run("tag", "--help")[1].split())
+def test_help_says_that_an_interrupted_run_resumes(run):
+    assert "resumes where it stopped" in " ".join(run("tag", "--help")[1].split())
 
 
 @pytest.mark.parametrize("command", [[], ["predict"], ["tag"], ["export"], ["card"]])

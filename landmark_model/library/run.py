@@ -32,7 +32,7 @@ TABLES: dict[str, tuple[Callable[[Iterator[Tagged], TextIO], None], str]] = {
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FAILED = ("unreadable", "unwritten")
-AGAIN = "What is done is kept: run the same command again, and it goes on."
+AGAIN = "Finished work is kept: run the same command again to resume."
 Settings = dict[str, object]
 
 
@@ -97,7 +97,7 @@ class LibraryRun(AbstractContextManager):
             for name in TABLES:
                 if (self.out / name).is_dir():
                     raise LandmarkError(
-                        f"{self.out / name} is a folder, but a file is to be written there. Move "
+                        f"{self.out / name} is a folder where a file must be written. Move "
                         "it, or choose another folder."
                     )
             self._read()
@@ -130,7 +130,7 @@ class LibraryRun(AbstractContextManager):
             said = f"{self.out} holds an unfinished run with another network or other options: "
             said += "starting anew."
         elif self._done:
-            said = f"{len(self._done)} of {len(self._photos)} photos were done before."
+            said = f"{len(self._done)} of {len(self._photos)} photos were already done."
         return [(photo.file, photo.path) for photo in waiting], said
 
     def start(self, settings: Settings) -> None:
@@ -235,7 +235,7 @@ class LibraryRun(AbstractContextManager):
             path = self.out / name
             if os.path.lexists(path) and not path.is_dir() and not self._overwrite:
                 raise LandmarkError(
-                    f"{name} is in {self.out} already. Choose another folder, or overwrite it "
+                    f"{name} is already in {self.out}. Choose another folder, or overwrite it "
                     "(--overwrite)."
                 )
 
@@ -282,7 +282,7 @@ class LibraryRun(AbstractContextManager):
         return record | found if record["status"] != found["status"] else None
 
     def _stopped(self, error: OSError) -> LandmarkError:
-        """What to say where the disk is full, or went away."""
+        """The error if the disk is full or has gone."""
         if error.errno in FULL:
             return LandmarkError(f"The disk of {self.out} is full. Make room. {AGAIN}")
         return LandmarkError(f"{self.out} cannot be written ({error.strerror}). {AGAIN}")
@@ -298,7 +298,7 @@ def _stamp(path: Path) -> list[int] | None:
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
-    """Writes to the disk itself, so that not even a power failure loses it."""
+    """Writes through to the disk, so that not even a power failure loses it."""
     while content:
         content = content[os.write(descriptor, content) :]
     os.fsync(descriptor)
@@ -309,7 +309,7 @@ def _digest(content: bytes) -> str:
 
 
 def _to_record(row: Tagged, photo: _Photo) -> dict:
-    """What to keep of a row; where its camera was is not among it."""
+    """The fields of a row to keep; the camera position is not one of them."""
     answer = row.answer and {
         "guesses": [asdict(guess) for guess in row.answer],
         "score": row.answer.score,
@@ -345,7 +345,7 @@ def _from_guess(record: dict) -> Prediction:
 
 
 def fingerprint(folder: Path, names: Sequence[str]) -> str:
-    """What tells one network from another: a hash of its files of these `names`."""
+    """Identifies a network: a hash of its files of these `names`."""
     digest = hashlib.sha256()
     for name in names:
         if (folder / name).is_file():

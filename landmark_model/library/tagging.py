@@ -146,7 +146,7 @@ def _doubt(row: Tagged, min_probability: float) -> Tagged:
     if row.best is None or row.best.probability >= min_probability:
         return row
     sure = f"{row.best.label} at {row.best.probability:.0%}"
-    return replace(row, reason=f"Not sure enough: {sure}, {min_probability:.0%} are asked for.")
+    return replace(row, reason=f"Not sure enough: {sure}, below {min_probability:.0%}.")
 
 
 def _rows(

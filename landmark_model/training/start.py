@@ -14,7 +14,7 @@ from landmark_model.networks import read_weights
 
 @dataclass(frozen=True)
 class Start:
-    """Where the first weights came from: names of the tensors that were filled and left fresh.
+    """The source of the initial weights: names of the tensors that were loaded and left random.
 
     `base_model` is the hub repo they are from, "" where there is none or it is not known.
     """
@@ -26,11 +26,11 @@ class Start:
 
     def __str__(self) -> str:
         if not self.filled:
-            return f"{self.source}: every layer starts fresh"
+            return f"{self.source}: every layer starts from random weights"
         if not self.fresh:
             return f"every layer from {self.source}"
         filled, fresh = _layer_names(self.filled), _layer_names(self.fresh)
-        return f"{self.source} fills {filled}; starting fresh: {fresh}"
+        return f"{self.source} fills {filled}; starting from random weights: {fresh}"
 
 
 def _layer_names(tensors: tuple[str, ...]) -> str:
@@ -79,7 +79,7 @@ def start_pretrained(network: nn.Module, architecture: str) -> Start:
     except Exception as error:  # the hub client raises a dozen kinds; each means: no weights
         raise LandmarkError(
             f"timm's weights for {architecture} could not be fetched ({type(error).__name__}). "
-            "Go online; or give --init FILE.safetensors, for resnet18 also the one that ships, "
+            "Go online; or give --init FILE.safetensors, for resnet18 also the built-in "
             "landmark_model/weights/model.safetensors; or --init none to start from scratch."
         ) from error
     head = _head_names(network)
