@@ -54,7 +54,7 @@ class LandmarkClassifier:
 
         The answer is a list of them that also says whether the photo shows any known landmark.
         `photo` is a path, bytes, binary file object, PIL image or uint8 array (H, W, 3). Raises
-        LandmarkError where it cannot be read, or `top_k` is below 1.
+        LandmarkError if it cannot be read, or `top_k` is below 1.
         """
         return self.predict_batch([photo], top_k)[0]
 
@@ -81,7 +81,7 @@ class LandmarkClassifier:
     def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
         """The facts about a landmark as `predict` gives them: its place, names and tags.
 
-        Raises LandmarkError where `class_name` is none of `config.class_names`.
+        Raises LandmarkError if `class_name` is not in `config.class_names`.
         """
         if class_name not in self.config.class_names:
             raise self._no_such(class_name)
@@ -98,8 +98,8 @@ class LandmarkClassifier:
         any part of the photo as large as half its shorter side.
 
         The heat is exactly what each place adds to the landmark's logit (Zhou et al. 2016) above
-        the mean of all landmarks' logits; what neighbours say has no place in the photo. Raises
-        LandmarkError where the photo cannot be read, `class_name` is none of
+        the mean of all landmarks' logits; the kNN memory has no location in the photo. Raises
+        LandmarkError if the photo cannot be read, `class_name` is none of
         `config.class_names`, or the network is not made so.
         """
         names = self.config.class_names
@@ -187,7 +187,7 @@ def load(
     one), and checked against its SHA256SUMS. What was downloaded before also works without a
     network, with a warning; with `local_files_only` nothing is asked of the hub.
 
-    Weights are read from safetensors only. Raises LandmarkError where there is no such folder,
+    Weights are read from safetensors only. Raises LandmarkError if there is no such folder,
     repo, network or device, a file is damaged, or weights and config do not fit.
     """
     folder = find(source, network, revision=revision, cache_dir=cache_dir,
@@ -206,6 +206,6 @@ def list_networks(
 ) -> list[str]:
     """The networks that `load` finds in `source`, its default first.
 
-    Raises LandmarkError where there is no such folder or repo, or no network in it.
+    Raises LandmarkError if there is no such folder or repo, or no network in it.
     """
     return list(best_first(locate(source, revision, cache_dir, local_files_only)))

@@ -53,7 +53,7 @@ class LandmarkError(ValueError):
 
 
 def require_counts(top_k: int, batch_size: int) -> None:
-    """Raises LandmarkError where either is below 1."""
+    """Raises LandmarkError if either is below 1."""
     if top_k < 1 or batch_size < 1:
         raise LandmarkError(
             f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
@@ -71,7 +71,7 @@ class ModelConfig:
     is a mirror image. `mean` and `std` are of RGB values scaled to 0..1. `model_args` change the
     shape of a LandmarkCNN. Logits are divided by `temperature` before the softmax; where
     `neighbour_weight` is above 0, training photos nearby are then heard at that weight, and all is
-    divided by `neighbour_temperature` (see `neighbours.Memory`). A photo whose score by
+    divided by `neighbour_temperature` (see `memory.Memory`). A photo whose score by
     `known_method` is below `known_threshold` shows none of the classes; None: nobody measured.
     """
 
@@ -176,7 +176,7 @@ class ModelConfig:
     def from_json(cls, text: str) -> ModelConfig:
         """The config in the text of a config.json, ours or another timm repo's.
 
-        Raises LandmarkError where a needed key is missing or of the wrong kind.
+        Raises LandmarkError if a needed key is missing or of the wrong kind.
         """
         try:
             raw = parse_json(text, CONFIG_NAME)
@@ -329,7 +329,7 @@ def _short(error: Exception) -> str:
 def read_bounded(path: Path, most_bytes: int) -> bytes:
     """The content of the file at `path`.
 
-    Raises LandmarkError where it is no file (but a folder or a pipe, say), cannot be read, or is
+    Raises LandmarkError if it is no file (but a folder or a pipe, say), cannot be read, or is
     larger than `most_bytes`; never takes more memory than that.
     """
     if not path.is_file():
@@ -354,7 +354,7 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
 def read_text(path: Path, most_bytes: int) -> str:
     """The text of the UTF-8 file at `path`, without a byte-order mark, as Windows writes them.
 
-    Raises LandmarkError where `read_bounded` does, or it is not UTF-8.
+    Raises LandmarkError if `read_bounded` does, or it is not UTF-8.
     """
     try:
         return read_bounded(path, most_bytes).decode("utf-8-sig")
@@ -366,7 +366,7 @@ def parse_json(text: str, name: str, strict: bool = True) -> object:
     """What the JSON `text` of the file `name` says.
 
     With `strict`, numbers that are none or too large (NaN, 1e999) and keys that are there twice
-    are refused; without, the former are read as Python reads them. Raises LandmarkError where
+    are refused; without, the former are read as Python reads them. Raises LandmarkError if
     `text` is not whole JSON, or is nested deeper than any of our files.
     """
     if text.count("[") + text.count("{") > MOST_LISTS:
@@ -405,7 +405,7 @@ def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The config in `folder`. Raises LandmarkError where there is none or it is unreadable."""
+    """The config in `folder`. Raises LandmarkError if there is none or it is unreadable."""
     path = folder / CONFIG_NAME
     if not path.exists():
         raise LandmarkError(

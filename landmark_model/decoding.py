@@ -105,7 +105,7 @@ def open_safely(photo: Photo, most_pixels: int | None = None) -> OpenedPhoto:
 def open_measured(photo: Photo, most_pixels: int | None = None) -> Outcome:
     """Like `open_safely`, with the cost in the worker; errors of a photo are not raised.
 
-    Raises LandmarkError where `photo` is missing, empty, too large a file, or no photo at all.
+    Raises LandmarkError if `photo` is missing, empty, too large a file, or no photo at all.
     """
     if isinstance(photo, np.ndarray | Image.Image):
         image = photos.open_photo(photo)
@@ -224,7 +224,7 @@ def _key(content: bytes) -> tuple[int, bytes]:
 class _Worker:
     """The parent's end of a process that decodes one photo after the other.
 
-    Raises RuntimeError where the process does not start.
+    Raises RuntimeError if the process does not start.
     """
 
     def __init__(self, measures: bool = False) -> None:
@@ -257,7 +257,7 @@ class _Worker:
                 continue
 
     def open(self, content: bytes, request: dict[str, object]) -> Outcome:
-        """Raises _Dead where the process ends instead of an answer."""
+        """Raises _Dead if the process ends instead of an answer."""
         patience = PATIENCE_SECONDS if _has_timer() else PATIENCE_WITHOUT_TIMER
         watchdog = threading.Timer(patience, self._stop)
         watchdog.daemon = True

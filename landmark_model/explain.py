@@ -75,7 +75,7 @@ def locate_heat(activation: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, 
 
 
 def normalise(activation: Tensor) -> Tensor:
-    """`activation` (h, w) moved and scaled to 0..1; all 1 where it is the same everywhere."""
+    """`activation` (h, w) moved and scaled to 0..1; all 1 if it is the same everywhere."""
     low, high = activation.min(), activation.max()
     # Rounding alone parts equal values a little when they are enlarged.
     if high - low <= 1e-5 * activation.abs().max():
@@ -109,7 +109,7 @@ def largest_box(mask: np.ndarray) -> Box:
 
 
 def _resize(activation: Tensor, size: tuple[int, int]) -> Tensor:
-    """`activation` (h, w) -> (H, W) = `size`; itself where it has that size."""
+    """`activation` (h, w) -> (H, W) = `size`; itself if it has that size."""
     if tuple(activation.shape) == size:
         return activation
     return functional.interpolate(activation[None, None], size, mode="bilinear")[0, 0]

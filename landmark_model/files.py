@@ -69,7 +69,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 
 
 def lock(descriptor: int) -> bool:
-    """Locks an open file or folder; False where another process has done so.
+    """Locks an open file or folder; False if another process has done so.
 
     The system ends the lock when this process ends or closes it. Where the system or the disk
     knows no locks, nothing is locked, and the answer is True.

@@ -134,7 +134,7 @@ def normalisation(architecture: str) -> dict[str, tuple[float, ...]]:
 def build(config: ModelConfig) -> nn.Module:
     """The network that `config` names, with random weights.
 
-    Raises LandmarkError where timm does not know the architecture, or it would be too large.
+    Raises LandmarkError if timm does not know the architecture, or it would be too large.
     """
     _sketch(config)
     return _create(config)
@@ -152,7 +152,7 @@ class _WithoutChance(TorchFunctionMode):
 def _sketch(config: ModelConfig) -> nn.Module:
     """The network on torch's "meta" device, where it has shapes but takes no memory.
 
-    Raises LandmarkError where timm does not know it, or it would be too large.
+    Raises LandmarkError if timm does not know it, or it would be too large.
     """
     with torch.device("meta"), _WithoutChance():
         network = _create(config)
@@ -227,7 +227,7 @@ def compute_features(network: nn.Module, images: Tensor) -> Tensor:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
-    Raises LandmarkError where it is missing, no such file, or holds numbers that no network has.
+    Raises LandmarkError if it is missing, no such file, or holds numbers that no network has.
     """
     read_claims(path)
     return _sound_tensors(path)
@@ -247,7 +247,7 @@ def _sound_tensors(path: Path) -> dict[str, Tensor]:
 def restore(config: ModelConfig, folder: Path) -> nn.Module:
     """The network of `config` with the weights in `folder`, in float32 and evaluation mode.
 
-    Raises LandmarkError where a tensor is missing, left over or of another shape, where a number
+    Raises LandmarkError if a tensor is missing, left over or of another shape, where a number
     is not finite, and where the network is too large or does not classify images. All that can
     be told from the head of the file is told before it is read.
     """

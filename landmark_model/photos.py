@@ -73,7 +73,7 @@ def open_photo(photo: Photo) -> Image.Image:
 
     It carries no metadata: nothing that would turn it once more, nor where it was taken.
     `photo` is a path, the bytes of a file, a binary file object (read from its start), a PIL image,
-    or a uint8 array (H, W, 3) of RGB values. Raises LandmarkError where it is missing, empty,
+    or a uint8 array (H, W, 3) of RGB values. Raises LandmarkError if it is missing, empty,
     damaged, no photo, over 80 megapixels or under 8 px on a side, or built to take minutes or more
     than 1 GB of memory.
     """
@@ -123,7 +123,7 @@ def identify(content: bytes, name: str) -> Image.Image:
 def decode(image: Image.Image, name: str) -> Image.Image:
     """An upright RGB copy of what `identify` gave, as `open_photo` describes it.
 
-    Raises LandmarkError where it is damaged or takes more memory than there is.
+    Raises LandmarkError if it is damaged or takes more memory than there is.
     """
     try:
         image.load()  # may turn it already: Pillow does so with TIFF
@@ -141,7 +141,7 @@ def camera_position(photo: Photo) -> tuple[float, float] | None:
     """Latitude and longitude in degrees that the camera wrote into `photo`'s EXIF.
 
     None where it wrote none, or what cannot be a place. `photo` is anything that `open_photo`
-    takes; no pixel is decoded. Raises LandmarkError where it is missing, empty or no photo.
+    takes; no pixel is decoded. Raises LandmarkError if it is missing, empty or no photo.
     """
     if isinstance(photo, np.ndarray):
         return None
@@ -166,7 +166,7 @@ def position_of(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _exif(image: Image.Image) -> Image.Exif:
-    """The EXIF of an image. Raises ValueError where it would take minutes to read."""
+    """The EXIF of an image. Raises ValueError if it would take minutes to read."""
     block = image.info.get("exif")
     if isinstance(block, bytes) and traps.is_costly_metadata(block):
         raise ValueError("EXIF that points at the same bytes thousands of times")
@@ -202,7 +202,7 @@ def name_of(photo: Photo) -> str:
 
 
 def read_content(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
-    """The bytes of a file. Raises LandmarkError where it is missing, empty or over 100 MB."""
+    """The bytes of a file. Raises LandmarkError if it is missing, empty or over 100 MB."""
     if isinstance(photo, bytes | bytearray | memoryview):
         content = bytes(photo)
     elif isinstance(photo, str | os.PathLike):

@@ -64,7 +64,7 @@ class Place:
 
     @property
     def flag(self) -> str:
-        """The country's flag as emoji; "" where unknown."""
+        """The country's flag as emoji; "" if unknown."""
         return flag(self.country_code)
 
     def in_language(self, language: str | None) -> Place:
@@ -94,7 +94,7 @@ def main_language(tag: str | None) -> str:
 
 
 def country_in(language: str | None, country_code: str | None) -> str | None:
-    """A country's name in one of the languages of `Place.names`; None where not known."""
+    """A country's name in one of the languages of `Place.names`; None if not known."""
     return _words(language, "countries").get(country_code)
 
 

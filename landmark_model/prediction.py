@@ -61,12 +61,12 @@ class Prediction:
 
     @property
     def where(self) -> str:
-        """Place and country as one would write them: "Paris, France"; "" where unknown."""
+        """Place and country as one would write them: "Paris, France"; "" if unknown."""
         return self.landmark.where
 
     @property
     def flag(self) -> str:
-        """The country's flag as emoji; "" where unknown."""
+        """The country's flag as emoji; "" if unknown."""
         return self.landmark.flag
 
     def name_in(self, language: str | None) -> str:
@@ -74,7 +74,7 @@ class Prediction:
         return self.landmark.names.get(main_language(language), self.label)
 
     def where_in(self, language: str | None) -> str:
-        """`where` in a language; "" where unknown."""
+        """`where` in a language; "" if unknown."""
         return self.landmark.in_language(language).where
 
     def in_language(self, language: str | None) -> Prediction:

@@ -53,7 +53,7 @@ class TorchRuntime:
     def activations(self, photo: Image) -> tuple[Tensor, float]:
         """What each location of a photo adds to each logit (C, h, w), and its side in px.
 
-        It looks at all of the photo, enlarged. Raises LandmarkError where the network is not made
+        It looks at all of the photo, enlarged. Raises LandmarkError if the network is not made
         so that its logits are sums over places.
         """
         pixels = to_tensor(self.config)(whole_photo(photo, self.config))
@@ -85,7 +85,7 @@ class TorchRuntime:
 def open_runtime(config: ModelConfig, folder: Path, device: str | None = None) -> TorchRuntime:
     """The runtime for the network of `config` with the weights in `folder`.
 
-    `device` is torch's name of one; without, a GPU if there is one. Raises LandmarkError where it
+    `device` is torch's name of one; without, a GPU if there is one. Raises LandmarkError if it
     is not available, or weights and config do not fit.
     """
     network, device = restore(config, folder), device or best_device()

@@ -39,7 +39,7 @@ class Claim(NamedTuple):
 def read_claims(path: Path) -> dict[str, Claim]:
     """The tensors listed in the header of the safetensors file at `path`, which are not read.
 
-    Raises LandmarkError where it is missing, not whole, or holds what no network of ours needs:
+    Raises LandmarkError if it is missing, not whole, or holds what no network of ours needs:
     more numbers than MOST_NUMBERS, or other kinds than floats and whole numbers.
     """
     if not path.is_file():
@@ -75,7 +75,7 @@ def read_claims(path: Path) -> dict[str, Claim]:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file whose header was checked.
 
-    Raises LandmarkError where it is missing or not whole.
+    Raises LandmarkError if it is missing or not whole.
     """
     try:
         return load_file(path)

@@ -79,7 +79,7 @@ def find_size_trap(kind: str, size: tuple[int, int], decoders: list[str], bands:
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height in the header of a WebP; None where it is none."""
+    """Width and height in the header of a WebP; None if it is none."""
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or len(content) < 30:
         return None
     kind = content[12:16]
@@ -163,7 +163,7 @@ class _Jpeg:
         )
 
     def _claim(self) -> str:
-        """Whether there is data for the pixels that are claimed, and room."""
+        """Whether there is data for the claimed pixels, and memory."""
         code, segment = self.frame
         height, width, count = struct.unpack_from(">xHHB", segment)
         factors = [(byte >> 4, byte & 15) for byte in segment[7 : 6 + 3 * count : 3]]
@@ -223,7 +223,7 @@ def _gif(content: bytes) -> str:
 
 
 def _iso(content: bytes) -> str:
-    """HEIF and AVIF: boxes in boxes, whose number is told by those that name the items."""
+    """HEIF and AVIF: nested boxes, counted by those that name the items."""
     if content.count(b"infe") > MAX_ITEMS or content.count(b"trak") > MAX_ITEMS:
         return "costly"
     for head in TIFF_HEADS[:2]:

@@ -331,7 +331,7 @@ def test_a_public_link_shows_a_page_that_loads_nothing_from_elsewhere(models, mo
             text = answer.read().decode()
         assert not re.findall(r'(?:src|href)="(?:https?:)?//[^"]*', text.partition("<body")[0])
         assert "Anyone can open https://x.gradio.live" in server.greeting(settings, shared)
-        with pytest.raises(LandmarkError, match=f"port {port}: it may be taken"):
+        with pytest.raises(LandmarkError, match=f"port {port}: it may be in use"):
             server.launch(settings, models)
     finally:
         shared.close()

@@ -93,7 +93,7 @@ def test_guesses_are_named_in_a_language(run):
 def test_photo_of_something_else_is_called_so(run):
     status, out, _ = run("predict", STRANGER, "--top-k", 1)
     assert status == 0
-    assert out.splitlines()[0] == f"{STRANGER}: none of the landmarks I know; the nearest"
+    assert out.splitlines()[0] == f"{STRANGER}: none of the landmarks I know; the nearest are"
 
 
 def test_broken_photos_are_reported_and_the_rest_go_on(run, tmp_path):

@@ -72,7 +72,7 @@ class Report:
 def read_reports(folder: Path) -> list[Report]:
     """The networks in `folder`, the one at the root first.
 
-    Raises LandmarkError where there is none, or one has no metrics.json.
+    Raises LandmarkError if there is none, or one has no metrics.json.
     """
     reports = []
     for path in networks_in(folder).values():
@@ -278,12 +278,12 @@ def _error_by_chance(test: dict) -> float:
 
 
 def _unknown(report: Report) -> dict | None:
-    """The scores of "none of these" on test photos; None where nobody measured them."""
+    """The scores of "none of these" on test photos; None if nobody measured them."""
     return report.metrics.get("unknown", {}).get("test")
 
 
 def _neighbours(reports: list[Report]) -> str:
-    """What the kNN memory adds to the last layer's answers; "" where it is not used."""
+    """What the kNN memory adds to the last layer's answers; "" if it is not used."""
     rows = [
         f"| {report.title} | {_few_cells(report.metrics['last_layer'][split])} "
         f"| {_few_cells(report.metrics[split])} | {split} |"

@@ -60,7 +60,7 @@ def fetch(
     """The local copy of hub repo `repo` ("org/name") at `revision` (a tag, branch or commit).
 
     Only files that match `patterns` are downloaded. Where the hub cannot be reached, what was
-    downloaded before is taken, with a warning. Raises LandmarkError where there is nothing.
+    downloaded before is taken, with a warning. Raises LandmarkError if there is nothing.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -222,7 +222,7 @@ def push(
     a tag. Files of the repo that `folder` lacks are removed; earlier commits keep them.
 
     Where the same is there already nothing is changed. Cut off half-way, the repo is as before.
-    Raises LandmarkError where the hub refuses or cannot be reached.
+    Raises LandmarkError if the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 
@@ -287,7 +287,7 @@ def _identities(path: Path) -> tuple[str, str]:
 
 
 def set_variable(space: str, key: str, value: str) -> None:
-    """Sets an environment variable of a Space. Raises LandmarkError where the hub refuses."""
+    """Sets an environment variable of a Space. Raises LandmarkError if the hub refuses."""
     from huggingface_hub import HfApi
 
     with _in_words(space), _push_in_words(space):

@@ -28,7 +28,7 @@ from landmark_model.training.export import export_onnx, export_torchscript
 def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
     """Pushes the networks in `folders` to hub repo `repo` ("org/name"); `settings` as for `push`.
 
-    Raises LandmarkError where a folder holds no whole network, or the hub refuses.
+    Raises LandmarkError if a folder holds no whole network, or the hub refuses.
     """
     with tempfile.TemporaryDirectory(prefix="landmark-repo-") as scratch:
         assemble(folders, Path(scratch), repo)
@@ -38,7 +38,7 @@ def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
 def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> list[str]:
     """Writes the hub repo of the networks in `folders` to `out`, and returns their names.
 
-    TorchScript and ONNX files that are missing are made. Raises LandmarkError where a network
+    TorchScript and ONNX files that are missing are made. Raises LandmarkError if a network
     comes twice, or the networks know different classes.
     """
     found: dict[str, Path] = {}

@@ -88,7 +88,7 @@ def read_memory(
     """The kNN memory in `folder`; None if `config` needs none.
 
     `feature_count` is how many the network has of a photo, if it can be asked. Raises LandmarkError
-    where they are needed but missing, damaged, or of another network or other classes.
+    if they are needed but missing, damaged, or of another network or other classes.
     """
     if not config.needs_neighbours:
         return None
@@ -186,7 +186,7 @@ def locate(
     """The local folder of `source`: the networks that ship (None), a folder, or a hub repo.
 
     Of a repo only configs, metrics and checksums are there for now; `find` fetches weights. Raises
-    LandmarkError where `source` is neither a folder nor a hub repo that can be reached.
+    LandmarkError if `source` is neither a folder nor a hub repo that can be reached.
     """
     if not is_remote(source):
         if revision is not None:
@@ -213,7 +213,7 @@ def find(
     """The local folder of one network of `source`, with its weights, checked.
 
     Without `network` it is the one that measured best. Of a hub repo, what is needed of this
-    network is downloaded. Raises LandmarkError where there is no such network, or a file is not
+    network is downloaded. Raises LandmarkError if there is no such network, or a file is not
     what its checksum says.
     """
     root = locate(source, revision, cache_dir, local_files_only)
@@ -236,7 +236,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify(folder: Path, names: Iterable[str], source: str) -> None:
-    """Raises LandmarkError where a file of `names` in `folder` is not what SHA256SUMS there says.
+    """Raises LandmarkError if a file of `names` in `folder` does not match SHA256SUMS there.
 
     Where there is no SHA256SUMS (another's timm repo), nothing is checked.
     """
@@ -262,7 +262,7 @@ def _sha256(path: Path) -> str:
 def networks_in(folder: Path) -> dict[str, Path]:
     """The folder of each network in `folder` by architecture, the one at the root first.
 
-    Raises LandmarkError where there is none.
+    Raises LandmarkError if there is none.
     """
     if not folder.is_dir():
         raise LandmarkError(f"{folder} is not a folder. Check the path.")
@@ -308,7 +308,7 @@ def read_metrics(
 ) -> dict:
     """The measurements in metrics.json of the network that `load` uses; {} if there are none.
 
-    Raises LandmarkError where there is no such folder, repo or network, or the file is damaged.
+    Raises LandmarkError if there is no such folder, repo or network, or the file is damaged.
     """
     path = choose(locate(source, revision), network) / METRICS_NAME
     return read_json(path) if path.exists() else {}
@@ -317,7 +317,7 @@ def read_metrics(
 def choose(folder: Path, network: str | None) -> Path:
     """The folder of one network in `folder`; None takes the one that measured best.
 
-    Raises LandmarkError where there is no such network, naming those there are.
+    Raises LandmarkError if there is no such network, naming those there are.
     """
     found = best_first(folder)
     if network is None:

@@ -30,7 +30,7 @@ def build_space(out: Path, model: str | None = None) -> None:
 
     `model` is the hub repo ("org/name" or "org/name@tag") whose networks it shows, which the Space
     is told by its variable LANDMARK_REPO; the networks that ship go along and serve without.
-    Raises LandmarkError where `out` holds something, or the demo is not here.
+    Raises LandmarkError if `out` holds something, or the demo is not here.
     """
     if not (ROOT / "app.py").is_file():
         raise LandmarkError(
@@ -54,7 +54,7 @@ def build_space(out: Path, model: str | None = None) -> None:
 def push_space(repo: str, model: str | None = None, private: bool = False) -> Pushed:
     """Builds the Space and uploads it to `repo` ("org/name") in one commit.
 
-    Raises LandmarkError where the hub refuses or cannot be reached.
+    Raises LandmarkError if the hub refuses or cannot be reached.
     """
     with tempfile.TemporaryDirectory(prefix="landmark-space-") as scratch:
         build_space(Path(scratch) / "space", model)

@@ -59,7 +59,7 @@ def has_checkpoint(folder: Path) -> bool:
 def read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
     """The content of a checkpoint: `about`, and the tensors by part and name.
 
-    Raises LandmarkError where the file is missing or something else.
+    Raises LandmarkError if the file is missing or something else.
     """
     if not path.is_file():
         raise LandmarkError(f"{path} does not exist: nothing to resume. Leave out --resume.")

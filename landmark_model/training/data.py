@@ -63,7 +63,7 @@ def load_splits(
 
     Layout: `<split>/<class>/<photo>`, or `<class>/<photo>`. A missing validation or test split is
     cut off the training photos: `share` of each class, the same for the same `seed`; copies and
-    near-copies stay together. Raises LandmarkError where there are no photos, fewer than two
+    near-copies stay together. Raises LandmarkError if there are no photos, fewer than two
     classes, or a class that one of the splits lacks (`allow_missing`: only training must have it).
     """
     if not root.is_dir():
@@ -377,7 +377,7 @@ class UnknownPhotos(TorchDataset):
     """Unknown photos, in any folders under `root`, as (image, -1).
 
     `transform` is applied on every access. Files that cannot be read are in `skipped`. Raises
-    LandmarkError where no photo is left.
+    LandmarkError if no photo is left.
     """
 
     def __init__(self, root: Path, transform: Callable[[Image.Image], torch.Tensor]) -> None:

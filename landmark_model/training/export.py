@@ -126,7 +126,7 @@ def export_torchscript(
     """Writes `network` (float32, CPU) to `path`; returns the largest difference to eager.
 
     The file is read back and compared on batches of 1 and 3 photos first. Raises LandmarkError
-    where a probability differs by more than 1e-4; `path` is then not written.
+    if a probability differs by more than 1e-4; `path` is then not written.
     """
     portable = Portable(network.eval().cpu(), config, neighbours).eval()
     labels = json.dumps(config.labels, ensure_ascii=False)

@@ -244,7 +244,7 @@ def _rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
 class State:
     """The state that must survive a kill: weights, their average, the best ones, moments, progress.
 
-    With `session.resume` it is that of the checkpoint. Raises LandmarkError where this is missing,
+    With `session.resume` it is that of the checkpoint. Raises LandmarkError if this is missing,
     damaged, or of another run.
     """
 

@@ -54,7 +54,7 @@ class UnknownScores:
     """How well a score separates known from unknown photos.
 
     `auroc` is the chance that a known photo scores higher than an unknown one; `fpr95` the share
-    of unknown photos taken for known at the threshold that keeps 95 % of the known. `kept` and
+    of unknown photos accepted at the threshold that keeps 95 % of the known. `kept` and
     `refused` are the shares of known photos kept and unknown ones refused at the threshold that
     ships, which was fitted on validation photos. All are 0..1.
     """

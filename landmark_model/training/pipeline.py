@@ -47,10 +47,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
-    """Trains, measures and writes a network to `options.out`; gives back what was measured.
+    """Trains, measures and writes a network to `options.out`; returns the measurements.
 
     It is trained by its own recipe of `RECIPES`; to change a number, give `dataclasses.replace` of
-    that. Raises LandmarkError where photos, weights or settings cannot be used.
+    that. Raises LandmarkError if photos, weights or settings cannot be used.
     """
     recipe = options.apply_to(recipe)
     if options.push_to:

@@ -11,7 +11,7 @@ from landmark_model.config import VIEWS, LandmarkError
 class Recipe:
     """Everything that decides how a network learns, except photos, initial weights and seed.
 
-    Sizes are sides in px, shares and probabilities 0..1. Raises LandmarkError where a number makes
+    Sizes are sides in px, shares and probabilities 0..1. Raises LandmarkError if a number makes
     no sense, naming it. `dataclasses.asdict` of one survives JSON.
     """
 

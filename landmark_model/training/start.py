@@ -41,7 +41,7 @@ def start_from_file(network: nn.Module, path: Path) -> Start:
     """Fills `network` with the tensors in the safetensors file at `path`, and says which.
 
     A file may leave layers out; they keep their random start, as does a last layer made for other
-    classes. Raises LandmarkError where the file holds anything that does not fit, naming it.
+    classes. Raises LandmarkError if the file holds anything that does not fit, naming it.
     """
     tensors = read_weights(path)
     own = network.state_dict()
@@ -72,7 +72,7 @@ def start_from_file(network: nn.Module, path: Path) -> Start:
 def start_pretrained(network: nn.Module, architecture: str) -> Start:
     """Fills all but the last layer of `network` with timm's ImageNet weights from the hub.
 
-    Raises LandmarkError where the hub cannot be reached and the weights are not cached.
+    Raises LandmarkError if the hub cannot be reached and the weights are not cached.
     """
     try:
         source = timm.create_model(architecture, pretrained=True)

@@ -71,7 +71,7 @@ class GuardedBlocks(gr.Blocks):
                 )
 
     async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
-        """gradio's, of inputs that were admitted. Raises LandmarkError where they were not."""
+        """gradio's, of inputs that were admitted. Raises LandmarkError if they were not."""
         admitted = admit(self.uploads, block_fn, inputs)
         return await super().preprocess_data(block_fn, admitted, state, explicit_call)
 
@@ -95,7 +95,7 @@ def _told(message: str) -> gr.Error:
 def admit(uploads: Uploads, block_fn: BlockFunction, inputs: Sequence[object]) -> list[object]:
     """The checked inputs of an event for its function.
 
-    Values left out at the end take the function's defaults. Raises LandmarkError where there are
+    Values left out at the end take the function's defaults. Raises LandmarkError if there are
     too few, a value is not among a component's choices, or a file is no upload.
     """
     fields = block_fn.inputs

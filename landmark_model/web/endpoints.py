@@ -29,14 +29,14 @@ LATE = "There was no time left for this photo. Send fewer photos at once."
 
 
 def opened(photo: object) -> OpenedPhoto:
-    """A photo as gradio hands its file over; raises LandmarkError where it cannot be read."""
+    """A photo as gradio hands its file over; raises LandmarkError if it cannot be read."""
     if not isinstance(photo, dict) or not photo.get("path"):
         raise LandmarkError("There is no photo. Upload one, and give its path.")
     return open_upload(photo["path"])
 
 
 def named(photos: object) -> list[tuple[str, Path]]:
-    """Name and file of each photo of a batch; raises LandmarkError where it is no list of them."""
+    """Name and file of each photo of a batch; raises LandmarkError if it is no list of them."""
     if not isinstance(photos, list) or not 1 <= len(photos) <= MOST_PHOTOS:
         raise LandmarkError(f"photos must be a list of 1 to {MOST_PHOTOS} uploads.")
     if not all(isinstance(photo, dict) and photo.get("path") for photo in photos):

@@ -20,7 +20,7 @@ class Sparse(logging.Filter):
         self._last = -EVERY_S
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is printed; it is made anew without its details."""
+        """Whether a record is printed; its details are removed."""
         now = time.monotonic()
         if record.levelno < logging.WARNING or now - self._last < EVERY_S:
             return False

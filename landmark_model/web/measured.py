@@ -37,7 +37,7 @@ def read_measured(metrics: object) -> Measured:
 
 
 def _part(whole: dict, key: str, faults: list[str]) -> dict:
-    """The object at `key`; {} where there is none, which is a fault if there is something else."""
+    """The object at `key`; {} if there is none, which is a fault if there is something else."""
     part = whole.get(key, {})
     if isinstance(part, dict):
         return part

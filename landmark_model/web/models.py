@@ -99,7 +99,7 @@ class Models:
     def pick(self, network: str | None) -> LandmarkClassifier | InTurn:
         """The classifier of a network; the default one for None and "".
 
-        Raises LandmarkError where there is no such network.
+        Raises LandmarkError if there is no such network.
         """
         name = network or self.default
         if not isinstance(name, str) or name not in self.taggers:
@@ -134,7 +134,7 @@ def open_models(
     """Loads every network of a folder or hub repo; without `source`, the ones that ship.
 
     `network` is the one to come first; `concurrency` requests are answered at once. Raises
-    LandmarkError where something is not available.
+    LandmarkError if something is not available.
     """
     names = list_networks(source, revision=revision)
     if network is not None and network not in names:
@@ -149,7 +149,7 @@ def open_models(
 
 
 def _measured(source: str | None, revision: str | None, network: str) -> dict | None:
-    """What was measured of a network that is loaded; None where its metrics.json is damaged.
+    """The measurements of a loaded network; None if its metrics.json is damaged.
 
     It answers as well without, so the page opens all the same and says so.
     """

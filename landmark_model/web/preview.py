@@ -44,7 +44,7 @@ Describe = Callable[[Mapping[str, str], str], Preview]  # of a query string, in 
 
 
 class HeadMiddleware:
-    """Writes the head of "/" anew: `describe` gives what it says for a query string."""
+    """Replaces the head of "/" by the preview that `describe` gives for a query string."""
 
     def __init__(self, app: ASGIApp, describe: Describe) -> None:
         self.app, self.describe = app, describe

@@ -60,7 +60,7 @@ def read_link(
 ) -> SharedResult:
     """The result in the query string of a link.
 
-    Raises LandmarkError where it was changed, cut off, or says what no answer of the app could:
+    Raises LandmarkError if it was changed, cut off, or says what no answer of the app could:
     landmarks other than `class_names`, the same one twice, probabilities out of order or above 1.
     """
     fields = {part: str(query.get(part, "")) for part in PARTS}

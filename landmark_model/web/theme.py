@@ -8,7 +8,7 @@ from landmark_model.web import STATIC
 
 
 def looks(words: gr.I18n) -> dict[str, object]:
-    """What the page looks like, and what it says."""
+    """The look and the texts of the page."""
     return {
         "i18n": words,
         "css": style(),

@@ -97,7 +97,7 @@ class Uploads:
     def admit(self, value: object, depth: int = 0) -> object:
         """`value`, as JSON has it, with each file in it replaced by what this app knows of it.
 
-        Raises LandmarkError where it names a file that is no upload, or is larger than any request
+        Raises LandmarkError if it names a file that is no upload, or is larger than any request
         of the page: a text of over 2,000 characters, over 1,000 values in one list.
         """
         if depth > MAX_DEPTH:
@@ -134,7 +134,7 @@ class Uploads:
 def open_upload(path: str | Path) -> OpenedPhoto:
     """The photo in an upload, decoded with limits, of at most 12 megapixels.
 
-    Raises LandmarkError where it cannot be read.
+    Raises LandmarkError if it cannot be read.
     """
     return open_safely(path, MOST_PIXELS)
 

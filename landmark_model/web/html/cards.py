@@ -150,7 +150,7 @@ def degrees(latitude: float, longitude: float) -> str:
 
 
 def map_links(best: Prediction) -> str:
-    """Coordinates, with links to maps; "" where the place is not known."""
+    """Coordinates, with links to maps; "" if the place is not known."""
     if best.latitude is None or best.longitude is None:
         return ""
     latitude, longitude = best.latitude, best.longitude

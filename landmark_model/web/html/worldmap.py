@@ -48,7 +48,7 @@ class Dot:
     """Something on the map: degrees (WGS84), its weight 0..1 that sets the size, and its name.
 
     The best dot stands out and is named on the map; the others say their names when pointed at or
-    tapped. Raises LandmarkError where a coordinate or weight cannot be.
+    tapped. Raises LandmarkError if a coordinate or weight cannot be.
     """
 
     latitude: float | None
