@@ -113,7 +113,7 @@ def measure(
 ) -> list[Score]:
     """The scores of `options.cases` cases, the same ones for every network with the same seed.
 
-    Every photo is used once before any is used again. Raises LandmarkError where a photo's folder
+    Every photo is used once before any is used again. Raises LandmarkError if a photo's folder
     is named after no landmark that `tagger` knows.
     """
     rng = np.random.default_rng(options.seed)
@@ -176,7 +176,7 @@ def score(tagger: LandmarkClassifier, case: Case) -> Score:
 
 
 def area(box: Box) -> int:
-    """Square px of a box; 0 where it is empty."""
+    """Square px of a box; 0 if it is empty."""
     return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
 
 

@@ -152,7 +152,7 @@ def killed_run(photos: Path, out: Path, seconds: float) -> int:
 
 
 def rows_in(path: Path) -> int:
-    """The rows of whole lines in a partial file; 0 where there is none."""
+    """The rows of whole lines in a partial file; 0 if there is none."""
     try:
         lines: Iterable[bytes] = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:

@@ -23,6 +23,7 @@ def render(reports: list[card.Report]) -> str:
         f"{totals['train']:,} training, {totals['validation']:,} validation and "
         f"{totals['test']:,} test photos.\n",
         card.results_table(reports),
+        f"\n{card.details_table(reports)}",
     ]
     for report in reports:
         facts = report.metrics["training"]

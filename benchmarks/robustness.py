@@ -152,7 +152,7 @@ def find_photos(folder: Path, known: set[str], limit: int | None) -> list[tuple[
     """(path, class name) of the photos in the class folders of `folder` that networks know.
 
     With `limit`, so many of them, evenly spaced. Other folders are reported. Raises LandmarkError
-    where there are none.
+    if there are none.
     """
     if not folder.is_dir():
         raise LandmarkError(f"{folder} is not a folder. Give --photos a folder of classes.")
@@ -181,7 +181,7 @@ def find_photos(folder: Path, known: set[str], limit: int | None) -> list[tuple[
 def measure(photos: list[tuple[Path, str]], taggers: dict, group_size: int = 16) -> Result:
     """What each network answers to every photo in every condition.
 
-    Photos that cannot be read are reported and left out. Raises LandmarkError where none is left.
+    Photos that cannot be read are reported and left out. Raises LandmarkError if none is left.
     """
     right = {name: Counter() for name in (CLEAN, EXIF, *CONDITIONS)}
     classes: list[str] = []
@@ -224,7 +224,7 @@ def read_group(
 
 
 def require_equal(variants: dict[str, Corrupted], name: str) -> None:
-    """Raises LandmarkError where the photo turned by EXIF opens to other pixels than the clean."""
+    """Raises LandmarkError if the photo turned by EXIF opens to other pixels than the clean."""
     turned, clean = (np.asarray(open_photo(variants[condition])) for condition in (EXIF, CLEAN))
     if not (np.array_equal(turned, clean) and np.array_equal(clean, variants[CLEAN])):
         raise LandmarkError(

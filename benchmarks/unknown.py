@@ -74,7 +74,7 @@ def compare(known: dict[str, Scores], unknown: dict[str, Scores]) -> list[list[U
 
 
 def require_unseen(folder: Path) -> None:
-    """Raises LandmarkError where the network in `folder` learned from the --unknown photos.
+    """Raises LandmarkError if the network in `folder` learned from the --unknown photos.
 
     Version 0.1 took two thirds of those in validation/ for outlier exposure.
     """

@@ -287,7 +287,7 @@ def fit_original(
     """Trains in place as the original does: Adam, a lower rate where the validation loss stalls.
 
     The network ends with the weights of the epoch of the lowest validation loss. Returns that
-    epoch's number, and seconds. Raises LandmarkError where a loss is no number.
+    epoch's number, and seconds. Raises LandmarkError if a loss is no number.
     """
     network.to(accelerator.device, memory_format=torch.channels_last)
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]

@@ -72,7 +72,7 @@ _OWNERS = {
         "write_sidecars_zip",
     ),
 }
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> object:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The number to divide logits (N, C) by so that their softmax fits labels (N,) best.
 
-    Above 1 it makes a network humbler, below 1 bolder; the ranking stays (Guo et al. 2017).
+    Above 1 makes a network less confident, below 1 more; the ranking stays (Guo et al. 2017).
     Fitted by cross-entropy between 0.1 and 10, so that a handful of photos cannot make it absurd.
     """
 
@@ -84,7 +84,7 @@ def chance_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
 def known_score(
     method: str, logits: Tensor, features: Tensor, bank: Tensor | None = None, k: int = 1
 ) -> Tensor:
-    """How much each of N photos looks like a class that the network knows (N,); higher is more.
+    """The known-landmark score of N photos (N,); higher looks more like a known class.
 
     `logits` are (N, C), divided by the temperature; `features` (N, D). Methods: "max_softmax"
     (Hendrycks and Gimpel 2017), "max_logit" (Hendrycks et al. 2022), "energy" (the negative of Liu
@@ -102,5 +102,5 @@ def known_score(
 
 
 def fit_known_threshold(scores: Tensor, kept: float = 0.95) -> float:
-    """The score that a share `kept` of photos of known classes, which have `scores` (N,), reach."""
+    """The threshold that a share `kept` of the known photos' `scores` (N,) reach."""
     return scores.double().quantile(1 - kept, interpolation="lower").item()

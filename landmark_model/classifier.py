@@ -1,4 +1,4 @@
-"""The front door: `load` gives a classifier that takes any photo and names the landmark."""
+"""The front door: `load` returns a classifier that names the landmark in any photo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SURE = 0.7
 class LandmarkClassifier:
     """A trained network with its own labels and preprocessing; made by `load`.
 
-    `memory` are the training photos it compares with, where its config asks for them.
+    `memory` is the kNN memory of training photos, if its config asks for one.
     """
 
     def __init__(self, runtime: TorchRuntime, memory: Memory | None = None) -> None:
@@ -41,7 +41,7 @@ class LandmarkClassifier:
 
     @property
     def device(self) -> str:
-        """Where the network runs, by torch's name."""
+        """The device the network runs on, by torch's name."""
         return self._runtime.device
 
     @property
@@ -54,7 +54,7 @@ class LandmarkClassifier:
 
         The answer is a list of them that also says whether the photo shows any known landmark.
         `photo` is a path, bytes, binary file object, PIL image or uint8 array (H, W, 3). Raises
-        LandmarkError where it cannot be read, or `top_k` is below 1.
+        LandmarkError if it cannot be read, or `top_k` is below 1.
         """
         return self.predict_batch([photo], top_k)[0]
 
@@ -79,9 +79,9 @@ class LandmarkClassifier:
         ]
 
     def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
-        """What `predict` would say of a landmark: where it is, its names and tags.
+        """The facts about a landmark as `predict` gives them: its place, names and tags.
 
-        Raises LandmarkError where `class_name` is none of `config.class_names`.
+        Raises LandmarkError if `class_name` is not in `config.class_names`.
         """
         if class_name not in self.config.class_names:
             raise self._no_such(class_name)
@@ -98,8 +98,8 @@ class LandmarkClassifier:
         any part of the photo as large as half its shorter side.
 
         The heat is exactly what each place adds to the landmark's logit (Zhou et al. 2016) above
-        the mean of all landmarks' logits; what neighbours say has no place in the photo. Raises
-        LandmarkError where the photo cannot be read, `class_name` is none of
+        the mean of all landmarks' logits; the kNN memory has no location in the photo. Raises
+        LandmarkError if the photo cannot be read, `class_name` is none of
         `config.class_names`, or the network is not made so.
         """
         names = self.config.class_names
@@ -176,9 +176,9 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> LandmarkClassifier:
-    """A classifier that is ready to use: the one that ships, or that of a folder or hub repo.
+    """A classifier that is ready to use: the one that ships, or one from a folder or hub repo.
 
-    `source` is a folder that train.py wrote or a hub repo ("org/name", at `revision`: a tag,
+    `source` is a run folder or a hub repo ("org/name", at `revision`: a tag,
     branch or commit). `network` chooses among several in it ("resnet18", "landmark_cnn"); without,
     the one that did best on its validation photos. `device` is torch's name of one; without, a GPU
     if there is one.
@@ -187,7 +187,7 @@ def load(
     one), and checked against its SHA256SUMS. What was downloaded before also works without a
     network, with a warning; with `local_files_only` nothing is asked of the hub.
 
-    Weights are read from safetensors only. Raises LandmarkError where there is no such folder,
+    Weights are read from safetensors only. Raises LandmarkError if there is no such folder,
     repo, network or device, a file is damaged, or weights and config do not fit.
     """
     folder = find(source, network, revision=revision, cache_dir=cache_dir,
@@ -204,8 +204,8 @@ def list_networks(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> list[str]:
-    """The networks that `load` finds in `source`, the one it takes unless told otherwise first.
+    """The networks that `load` finds in `source`, its default first.
 
-    Raises LandmarkError where there is no such folder or repo, or no network in it.
+    Raises LandmarkError if there is no such folder or repo, or no network in it.
     """
     return list(best_first(locate(source, revision, cache_dir, local_files_only)))

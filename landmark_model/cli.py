@@ -30,7 +30,7 @@ PROGRAMS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; gives the exit status, 1 where a photo or folder was no good."""
+    """Runs one command and returns its exit status, 1 if a photo or folder could not be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] in PROGRAMS:
         module, _ = PROGRAMS[arguments[0]]
@@ -44,12 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Prints the best guesses for each photo; a broken one is reported, the rest go on."""
+    """Prints the best guesses for each photo; a broken one is reported and the rest continue."""
     from landmark_model import load
 
     tagger = load(options.source, revision=options.revision, network=options.network)
     if not options.photos:
-        print("Without a photo, an example. For your own: landmark predict photo.jpg")
+        print("No photo given, so here is an example. For your own: landmark predict photo.jpg")
     broken = 0
     for photo in options.photos or [EXAMPLE]:
         try:
@@ -60,7 +60,7 @@ def predict(options: argparse.Namespace) -> int:
             continue
         unknown = guesses.is_known is False
         shown = printable(str(photo))
-        print(f"{shown}: none of the landmarks I know; the nearest" if unknown else shown)
+        print(f"{shown}: none of the landmarks I know; the nearest are" if unknown else shown)
         for guess in guesses:
             name, where = guess.name_in(options.language), guess.where_in(options.language)
             place = f"  ({where})" if where else ""
@@ -70,7 +70,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def tag(options: argparse.Namespace) -> int:
-    """Writes tags and sidecars of all photos in a folder; an interrupted run goes on."""
+    """Writes tags and sidecars for all photos in a folder; resumes an interrupted run."""
     from landmark_model.folders import find_photos
     from landmark_model.library.run import AGAIN, LibraryRun
     from landmark_model.library.tagging import require_limits
@@ -104,7 +104,7 @@ def tag(options: argparse.Namespace) -> int:
 
 
 def _tag_photos(run: LibraryRun, options: argparse.Namespace) -> None:
-    """Answers the photos of `run` that are still to be answered."""
+    """Tags the photos of `run` that are not done yet."""
     from tqdm import tqdm
 
     from landmark_model import __version__, load
@@ -140,7 +140,7 @@ def _tag_photos(run: LibraryRun, options: argparse.Namespace) -> None:
 
 
 def _print_items(title: str, items: list[Skipped]) -> None:
-    """Names files and folders that are left out, the first ones of many."""
+    """Prints the first files and folders that were left out, and how many more there are."""
     for item in items[:MOST_NAMED]:
         print(f"{title}: {item.path}: {item.reason}", file=sys.stderr)
     if len(items) > MOST_NAMED:
@@ -158,12 +158,12 @@ def export(options: argparse.Namespace) -> int:
     config = read_config(folder)
     path = options.out or Path(ONNX_NAME if options.onnx else TORCHSCRIPT_NAME)
     if path.is_dir() or not path.parent.is_dir():
-        raise LandmarkError(f"{path} is no file that can be written. Give --out FILE.")
+        raise LandmarkError(f"{path} is not a file that can be written. Give --out FILE.")
     write = export_onnx if options.onnx else export_torchscript
     network = restore(config, folder)
     difference = write(network, config, path, read_memory(config, folder))
     shown = printable(str(path))
-    print(f"{shown}: differs from the network by at most {difference:.0e} in probability")
+    print(f"{shown}: differs from the original network by at most {difference:.0e} in probability")
     return 0
 
 
@@ -193,12 +193,12 @@ def space(options: argparse.Namespace) -> int:
         more = f" --model {options.model}" if options.model else ""
         print(
             f"{printable(options.where)} is the folder of a Space. To build and upload it in one "
-            f"go: landmark space push ORG/NAME{more}"
+            f"step: landmark space push ORG/NAME{more}"
         )
         if options.model:
             print(
-                "Where you upload it by hand, set the Space's variable LANDMARK_REPO "
-                "(and LANDMARK_REVISION), which push does for you."
+                "If you upload it by hand, set the Space's variable LANDMARK_REPO "
+                "(and LANDMARK_REVISION); `space push` does that for you."
             )
     return 0
 
@@ -221,60 +221,62 @@ def card(options: argparse.Namespace) -> int:
 
 
 def _given(text: str) -> str:
-    """An argument as it is; refused where a script's empty variable left nothing of it."""
+    """An argument, unchanged; refused if it is empty, as from an unset variable in a script."""
     if not text:
-        raise argparse.ArgumentTypeError("it is empty: name something, or leave the option out")
+        raise argparse.ArgumentTypeError("it is empty: give a value, or leave the option out")
     if "\0" in text:
-        raise argparse.ArgumentTypeError("it has a NUL character, which no name can have")
+        raise argparse.ArgumentTypeError("it contains a NUL character, which no name may")
     return text
 
 
 def _path(text: str) -> Path:
-    # Path("") is the folder one is in, which is not what an empty name was to say.
+    # Path("") is the current folder, which is not what an empty name means.
     return Path(_given(text))
 
 
+TOP_K = "number of guesses for each photo; default: 5"
 LANGUAGE = {
     "--language": {
         "choices": LANGUAGES,
         "default": "en",
-        "help": "of names, places and tags; default: en",
+        "help": "language of names, places and tags; default: en",
     }
 }
+SOURCE_HELP = "a run folder, or org/name on the hub; default: the networks that ship"
 SOURCE = {
-    "--source": {"type": _given, "metavar": "WHERE", "help": "a folder or org/name on the hub"},
+    "--source": {"type": _given, "metavar": "WHERE", "help": SOURCE_HELP},
     "--revision": {"type": _given, "help": "tag, branch or commit of the hub repo"},
-    "--network": {"type": _given, "help": "which, where there are several"},
+    "--network": {"type": _given, "help": "the network to use, if there are several"},
 }
 COMMANDS = {
     predict: (
         "name the landmark in photos",
         {
             "photos": {"nargs": "*", "metavar": "PHOTO", "help": "default: an example"},
-            "--top-k": {"type": int, "default": 5, "metavar": "K"},
+            "--top-k": {"type": int, "default": 5, "metavar": "K", "help": TOP_K},
             **LANGUAGE,
             **SOURCE,
         },
     ),
     tag: (
-        "write tags and XMP sidecars of all photos in a folder; an interrupted run, run again, "
-        "goes on where it was",
+        "write tags and XMP sidecars for all photos in a folder; run it again after an "
+        "interruption, and it resumes where it stopped",
         {
-            "folder": {"type": _path, "metavar": "FOLDER"},
+            "folder": {"type": _path, "metavar": "FOLDER", "help": "the photos"},
             "--out": {
                 "type": _path,
                 "required": True,
                 "metavar": "FOLDER",
-                "help": "a new folder, or that of the photos",
+                "help": "a new folder, or the folder of the photos",
             },
             "--min-probability": {
                 "type": float,
                 "default": 0.0,
                 "metavar": "P",
-                "help": "leave photos untagged whose best guess is below P, 0 to 1; default: 0",
+                "help": "leave photos untagged if the best guess is below P, 0 to 1; default: 0",
             },
-            "--overwrite": {"action": "store_true", "help": "replace sidecars that are there"},
-            "--top-k": {"type": int, "default": 5, "metavar": "K"},
+            "--overwrite": {"action": "store_true", "help": "replace existing sidecars"},
+            "--top-k": {"type": int, "default": 5, "metavar": "K", "help": TOP_K},
             **LANGUAGE,
             **SOURCE,
         },
@@ -282,8 +284,8 @@ COMMANDS = {
     export: (
         "write the TorchScript or ONNX file of a network",
         {
-            "--onnx": {"action": "store_true", "help": "ONNX, not TorchScript"},
-            "--out": {"type": _path, "metavar": "FILE"},
+            "--onnx": {"action": "store_true", "help": "write ONNX instead of TorchScript"},
+            "--out": {"type": _path, "metavar": "FILE", "help": "the file to write"},
             **SOURCE,
         },
     ),
@@ -294,15 +296,15 @@ COMMANDS = {
                 "nargs": "+",
                 "type": _path,
                 "metavar": "FOLDER",
-                "help": "as train.py wrote them; the first one lies at the root of the repo",
+                "help": "run folders written by training; the first goes to the root of the repo",
             },
-            "repo": {"type": _given, "metavar": "ORG/NAME", "help": "made if it is not there"},
+            "repo": {"type": _given, "metavar": "ORG/NAME", "help": "created if it does not exist"},
             "--revision": {
                 "type": _given,
                 "metavar": "TAG",
-                "help": "name of this version; default: the next vN",
+                "help": "tag for this version; default: the next vN",
             },
-            "--private": {"action": "store_true", "help": "a new repo is for you alone"},
+            "--private": {"action": "store_true", "help": "create a new repo as private"},
             "--create-pr": {"action": "store_true", "help": "propose it as a pull request"},
         },
     ),
@@ -313,26 +315,30 @@ COMMANDS = {
             "where": {
                 "type": _given,
                 "metavar": "WHERE",
-                "help": "a new folder to build, ORG/NAME to push to",
+                "help": "a new folder for build; ORG/NAME for push",
             },
             "--model": {
                 "type": _given,
                 "metavar": "ORG/NAME[@TAG]",
-                "help": "hub repo to take the networks from",
+                "help": "hub repo to load the networks from",
             },
-            "--private": {"action": "store_true", "help": "a new Space is for you alone"},
+            "--private": {"action": "store_true", "help": "create a new Space as private"},
         },
     ),
     card: (
-        "write the model card of a folder again",
+        "rewrite the model card of a folder",
         {
             "--source": {
                 "type": _given,
                 "metavar": "FOLDER",
                 "help": "default: the networks that ship",
             },
-            "--out": {"type": _path, "metavar": "FILE"},
-            "--results-in": {"type": _path, "metavar": "FILE", "help": "text with result marks"},
+            "--out": {"type": _path, "metavar": "FILE", "help": "default: its README.md"},
+            "--results-in": {
+                "type": _path,
+                "metavar": "FILE",
+                "help": "document to update between its result markers",
+            },
         },
     ),
 }

@@ -1,4 +1,4 @@
-"""What must be known to use a trained network, and how it is written down.
+"""The settings that a trained network needs, and the file they are saved in.
 
 The JSON is timm's hub format, so that timm and transformers read the same file; what they do not
 know of (folder names of the classes) sits beside it under the key ``landmark_model``.
@@ -35,7 +35,7 @@ BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a symbol that show noth
 
 
 class LandmarkError(ValueError):
-    """A mistake of the user's: the message names the thing, the rule and the way out.
+    """A user's mistake: the message names the thing, the rule and the way out.
 
     Where `reason` is not "", it is a word for what is wrong, and `details` are the names and
     numbers in the message: for those who say it in another language.
@@ -46,14 +46,14 @@ class LandmarkError(ValueError):
 
     @classmethod
     def because(cls, reason: str, text: str, **details: object) -> LandmarkError:
-        """An error that says `text`, its gaps filled with `details`."""
+        """An error with the message `text`, filled in with `details`."""
         error = cls(text.format(**details))
         error.reason, error.details = reason, details
         return error
 
 
 def require_counts(top_k: int, batch_size: int) -> None:
-    """Raises LandmarkError where either is below 1."""
+    """Raises LandmarkError if either is below 1."""
     if top_k < 1 or batch_size < 1:
         raise LandmarkError(
             f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
@@ -71,7 +71,7 @@ class ModelConfig:
     is a mirror image. `mean` and `std` are of RGB values scaled to 0..1. `model_args` change the
     shape of a LandmarkCNN. Logits are divided by `temperature` before the softmax; where
     `neighbour_weight` is above 0, training photos nearby are then heard at that weight, and all is
-    divided by `neighbour_temperature` (see `neighbours.Memory`). A photo whose score by
+    divided by `neighbour_temperature` (see `memory.Memory`). A photo whose score by
     `known_method` is below `known_threshold` shows none of the classes; None: nobody measured.
     """
 
@@ -101,10 +101,10 @@ class ModelConfig:
             _require_names(names)
         for rule, kept in (self._rules() | _model_args_rules(self.model_args)).items():
             if not kept:
-                raise LandmarkError(f"{CONFIG_NAME}: {rule}. Use the file that train.py wrote.")
+                raise LandmarkError(f"{CONFIG_NAME}: {rule}. Use the file that training wrote.")
 
     def _rules(self) -> dict[str, bool]:
-        """What must be true of the settings, in words, and whether it is."""
+        """The rules for the settings, in words, and whether each holds."""
         return {
             "architecture must be the name of a network, such as resnet18 or landmark_cnn": (
                 _is_architecture(self.architecture)
@@ -133,7 +133,7 @@ class ModelConfig:
 
     @property
     def needs_neighbours(self) -> bool:
-        """Whether answers take features of training photos, besides the weights."""
+        """Whether answers need the kNN memory besides the weights."""
         return self.neighbour_weight > 0 or self.known_method == "knn"
 
     def to_json(self) -> str:
@@ -176,7 +176,7 @@ class ModelConfig:
     def from_json(cls, text: str) -> ModelConfig:
         """The config in the text of a config.json, ours or another timm repo's.
 
-        Raises LandmarkError where a needed key is missing or of the wrong kind.
+        Raises LandmarkError if a needed key is missing or of the wrong kind.
         """
         try:
             raw = parse_json(text, CONFIG_NAME)
@@ -209,7 +209,7 @@ class ModelConfig:
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise LandmarkError(
                 f"{CONFIG_NAME} is not the config of an image classifier ({_short(error)}). "
-                "Use the folder that train.py wrote, or a timm repo with label_names."
+                "Use a run folder, or a timm repo with label_names."
             ) from error
 
 
@@ -236,14 +236,14 @@ def _number_or_none(value: object) -> float | None:
 
 
 def _side_px(size: tuple) -> int:
-    """The side of the images that a network takes, by timm's `input_size`: [3, side, side]."""
+    """The image side in timm's `input_size`: [3, side, side]."""
     if len(size) != 3 or size[0] != 3 or size[1] != size[2]:
         raise ValueError(f"input_size is {reprlib.repr(list(size))}, not [3, side, side]")
     return size[2]
 
 
 def _is_within(value: object, low: float, high: float) -> bool:
-    """Whether `value` is a number, true and false being none, from `low` to `high`."""
+    """Whether `value` is a number from `low` to `high`; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
@@ -252,13 +252,13 @@ def _are_within(values: tuple[float, ...], low: float, high: float) -> bool:
 
 
 def _is_architecture(name: object) -> bool:
-    """Whether timm would look `name` up in its list, not take it for a repo, folder or file."""
+    """Whether timm would look up `name` in its list rather than as a repo, folder or file."""
     words = isinstance(name, str) and name.isascii() and len(name) <= 100 and name.split(".")
     return bool(words) and all(word.replace("_", "").isalnum() for word in words)
 
 
 def _model_args_rules(arguments: object) -> dict[str, bool]:
-    """What must be true of `model_args`, in words, and whether it is."""
+    """The rules for `model_args`, in words, and whether each holds."""
     if not isinstance(arguments, dict):
         return {"model_args must be an object": False}
     widths, depths = arguments.get("widths", [8]), arguments.get("depths", [1])
@@ -281,17 +281,15 @@ def _are_whole(values: object, low: int, high: int) -> bool:
 
 
 def _require_names(names: tuple[str, ...]) -> None:
-    """Raises LandmarkError where `names` cannot be the names of classes, naming the first."""
+    """Raises LandmarkError if `names` are not valid class names, naming the first bad one."""
     if not names or not all(isinstance(name, str) for name in names):
-        raise LandmarkError(
-            f"{reprlib.repr(names)} are not the names of classes: one or more texts."
-        )
+        raise LandmarkError(f"{reprlib.repr(names)} are not class names: give one or more strings.")
     if len(names) > MOST_CLASSES:
         raise LandmarkError(f"{len(names):,} classes are too many: at most {MOST_CLASSES:,}.")
     if len(set(names)) != len(names):
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         raise LandmarkError(
-            f"Class names must differ, but {reprlib.repr(twice)} occur more than once."
+            f"Class names must be unique, but {reprlib.repr(twice)} occur more than once."
         )
     for name in names:
         if fault := _name_fault(name):
@@ -303,7 +301,7 @@ def _require_names(names: tuple[str, ...]) -> None:
 
 
 def _name_fault(name: str) -> str:
-    """Why `name` cannot be shown to people, to follow it in a sentence; "" where it can."""
+    """Why `name` cannot be displayed, as the rest of a sentence; "" if it can."""
     if len(name) > MOST_NAME_CHARACTERS:
         return f"is longer than {MOST_NAME_CHARACTERS} characters"
     # What is not printable by Python are control characters, halves of characters, what turns text
@@ -314,8 +312,8 @@ def _name_fault(name: str) -> str:
             fine = letter.isprintable() or category(letter) in ("Zs", "Cn", "Co")
             if not fine and letter not in JOINERS:
                 return (
-                    f"has the character U+{ord(letter):04X}, which cannot be seen, breaks the line "
-                    "or turns text around"
+                    f"has the character U+{ord(letter):04X}, which is invisible, breaks the line "
+                    "or reverses text"
                 )
     if not any(category(letter)[0] not in "ZM" and letter not in JOINERS + BLANKS
                for letter in name):  # fmt: skip
@@ -331,7 +329,7 @@ def _short(error: Exception) -> str:
 def read_bounded(path: Path, most_bytes: int) -> bytes:
     """The content of the file at `path`.
 
-    Raises LandmarkError where it is no file (but a folder or a pipe, say), cannot be read, or is
+    Raises LandmarkError if it is no file (but a folder or a pipe, say), cannot be read, or is
     larger than `most_bytes`; never takes more memory than that.
     """
     if not path.is_file():
@@ -343,12 +341,12 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
             content = file.read(size) if size <= most_bytes else None
     except OSError as error:
         raise LandmarkError(
-            f"{path} cannot be read ({error.strerror}). Check who may read it."
+            f"{path} cannot be read ({error.strerror}). Check its permissions."
         ) from error
     if content is None:
         raise LandmarkError(
             f"{path.name} is larger than {most_bytes / 1e6:,.0f} MB, so it is not read. "
-            "Use the file that train.py wrote."
+            "Use the file that training wrote."
         )
     return content
 
@@ -356,7 +354,7 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
 def read_text(path: Path, most_bytes: int) -> str:
     """The text of the UTF-8 file at `path`, without a byte-order mark, as Windows writes them.
 
-    Raises LandmarkError where `read_bounded` does, or it is not UTF-8.
+    Raises LandmarkError if `read_bounded` does, or it is not UTF-8.
     """
     try:
         return read_bounded(path, most_bytes).decode("utf-8-sig")
@@ -368,11 +366,13 @@ def parse_json(text: str, name: str, strict: bool = True) -> object:
     """What the JSON `text` of the file `name` says.
 
     With `strict`, numbers that are none or too large (NaN, 1e999) and keys that are there twice
-    are refused; without, the former are read as Python reads them. Raises LandmarkError where
+    are refused; without, the former are read as Python reads them. Raises LandmarkError if
     `text` is not whole JSON, or is nested deeper than any of our files.
     """
     if text.count("[") + text.count("{") > MOST_LISTS:
-        raise LandmarkError(f"{name} has more than {MOST_LISTS:,} lists. Use train.py's own file.")
+        raise LandmarkError(
+            f"{name} has more than {MOST_LISTS:,} lists. Use the file that training wrote."
+        )
     strictly = {
         "parse_constant": _no_number,
         "parse_float": _finite,
@@ -382,7 +382,7 @@ def parse_json(text: str, name: str, strict: bool = True) -> object:
         return json.loads(text, **(strictly if strict else {}))
     except (ValueError, RecursionError) as error:
         raise LandmarkError(
-            f"{name} is not whole JSON ({_short(error)}). Copy the whole folder again."
+            f"{name} is not valid JSON ({_short(error)}). Copy the whole folder again."
         ) from error
 
 
@@ -400,16 +400,16 @@ def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {reprlib.repr(twice)} is there twice")
+        raise ValueError(f"the key {reprlib.repr(twice)} appears twice")
     return found
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The config in `folder`. Raises LandmarkError where there is none or it is unreadable."""
+    """The config in `folder`. Raises LandmarkError if there is none or it is unreadable."""
     path = folder / CONFIG_NAME
     if not path.exists():
         raise LandmarkError(
-            f"{folder} has no {CONFIG_NAME}. Give a folder that train.py wrote, "
+            f"{folder} has no {CONFIG_NAME}. Give a run folder, "
             "or train one: python train.py --data FOLDER --out runs/mine"
         )
     return ModelConfig.from_json(read_text(path, MOST_CONFIG_BYTES))

@@ -1,4 +1,4 @@
-"""Strangers' photos, decoded in processes of their own: what is slow, heavy or crashes ends there.
+"""Decodes strangers' photos in separate processes, so slow, heavy or crashing ones end there.
 
 `traps` refuses what it knows; here everything else has a limit. A worker that takes more CPU time
 than an honest photo of that size is killed by the system, in the midst of whatever loop it is, and
@@ -76,7 +76,7 @@ class OpenedPhoto:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo, and what that took: CPU seconds, and bytes at the highest.
+    """The outcome for a photo and its cost: CPU seconds, and peak bytes.
 
     Where its worker was stopped or crashed, the seconds are those that it was allowed.
     """
@@ -89,7 +89,7 @@ class Outcome:
 
 
 def open_safely(photo: Photo, most_pixels: int | None = None) -> OpenedPhoto:
-    """What `open_photo` and `camera_position` give, decoded in a process with limits.
+    """The results of `open_photo` and `camera_position`, decoded in a process with limits.
 
     `photo` is anything that they take; what is decoded already stays in this process. A photo of
     more than `most_pixels` comes as a copy of a half, a third, ... of its sides, whichever is the
@@ -103,9 +103,9 @@ def open_safely(photo: Photo, most_pixels: int | None = None) -> OpenedPhoto:
 
 
 def open_measured(photo: Photo, most_pixels: int | None = None) -> Outcome:
-    """As `open_safely`, with what it took in the worker; errors of a photo are not raised.
+    """Like `open_safely`, with the cost in the worker; errors of a photo are not raised.
 
-    Raises LandmarkError where `photo` is missing, empty, too large a file, or no photo at all.
+    Raises LandmarkError if `photo` is missing, empty, too large a file, or no photo at all.
     """
     if isinstance(photo, np.ndarray | Image.Image):
         image = photos.open_photo(photo)
@@ -145,7 +145,7 @@ def _usable_cores() -> int:
 
 
 class _Dead(Exception):
-    """A worker ended amid a photo; its argument is the reason in REASONS."""
+    """A worker died while decoding; the argument is the key in REASONS."""
 
 
 class _Pool:
@@ -224,7 +224,7 @@ def _key(content: bytes) -> tuple[int, bytes]:
 class _Worker:
     """The parent's end of a process that decodes one photo after the other.
 
-    Raises RuntimeError where the process does not start.
+    Raises RuntimeError if the process does not start.
     """
 
     def __init__(self, measures: bool = False) -> None:
@@ -257,7 +257,7 @@ class _Worker:
                 continue
 
     def open(self, content: bytes, request: dict[str, object]) -> Outcome:
-        """Raises _Dead where the process ends instead of an answer."""
+        """Raises _Dead if the process ends instead of an answer."""
         patience = PATIENCE_SECONDS if _has_timer() else PATIENCE_WITHOUT_TIMER
         watchdog = threading.Timer(patience, self._stop)
         watchdog.daemon = True
@@ -316,7 +316,7 @@ class _Worker:
 
 
 def _widen(pipe: BinaryIO) -> None:
-    """Lets more through at once, so that the two processes wait for each other less often."""
+    """Widens the pipe, so that the two processes wait for each other less often."""
     try:
         import fcntl
 
@@ -364,7 +364,7 @@ def _prepare() -> None:
 
 
 def _measure_speed() -> float:
-    """CPU seconds that a megapixel of a usual JPEG takes here."""
+    """CPU seconds that a megapixel of a typical JPEG takes on this machine."""
     noise = Image.effect_noise((SAMPLE_PX, SAMPLE_PX), 40).convert("RGB")
     file = io.BytesIO()
     noise.save(file, "JPEG")
@@ -421,7 +421,7 @@ def allowed_seconds(kind: str | None, size: tuple[int, int], speed: float) -> fl
 
 
 def _limit_time(seconds: float, answers: BinaryIO | None = None) -> None:
-    """Has the system end this process after as many more CPU seconds; 0: no more limit.
+    """Has the system end this process after that many more CPU seconds; 0 removes the limit.
 
     `answers` is told so first: afterwards it may be too late.
     """
@@ -432,7 +432,7 @@ def _limit_time(seconds: float, answers: BinaryIO | None = None) -> None:
 
 
 def _peak_memory(reset: bool = False) -> int:
-    """The most bytes that this process has held since the last reset; 0 where nobody counts."""
+    """Peak bytes of this process since the last reset; 0 if the system does not count."""
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")

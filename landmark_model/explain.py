@@ -25,7 +25,7 @@ Box = tuple[int, int, int, int]
 class Explanation:
     """Where in a photo of H x W px, turned upright, the network sees a landmark.
 
-    `heatmap` is float32 (H, W), 0 where least and 1 where most speaks for the landmark; `mask` is
+    `heatmap` is float32 (H, W), from 0, the least evidence for the landmark, to 1; `mask` is
     bool (H, W), True on the landmark; `box` is (left, top, right, bottom) in px, right and bottom
     exclusive, around the largest connected part of the mask.
     """
@@ -38,7 +38,7 @@ class Explanation:
 
 
 def class_activation(maps: Tensor, weights: Tensor) -> Tensor:
-    """What each place adds to a logit: maps (C, h, w), last layer's weights (C,) -> (h, w).
+    """What each location adds to a logit: maps (C, h, w), last layer's weights (C,) -> (h, w).
 
     Its mean plus the bias is the logit. Weights (K, C) of K classes give (K, h, w).
     """
@@ -75,7 +75,7 @@ def locate_heat(activation: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, 
 
 
 def normalise(activation: Tensor) -> Tensor:
-    """`activation` (h, w) moved and scaled to 0..1; all 1 where it is the same everywhere."""
+    """`activation` (h, w) moved and scaled to 0..1; all 1 if it is the same everywhere."""
     low, high = activation.min(), activation.max()
     # Rounding alone parts equal values a little when they are enlarged.
     if high - low <= 1e-5 * activation.abs().max():
@@ -84,7 +84,7 @@ def normalise(activation: Tensor) -> Tensor:
 
 
 def otsu_threshold(heat: np.ndarray) -> np.float32:
-    """The value, between 0 and 1, that best parts `heat` (h, w) into a low and a high group.
+    """The value from 0 to 1 that best splits `heat` (h, w) into a low and a high group.
 
     It makes the variance between the groups largest (Otsu 1979), over a histogram of 64 bins.
     """
@@ -109,7 +109,7 @@ def largest_box(mask: np.ndarray) -> Box:
 
 
 def _resize(activation: Tensor, size: tuple[int, int]) -> Tensor:
-    """`activation` (h, w) -> (H, W) = `size`; itself where it has that size."""
+    """`activation` (h, w) -> (H, W) = `size`; itself if it has that size."""
     if tuple(activation.shape) == size:
         return activation
     return functional.interpolate(activation[None, None], size, mode="bilinear")[0, 0]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: a killed program leaves what was there before."""
+"""Atomic file writes: a killed program leaves the previous files intact."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ UNSEEN = re.compile(
 
 
 def printable(text: str) -> str:
-    """`text` as one line that can be printed: what a terminal would obey is written as \\x1b."""
+    """`text` as one line that can be printed, with control characters escaped as \\x1b."""
     return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A scratch folder; all that is written there moves to `folder` at the end, or nothing does.
+    """A scratch folder; everything written there moves to `folder` at the end, or nothing does.
 
     Each file replaces its predecessor in one step of the file system. `folder` is made if needed.
     """
@@ -69,7 +69,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 
 
 def lock(descriptor: int) -> bool:
-    """Locks an open file or folder; False where another process has done so.
+    """Locks an open file or folder; False if another process has done so.
 
     The system ends the lock when this process ends or closes it. Where the system or the disk
     knows no locks, nothing is locked, and the answer is True.
@@ -104,7 +104,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
-    """Whether there is such a process; True where that cannot be told."""
+    """Whether there is such a process; True if that cannot be determined."""
     if fcntl is None:  # on Windows os.kill ends the process that it is to ask for
         return True
     try:

@@ -1,4 +1,4 @@
-"""The photos in a folder and all folders in it: each once, without what systems keep there."""
+"""The photos in a folder and its subfolders: each once, without system files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FoundPhotos:
 
 
 def is_system_name(name: str) -> bool:
-    """Whether a file or folder called so is hidden, or the system's own."""
+    """Whether a file or folder of this name is hidden or belongs to the system."""
     return name.startswith(".") or name.casefold().strip() in SYSTEM_FOLDERS
 
 
@@ -67,7 +67,7 @@ def find_photos(folder: Path, base: Path | None = None) -> FoundPhotos:
 
 
 class _Walk:
-    """A search under way: what was found, and what has been seen."""
+    """A search in progress: what was found, and what has been visited."""
 
     def __init__(self, folder: Path, base: Path) -> None:
         self.base = base
@@ -99,7 +99,7 @@ class _Walk:
             waiting += reversed([Path(entry.path) for entry in entries if self._is_inside(entry)])
 
     def _is_inside(self, entry: os.DirEntry[str]) -> bool:
-        """Whether `entry` is a folder to look into now; links and photos are noted."""
+        """Whether `entry` is a folder to search now; links and photos are recorded."""
         path = Path(entry.path)
         try:
             is_folder = entry.is_dir()
@@ -119,7 +119,7 @@ class _Walk:
         return False
 
     def add_photo(self, path: Path) -> None:
-        """Takes a file, unless it was seen under another name or cannot be one."""
+        """Adds a file, unless it was seen under another name or is not one."""
         try:
             found = os.stat(path)
         except FileNotFoundError:
@@ -134,7 +134,7 @@ class _Walk:
             self.paths.append(path)
 
     def _is_first(self, path: Path, found: os.stat_result) -> bool:
-        """Whether this file or folder was not seen before; where it was, that is noted."""
+        """Whether this file or folder is new; if not, that is recorded."""
         first = self.seen.setdefault(_identity(path, found), path)
         if first is path:
             return True
@@ -152,6 +152,6 @@ class _Walk:
 
 
 def _identity(path: Path, found: os.stat_result) -> object:
-    """What all names of one file or folder have in common."""
+    """The identity of a file or folder, the same under all its names."""
     # Some network drives number no files.
     return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)

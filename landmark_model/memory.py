@@ -1,4 +1,4 @@
-"""What a network remembers of its training photos, and how those near a photo help to name it."""
+"""The kNN memory: features of the training photos, and how those near a photo help to name it."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class Memory(nn.Module):
 
     @staticmethod
     def has_room(photo_count: int, class_count: int, feature_count: int) -> bool:
-        """Whether a memory of so many photos is small enough to be loaded again."""
+        """Whether a memory of this many photos is small enough to load again."""
         return photo_count * max(class_count, feature_count) <= MOST_NUMBERS
 
     @classmethod
     def remember(cls, features: Tensor, labels: Tensor, class_count: int) -> Memory:
-        """The memory of features (M, D) of any length, with float16 precision, as it is stored."""
+        """The memory of features (M, D), with float16 precision, as it is stored."""
         return cls(nn.functional.normalize(features).half(), labels, class_count)
 
     def forward(self, logits: Tensor, features: Tensor) -> Tensor:
-        """Logits (N, C), divided by their temperature, with what the neighbours of features (N, D)
-        say; calibrated anew by `temperature`."""
+        """Logits (N, C), divided by their temperature, plus the votes of the neighbours of features
+        (N, D); calibrated again by `temperature`."""
         return (logits + self.weight * self.nearness(features)) / self.temperature
 
     def nearness(self, features: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def landmark_cnn(pretrained: bool = False, **kwargs) -> LandmarkCNN:
-    """LandmarkCNN by timm's front door: `timm.create_model("landmark_cnn")`."""
+    """LandmarkCNN for timm: `timm.create_model("landmark_cnn")`."""
     return build_model_with_cfg(LandmarkCNN, "landmark_cnn", pretrained, **kwargs)
 
 
@@ -134,14 +134,14 @@ def normalisation(architecture: str) -> dict[str, tuple[float, ...]]:
 def build(config: ModelConfig) -> nn.Module:
     """The network that `config` names, with random weights.
 
-    Raises LandmarkError where timm does not know the architecture, or it would be too large.
+    Raises LandmarkError if timm does not know the architecture, or it would be too large.
     """
     _sketch(config)
     return _create(config)
 
 
 class _WithoutChance(TorchFunctionMode):
-    """Draws no random numbers for new weights: on "meta" they take half the time, and are lost."""
+    """Draws no random initial weights: on "meta" they would take half the time and be lost."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if getattr(function, "__name__", "") in ("normal_", "uniform_"):
@@ -152,7 +152,7 @@ class _WithoutChance(TorchFunctionMode):
 def _sketch(config: ModelConfig) -> nn.Module:
     """The network on torch's "meta" device, where it has shapes but takes no memory.
 
-    Raises LandmarkError where timm does not know it, or it would be too large.
+    Raises LandmarkError if timm does not know it, or it would be too large.
     """
     with torch.device("meta"), _WithoutChance():
         network = _create(config)
@@ -168,7 +168,7 @@ def _sketch(config: ModelConfig) -> nn.Module:
 
 
 def _require_modest(network: LandmarkCNN, config: ModelConfig) -> None:
-    """Raises LandmarkError where one image would fill the memory or take minutes."""
+    """Raises LandmarkError if one image would exhaust the memory or take minutes."""
     largest, products = 0, 0
     for stage, blocks in enumerate(network.stages):
         cells = (-(-config.image_size // 2 ** (stage + 1))) ** 2
@@ -205,7 +205,7 @@ def _create(config: ModelConfig) -> nn.Module:
 def mean_of_views(
     forward: Callable[[Tensor], Tensor], views: Iterable[tuple[Tensor, Tensor]], device: str
 ) -> Tensor:
-    """What `forward` makes (N, D) of N photos, each the mean of its images.
+    """The outputs of `forward` (N, D) for N photos, each the mean over its images.
 
     `views` are those images as `transforms.by_shape` gives them: (n, 3, H, W), and of which photo
     (n,) each is. As the last layer is linear, it makes the mean logits of mean features.
@@ -227,19 +227,19 @@ def compute_features(network: nn.Module, images: Tensor) -> Tensor:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
-    Raises LandmarkError where it is missing, no such file, or holds numbers that no network has.
+    Raises LandmarkError if it is missing, no such file, or holds numbers that no network has.
     """
     read_claims(path)
     return _sound_tensors(path)
 
 
 def _sound_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file whose claims were read. Raises LandmarkError as `read_weights` does."""
+    """The tensors of a file whose header was read. Raises LandmarkError as `read_weights` does."""
     tensors = read_tensors(path)
     if fault := find_fault(tensors):
         raise LandmarkError(
-            f"{path.name} is damaged or not of a trained network: {fault}. Copy it again, or train "
-            "the network again."
+            f"{path.name} is damaged or does not hold a trained network: {fault}. Copy it again, "
+            "or train the network again."
         )
     return tensors
 
@@ -247,7 +247,7 @@ def _sound_tensors(path: Path) -> dict[str, Tensor]:
 def restore(config: ModelConfig, folder: Path) -> nn.Module:
     """The network of `config` with the weights in `folder`, in float32 and evaluation mode.
 
-    Raises LandmarkError where a tensor is missing, left over or of another shape, where a number
+    Raises LandmarkError if a tensor is missing, left over or of another shape, where a number
     is not finite, and where the network is too large or does not classify images. All that can
     be told from the head of the file is told before it is read.
     """
@@ -268,7 +268,7 @@ def restore(config: ModelConfig, folder: Path) -> nn.Module:
 
 
 def _misfits(own: dict[str, Tensor], claims: dict[str, Claim]) -> list[str]:
-    """What of a file does not fit a network whose tensors are `own`."""
+    """How a file does not fit a network whose tensors are `own`."""
     return [
         *(f"{name} is missing" for name in own if name not in claims),
         *(f"{name} is not in the network" for name in claims if name not in own),
@@ -286,7 +286,7 @@ def _misfits(own: dict[str, Tensor], claims: dict[str, Claim]) -> list[str]:
 
 @torch.inference_mode()
 def _try_out(network: nn.Module, config: ModelConfig) -> None:
-    """Raises LandmarkError where what we ask of a network of timm's is not in it.
+    """Raises LandmarkError if a timm network lacks what we need of it.
 
     timm also has networks without features or classes, and those that take one image size only.
     """

@@ -1,4 +1,4 @@
-"""The only door for a photo: whatever it comes as, out comes an upright RGB image or a clear error.
+"""The only way in for a photo: any input becomes an upright RGB image or a clear error.
 
 Uploads are hostile until proven otherwise: the kind is sniffed from the bytes, only raster formats
 with a maintained decoder are tried (no PostScript, no SVG), what is built to cost minutes is
@@ -73,7 +73,7 @@ def open_photo(photo: Photo) -> Image.Image:
 
     It carries no metadata: nothing that would turn it once more, nor where it was taken.
     `photo` is a path, the bytes of a file, a binary file object (read from its start), a PIL image,
-    or a uint8 array (H, W, 3) of RGB values. Raises LandmarkError where it is missing, empty,
+    or a uint8 array (H, W, 3) of RGB values. Raises LandmarkError if it is missing, empty,
     damaged, no photo, over 80 megapixels or under 8 px on a side, or built to take minutes or more
     than 1 GB of memory.
     """
@@ -123,7 +123,7 @@ def identify(content: bytes, name: str) -> Image.Image:
 def decode(image: Image.Image, name: str) -> Image.Image:
     """An upright RGB copy of what `identify` gave, as `open_photo` describes it.
 
-    Raises LandmarkError where it is damaged or takes more memory than there is.
+    Raises LandmarkError if it is damaged or takes more memory than there is.
     """
     try:
         image.load()  # may turn it already: Pillow does so with TIFF
@@ -141,7 +141,7 @@ def camera_position(photo: Photo) -> tuple[float, float] | None:
     """Latitude and longitude in degrees that the camera wrote into `photo`'s EXIF.
 
     None where it wrote none, or what cannot be a place. `photo` is anything that `open_photo`
-    takes; no pixel is decoded. Raises LandmarkError where it is missing, empty or no photo.
+    takes; no pixel is decoded. Raises LandmarkError if it is missing, empty or no photo.
     """
     if isinstance(photo, np.ndarray):
         return None
@@ -166,7 +166,7 @@ def position_of(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _exif(image: Image.Image) -> Image.Exif:
-    """The EXIF of an image. Raises ValueError where it would take minutes to read."""
+    """The EXIF of an image. Raises ValueError if it would take minutes to read."""
     block = image.info.get("exif")
     if isinstance(block, bytes) and traps.is_costly_metadata(block):
         raise ValueError("EXIF that points at the same bytes thousands of times")
@@ -191,7 +191,7 @@ def _degrees(gps: dict[int, object], tag: int, signs: dict[str, int], limit: int
 
 
 def name_of(photo: Photo) -> str:
-    """What to call the photo in a message: never a folder of the machine it lies on."""
+    """The photo's name in a message: never with the folder it is in."""
     name = photo
     if not isinstance(photo, str | os.PathLike):
         name = getattr(photo, "name", None) or getattr(photo, "filename", None)
@@ -202,7 +202,7 @@ def name_of(photo: Photo) -> str:
 
 
 def read_content(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) -> bytes:
-    """The bytes of a file. Raises LandmarkError where it is missing, empty or over 100 MB."""
+    """The bytes of a file. Raises LandmarkError if it is missing, empty or over 100 MB."""
     if isinstance(photo, bytes | bytearray | memoryview):
         content = bytes(photo)
     elif isinstance(photo, str | os.PathLike):
@@ -231,7 +231,7 @@ def _read_path(path: str | os.PathLike[str], name: str) -> bytes:
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise LandmarkError(
-            f"{name} cannot be read ({error.strerror}). Check who may read the file."
+            f"{name} cannot be read ({error.strerror}). Check the permissions of the file."
         ) from error
 
 
@@ -319,13 +319,13 @@ def _to_rgb(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 
 
 def strips(width: int, height: int) -> list[tuple[int, int]]:
-    """The first row and the row after the last of each strip of a photo, from its top."""
+    """The first row and the row after the last of each strip of a photo, from the top."""
     rows = max(1, STRIP_PIXELS // width)
     return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether the values of a grey image of large numbers are of 0..65,535, not 0..255."""
+    """Whether a grey image of large integers uses 0..65,535 rather than 0..255."""
     if image.mode not in ("I", "F"):
         return image.mode.startswith("I;16")
     parts = (image.crop((0, top, image.width, end)) for top, end in strips(*image.size))

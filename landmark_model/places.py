@@ -1,7 +1,7 @@
 """Where each landmark is and what it is called: the gazetteer behind the class names.
 
 Class names come as folder names ("09.Golden_Gate_Bridge"); `find_place` turns any of their
-spellings into a `Place`, and an unknown name into a `Place` that is at least fit to be shown.
+spellings into a `Place`, and an unknown name into a `Place` that can at least be displayed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FOLDED_PREFIX = re.compile(r"\A(?:l?\d+)?(?:the)?")
 
 @dataclass(frozen=True)
 class Place:
-    """A landmark: its names, where it is, and words for it; None and () where unknown.
+    """A landmark: its names, its place, and tags; None and () if unknown.
 
     Latitude and longitude are degrees (WGS84, north and east positive); extent_km is the rough
     radius of the landmark around that point, in km. `names` are those in other languages by code
@@ -57,14 +57,14 @@ class Place:
 
     @property
     def where(self) -> str:
-        """Place and country as one would write them: "Paris, France"; "" where unknown."""
+        """Place and country as people write them: "Paris, France"; "" if unknown."""
         if not self.place or not self.country:
             return self.place or self.country or ""
         return self.where_pattern.format(place=self.place, country=self.country)
 
     @property
     def flag(self) -> str:
-        """The country's flag as emoji; "" where unknown."""
+        """The country's flag as emoji; "" if unknown."""
         return flag(self.country_code)
 
     def in_language(self, language: str | None) -> Place:
@@ -94,7 +94,7 @@ def main_language(tag: str | None) -> str:
 
 
 def country_in(language: str | None, country_code: str | None) -> str | None:
-    """A country's name in one of the languages of `Place.names`; None where not known."""
+    """A country's name in one of the languages of `Place.names`; None if not known."""
     return _words(language, "countries").get(country_code)
 
 
@@ -164,7 +164,7 @@ def _entries() -> dict[str, dict]:
 
 @cache
 def _locale(language: str | None) -> dict[str, object]:
-    """The file of a language, read once; that of English where it is not spoken."""
+    """The file of a language, read once; the English one if the language is missing."""
     name = main_language(language)
     file = _LOCALES.joinpath(f"{name if name in LANGUAGES else 'en'}.json")
     return json.loads(file.read_text(encoding="utf-8"))

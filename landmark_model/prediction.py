@@ -1,4 +1,4 @@
-"""What the classifier says of a photo: guesses with their places, and whether it is sure at all."""
+"""The answer for a photo: guesses with their places, and whether it shows a landmark at all."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ class Prediction:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Words for it."""
+        """Words that describe it."""
         return self.landmark.tags
 
     @property
     def where(self) -> str:
-        """Place and country as one would write them: "Paris, France"; "" where unknown."""
+        """Place and country as one would write them: "Paris, France"; "" if unknown."""
         return self.landmark.where
 
     @property
     def flag(self) -> str:
-        """The country's flag as emoji; "" where unknown."""
+        """The country's flag as emoji; "" if unknown."""
         return self.landmark.flag
 
     def name_in(self, language: str | None) -> str:
@@ -74,7 +74,7 @@ class Prediction:
         return self.landmark.names.get(main_language(language), self.label)
 
     def where_in(self, language: str | None) -> str:
-        """`where` in a language; "" where unknown."""
+        """`where` in a language; "" if unknown."""
         return self.landmark.in_language(language).where
 
     def in_language(self, language: str | None) -> Prediction:

@@ -71,7 +71,7 @@ def eval_views(config: ModelConfig) -> list[View]:
 
 
 def eval_whole(photo: Image.Image, config: ModelConfig) -> Image.Image:
-    """All of `photo` at its own aspect ratio, to 32 px and up to 2:1; of a longer one the middle.
+    """All of `photo` at its own aspect ratio, rounded to 32 px; beyond 2:1 only the middle.
 
     It has about as many pixels as a square of `config.image_size` px, so it costs as much.
     """
@@ -82,14 +82,14 @@ def eval_whole(photo: Image.Image, config: ModelConfig) -> Image.Image:
 
 # Also part of the TorchScript files, which take globals as defaults only.
 def view_crop(height: int, width: int, limit: int = MAX_VIEW_ASPECT) -> tuple[int, int]:
-    """Height and width in px of the middle of a photo of these: all, up to an aspect of 2:1."""
+    """Height and width in px of the part that is seen of a photo of these: all, up to 2:1."""
     return min(height, limit * width), min(width, limit * height)
 
 
 def view_size(
     height: int, width: int, image_size: int, step_px: int = STRIDE_PX
 ) -> tuple[int, int]:
-    """Height and width in px of a photo of these at the area of `image_size` x `image_size` px.
+    """Height and width in px after scaling to the area of `image_size` x `image_size` px.
 
     Both are multiples of 32 px, by which the networks shrink, so that few sizes occur.
     """
@@ -112,7 +112,7 @@ CUTS = {"centre": eval_crop, "whole": eval_whole}
 
 
 def cut_names(view: str) -> list[str]:
-    """Which of `CUTS` a config's `view` names."""
+    """The names in `CUTS` that a config's `view` stands for."""
     return list(CUTS) if view == "both" else [view]
 
 

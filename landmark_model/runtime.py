@@ -1,4 +1,4 @@
-"""What runs a network: photos in, logits, features and maps out. Here, torch on any device."""
+"""Runs a network: photos in; logits, features and maps out. Uses torch on any device."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class TorchRuntime:
 
     @property
     def batch_size(self) -> int:
-        """How many photos suit the device: few on a CPU, where maps that outgrow what the
+        """The batch size that suits the device: small on a CPU, where maps larger than the
         allocator keeps cost more than larger batches save."""
         return CPU_BATCH if self.device == "cpu" else GPU_BATCH
 
     @property
     def feature_count(self) -> int | None:
-        """How many features it has of a photo; None where its last layer does not say."""
+        """The number of features of a photo; None if the last layer does not say."""
         return getattr(self._network.get_classifier(), "in_features", None)
 
     @property
     def bias(self) -> Tensor:
-        """That of the last layer (C,)."""
+        """The bias of the last layer (C,)."""
         return self._network.get_classifier().bias.detach().cpu()
 
     @torch.inference_mode()
@@ -51,9 +51,9 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def activations(self, photo: Image) -> tuple[Tensor, float]:
-        """What each place of a photo adds to each logit (C, h, w), and the px side of a place.
+        """What each location of a photo adds to each logit (C, h, w), and its side in px.
 
-        It looks at all of the photo, enlarged. Raises LandmarkError where the network is not made
+        It looks at all of the photo, enlarged. Raises LandmarkError if the network is not made
         so that its logits are sums over places.
         """
         pixels = to_tensor(self.config)(whole_photo(photo, self.config))
@@ -62,7 +62,7 @@ class TorchRuntime:
         maps = self._maps(images) if isinstance(head, nn.Linear) else images[0, 0]
         if maps.ndim != 3 or len(maps) != head.in_features:
             raise LandmarkError(
-                f"explain cannot tell where {self.config.architecture} looks: it needs a network "
+                f"explain does not support {self.config.architecture} looks: it needs a network "
                 "of convolutions and one linear last layer, such as resnet18."
             )
         found = class_activation(maps, head.weight).cpu()
@@ -83,9 +83,9 @@ class TorchRuntime:
 
 
 def open_runtime(config: ModelConfig, folder: Path, device: str | None = None) -> TorchRuntime:
-    """What runs the network of `config` with the weights in `folder`.
+    """The runtime for the network of `config` with the weights in `folder`.
 
-    `device` is torch's name of one; without, a GPU if there is one. Raises LandmarkError where it
+    `device` is torch's name of one; without, a GPU if there is one. Raises LandmarkError if it
     is not available, or weights and config do not fit.
     """
     network, device = restore(config, folder), device or best_device()
@@ -98,7 +98,7 @@ def open_runtime(config: ModelConfig, folder: Path, device: str | None = None) -
 
 
 def best_device() -> str:
-    """The fastest device that torch finds here."""
+    """The fastest device that torch finds."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

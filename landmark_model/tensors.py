@@ -1,4 +1,4 @@
-"""Reads safetensors files that anybody may have made: what they claim first, and then no more."""
+"""Reads safetensors files from untrusted sources: first the header, then only what it lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHOLE = ("I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
 class Claim(NamedTuple):
-    """What the head of a file says of one tensor; `kind` is one of FLOATS or WHOLE."""
+    """One tensor as the file's header describes it; `kind` is one of FLOATS or WHOLE."""
 
     kind: str
     shape: tuple[int, ...]
@@ -37,13 +37,13 @@ class Claim(NamedTuple):
 
 
 def read_claims(path: Path) -> dict[str, Claim]:
-    """What the safetensors file at `path` says it holds, by name; the tensors are not read.
+    """The tensors listed in the header of the safetensors file at `path`, which are not read.
 
-    Raises LandmarkError where it is missing, not whole, or holds what no network of ours needs:
+    Raises LandmarkError if it is missing, not whole, or holds what no network of ours needs:
     more numbers than MOST_NUMBERS, or other kinds than floats and whole numbers.
     """
     if not path.is_file():
-        raise LandmarkError(f"{path} does not exist, or is no file. Check the path.")
+        raise LandmarkError(f"{path} does not exist, or is not a file. Check the path.")
     try:
         with path.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
@@ -73,9 +73,9 @@ def read_claims(path: Path) -> dict[str, Claim]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file whose claims were read.
+    """The tensors of a safetensors file whose header was checked.
 
-    Raises LandmarkError where it is missing or not whole.
+    Raises LandmarkError if it is missing or not whole.
     """
     try:
         return load_file(path)
@@ -91,7 +91,7 @@ def _not_whole(path: Path) -> LandmarkError:
 
 
 def find_fault(tensors: dict[str, Tensor]) -> str:
-    """What is wrong with the numbers of a network, naming the first tensor; "" if nothing is.
+    """What is wrong with the numbers of a network, naming the first tensor; "" if nothing.
 
     They must be finite and no larger than MOST_VALUE, and the variances that batch norm remembers
     not negative.

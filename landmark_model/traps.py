@@ -1,4 +1,4 @@
-"""Photos built to cost minutes or gigabytes, told by their bytes before anything is decoded.
+"""Detects photos built to cost minutes or gigabytes, from their bytes, before decoding.
 
 Decoders do as a file says: read thousands of comments one by one, go over all pixels for each of
 thousands of scans, make room for pixels that are not there. Here each format's own table of
@@ -70,7 +70,7 @@ def find_trap(content: bytes) -> str:
 
 
 def find_size_trap(kind: str, size: tuple[int, int], decoders: list[str], bands: int) -> str:
-    """As `find_trap`, from what a file's header says: its format, size and Pillow's decoders."""
+    """Like `find_trap`, from a file's header: its format, size and Pillow's decoders."""
     values = size[0] * size[1] * bands
     if values > MAX_PYTHON_VALUES and any(name in PYTHON_DECODERS for name in decoders):
         return "costly"
@@ -79,7 +79,7 @@ def find_size_trap(kind: str, size: tuple[int, int], decoders: list[str], bands:
 
 
 def webp_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height in the header of a WebP; None where it is none."""
+    """Width and height in the header of a WebP; None if it is none."""
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or len(content) < 30:
         return None
     kind = content[12:16]
@@ -93,7 +93,7 @@ def webp_size(content: bytes) -> tuple[int, int] | None:
 
 
 def is_costly_metadata(block: bytes) -> bool:
-    """Whether to read EXIF would cost far more than its own size."""
+    """Whether reading this EXIF would cost far more than its size suggests."""
     block = block.removeprefix(b"Exif\0\0")
     return len(block) > MAX_EXIF_BYTES or _directories(block, b"")[0]
 
@@ -127,7 +127,7 @@ class _Jpeg:
         return self._claim() if self.frame else ""
 
     def _next(self, code: int, at: int) -> int | None:
-        """Where to look on after a marker; None where the picture ends."""
+        """Where to continue after a marker; None if the picture ends."""
         if code == 0xFF:
             self.filler += 1
             return at - 1
@@ -163,7 +163,7 @@ class _Jpeg:
         )
 
     def _claim(self) -> str:
-        """Whether there is data for the pixels that are claimed, and room."""
+        """Whether there is data for the claimed pixels, and memory."""
         code, segment = self.frame
         height, width, count = struct.unpack_from(">xHHB", segment)
         factors = [(byte >> 4, byte & 15) for byte in segment[7 : 6 + 3 * count : 3]]
@@ -223,7 +223,7 @@ def _gif(content: bytes) -> str:
 
 
 def _iso(content: bytes) -> str:
-    """HEIF and AVIF: boxes in boxes, whose number is told by those that name the items."""
+    """HEIF and AVIF: nested boxes, counted by those that name the items."""
     if content.count(b"infe") > MAX_ITEMS or content.count(b"trak") > MAX_ITEMS:
         return "costly"
     for head in TIFF_HEADS[:2]:

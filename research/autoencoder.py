@@ -86,7 +86,7 @@ class UnlabelledPhotos(TorchDataset):
 
     `vary` turns a photo into an image (3, H, W) on every access; all must have one size. A file
     named like a photo that cannot be read is in `skipped`, with the reason. Raises LandmarkError
-    where `folder` is none, or no photo is left.
+    if `folder` is none, or no photo is left.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ def learn_to_mend(
 ) -> list[float]:
     """Trains in place; the loss (mean squared error) of every epoch.
 
-    Raises LandmarkError where it is no longer a number, naming the step.
+    Raises LandmarkError if it is no longer a number, naming the step.
     """
     accelerator = session.accelerator
     autoencoder.to(accelerator.device, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The API as programs use it, by the very commands of the README."""
+"""The API as programs use it, by the very commands of docs/api.md."""
 
 import asyncio
 import json
@@ -16,8 +16,6 @@ from gradio_client.exceptions import AppError
 
 ROOT = Path(__file__).parent.parent
 DOCS = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = README[README.index("## Ask it from a program") :]
 PACKAGES = Path(__file__).parent / "javascript"
 TAJ, FLOWER = ROOT / "examples" / "taj-mahal.jpg", ROOT / "examples" / "none-of-these.jpg"
 
@@ -28,8 +26,8 @@ def client(address):
 
 
 def block(language: str, address: str) -> str:
-    """The code of that language in the README, for the server and photos of the test."""
-    code = re.search(rf"```{language}\n(.*?)```", SNIPPETS, re.DOTALL)[1]
+    """The code of that language in the docs, for the server and photos of the test."""
+    code = re.search(rf"```{language}\n(.*?)```", DOCS, re.DOTALL)[1]
     return code.replace("http://127.0.0.1:7860", address).replace("examples/", f"{ROOT}/examples/")
 
 
@@ -39,7 +37,7 @@ def read_json(url: str) -> dict:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
-def test_the_curl_of_the_readme_gets_an_answer(address):
+def test_the_curl_of_the_docs_gets_an_answer(address):
     run = subprocess.run(
         ["bash", "-euc", block("bash", address)], capture_output=True, text=True, timeout=60
     )
@@ -47,7 +45,7 @@ def test_the_curl_of_the_readme_gets_an_answer(address):
     assert [guess["name"] for guess in data[0]["guesses"]] == ["Taj Mahal"]
 
 
-def test_the_python_of_the_readme_gets_an_answer(address, capsys):
+def test_the_python_of_the_docs_gets_an_answer(address, capsys):
     exec(block("python", address), {})
     assert capsys.readouterr().out.strip() == "Indien"
 
@@ -56,7 +54,7 @@ def test_the_python_of_the_readme_gets_an_answer(address, capsys):
     not shutil.which("node") or not (PACKAGES / "node_modules").exists(),
     reason="no node here, or `make javascript` was not run",
 )
-def test_the_javascript_of_the_readme_gets_an_answer(address):
+def test_the_javascript_of_the_docs_gets_an_answer(address):
     run = subprocess.run(
         ["node", "--input-type=module"],
         input=block("javascript", address) + "\nprocess.exit(0);",

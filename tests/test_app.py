@@ -293,10 +293,10 @@ def test_settings_come_from_flags_and_from_the_environment(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--port", "70000"], "no port"),
-        (["--concurrency", "0"], "no count"),
+        (["--port", "70000"], "not a port"),
+        (["--concurrency", "0"], "not a count"),
         (["--max-upload", "much"], "like 30mb"),
-        (["--root-path", "example.org/a b"], "like https://example.org/landmarks"),
+        (["--root-path", "example.org/a b"], "Use https://example.org/landmarks"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments, told, capsys):
@@ -331,7 +331,7 @@ def test_a_public_link_shows_a_page_that_loads_nothing_from_elsewhere(models, mo
             text = answer.read().decode()
         assert not re.findall(r'(?:src|href)="(?:https?:)?//[^"]*', text.partition("<body")[0])
         assert "Anyone can open https://x.gradio.live" in server.greeting(settings, shared)
-        with pytest.raises(LandmarkError, match=f"port {port}: it may be taken"):
+        with pytest.raises(LandmarkError, match=f"port {port}: it may be in use"):
             server.launch(settings, models)
     finally:
         shared.close()

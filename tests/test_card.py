@@ -108,18 +108,20 @@ def test_results_are_those_of_the_metrics(pair, card, index):
     place = (pair, pair / "landmark_cnn")[index]
     metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
     test, validation, facts = metrics["test"], metrics["validation"], metrics["training"]
-    row = list(tables(card)[0][index].values())
+    results, details = (list(table[index].values()) for table in tables(card)[:2])
     low, high = wilson(test["top1"], test["photo_count"])
     chance = chance_calibration_error([ReliabilityBin(**found) for found in test["reliability"]])
-    assert ("ResNet18", "LandmarkCNN")[index] in row[0]
-    assert row[1:] == [
-        f"**{percent(test['top1'])}**",
-        f"{percent(low, 0)} to {percent(high, 0)}",
+    assert all(("ResNet18", "LandmarkCNN")[index] in row[0] for row in (results, details))
+    assert results[1:] == [
+        f"**{percent(test['top1'])}** ({percent(low, 0)} to {percent(high, 0)})",
         percent(test["top5"]),
-        percent(validation["top1"]),
-        f"{percent(test['calibration_error'])} ({percent(chance)} by chance)",
+        percent(test["calibration_error"]),
         "not measured",
-        "",
+    ]
+    assert details[1:] == [
+        percent(validation["top1"]),
+        "not measured",
+        percent(chance),
         f"{facts['parameters'] / 1e6:.1f} M",
         f"{(place / WEIGHTS_NAME).stat().st_size / 1e6:.1f} MB",
         f"{read_config(place).view}, {read_config(place).image_size} px",
@@ -160,14 +162,16 @@ def test_card_tells_data_and_course_of_both_runs(pair, card):
 
 
 @pytest.mark.parametrize(("best", "told"), [(0.25, 75), (0.5, 50), (1.0, None)])
-def test_card_tells_how_far_the_first_weights_count(pair, best, told, tmp_path):
+def test_card_tells_the_share_of_the_initial_weights(pair, best, told, tmp_path):
     folder = shutil.copytree(pair, tmp_path / "weights")
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     metrics["training"]["blend"] = {str(s): abs(s - best) for s in (0.0, 0.25, 0.5, 0.75, 1.0)}
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     write_card(folder, tmp_path / "card.md")
     text = (tmp_path / "card.md").read_text(encoding="utf-8")
-    assert re.findall(r"first weights, which count (\d+)%", text) == ([str(told)] if told else [])
+    assert re.findall(r"interpolated with (\d+)% of the initial weights", text) == (
+        [str(told)] if told else []
+    )
 
 
 def test_card_has_a_head_and_no_gaps(card):
@@ -279,7 +283,7 @@ def test_figures_of_the_wrong_kind_make_no_card(pair, part, key, value, tmp_path
     def change(config: dict, metrics: dict) -> None:
         metrics[part][key] = value
 
-    with pytest.raises(LandmarkError, match=r"metrics\.json in .*weights is not whole"):
+    with pytest.raises(LandmarkError, match=r"metrics\.json in .*weights is incomplete"):
         card_of(pair, tmp_path, change)
     assert not (tmp_path / "card.md").exists()
 
@@ -351,6 +355,6 @@ def test_commands_of_version_0_1_are_not_shown_as_if_they_ran(pair, tmp_path):
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     write_card(folder, tmp_path / "card.md")
     text = (tmp_path / "card.md").read_text(encoding="utf-8")
-    assert "An earlier version of `train.py` (0.1) made it, in 2 stages" in text
-    assert "They had a part in choosing the recipes" in text
+    assert "Trained by version 0.1 of `train.py`, in 2 stages" in text
+    assert "They did influence the recipes" in text
     assert "--muon" not in text and text.count("python train.py") == 1  # the other network's

@@ -93,7 +93,7 @@ def test_guesses_are_named_in_a_language(run):
 def test_photo_of_something_else_is_called_so(run):
     status, out, _ = run("predict", STRANGER, "--top-k", 1)
     assert status == 0
-    assert out.splitlines()[0] == f"{STRANGER}: none of the landmarks I know; the nearest"
+    assert out.splitlines()[0] == f"{STRANGER}: none of the landmarks I know; the nearest are"
 
 
 def test_broken_photos_are_reported_and_the_rest_go_on(run, tmp_path):
@@ -370,8 +370,8 @@ def test_empty_name_is_refused_before_it_means_the_folder_one_is_in(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_says_that_an_interrupted_run_goes_on(run):
-    assert "goes on where it was" in " ".join(run("tag", "--help")[1].split())
+def test_help_says_that_an_interrupted_run_resumes(run):
+    assert "resumes where it stopped" in " ".join(run("tag", "--help")[1].split())
 
 
 @pytest.mark.parametrize("command", [[], ["predict"], ["tag"], ["export"], ["card"]])

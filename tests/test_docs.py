@@ -1,5 +1,6 @@
-"""What README and card say: commands that run, figures that are those of metrics.json."""
+"""What README, docs and card say: commands that run, figures that are those of metrics.json."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -13,43 +14,53 @@ import yaml
 from landmark_model import photos
 from landmark_model.hub import card, repo
 from landmark_model.training.pipeline import main
-from landmark_model.training.recipes import RECIPES
 from landmark_model.training.smoke import make_photos
+from landmark_model.web.settings import make_parser
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, PYTHON, TRAINING, LIBRARY, SETTINGS, DEPENDENCIES = (
+    (ROOT / path).read_text(encoding="utf-8")
+    for path in ("README.md", *(f"docs/{name}.md" for name in ("python", "training", "library",
+                                                                "settings", "dependencies")))
+)  # fmt: skip
 QUICK = ["--epochs", "1", "--image-size", "64", "--batch-size", "8", "--workers", "0"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", [c for c in blocks("python") if "gradio_client" not in c])
-def test_python_in_the_readme_runs(code, monkeypatch, capsys):
+@pytest.mark.parametrize("code", blocks(README, "python") + blocks(PYTHON, "python"))
+def test_python_in_the_docs_runs(code, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     exec(code, {})
+    printed = capsys.readouterr().out
     for promised in re.findall(r"print\(.*\)  # (.*)", code):
-        assert promised in capsys.readouterr().out
+        assert promised in printed
 
 
 def commands() -> list[str]:
-    return [line for block in blocks("sh") for line in block.strip().splitlines()]
+    """The commands in README and docs, each once."""
+    text = "".join(line for page in (README, LIBRARY, TRAINING) for line in blocks(page, "sh"))
+    return list(dict.fromkeys(text.strip().splitlines()))
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if "train.py" not in c])
-def test_commands_in_the_readme_run(command):
+@pytest.mark.parametrize("command", [c for c in commands() if " train " not in c])
+def test_commands_in_the_docs_run(command, tmp_path):
     program, *arguments = shlex.split(command)
-    assert program == "python"
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
+    assert program == "landmark"  # which may not be installed
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "landmark_model", *arguments]
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, capture_output=True)
 
 
-def test_training_commands_in_the_readme_run_one_after_another(tmp_path, monkeypatch, without_muon):
+def test_training_commands_in_the_docs_run_one_after_another(tmp_path, monkeypatch, without_muon):
     monkeypatch.chdir(tmp_path)
     make_photos(tmp_path / "my_landmarks")
     shipped = repo.best_first(repo.SHIPPED)
     written: set[str] = set()
-    for command in [c for c in commands() if c.startswith("python train.py")]:
+    for command in [c for c in commands() if c.startswith("landmark train ")]:
         words = shlex.split(command)[2:]
         # The hub's ImageNet weights are out of reach.
         if "--probe" in words:
@@ -58,11 +69,17 @@ def test_training_commands_in_the_readme_run_one_after_another(tmp_path, monkeyp
             words += ["--init", str(shipped["resnet18"])]
         main([*words, *QUICK])
         written |= {path.name for path in Path(words[words.index("--out") + 1]).iterdir()}
-    assert {path.name for path in Path("runs").iterdir()} == {"probe", "lite2", *RECIPES} - {
-        "tf_efficientnet_lite2"
-    }
-    promised = set(re.findall(r"`([\w.]+)`", README))
-    assert written <= promised, "a file that the README does not explain"
+    networks = {"mine", "probe", "lite2", "resnet18", "landmark_cnn"}
+    assert {path.name for path in Path("runs").iterdir()} == networks
+    promised = set(re.findall(r"`([\w.]+)`", TRAINING))
+    assert written <= promised, "a file that docs/training.md does not explain"
+
+
+def test_every_setting_of_the_app_is_explained():
+    explained = SETTINGS[: SETTINGS.index("## Behind a proxy")]
+    for action in make_parser()._actions[1:]:
+        variable = re.findall(r"\[(\w+)\]", action.help)[-1]
+        assert f"`{action.option_strings[0]}`" in explained and f"`{variable}`" in explained
 
 
 def test_results_in_the_readme_are_those_of_the_metrics():
@@ -82,12 +99,11 @@ def test_the_map_names_every_module():
 
 
 def test_every_dependency_has_its_reason():
-    table = README[README.index("## Dependencies") :]
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     names = [re.split(r"[~=<>]", line)[0] for line in lines if not line.startswith("#")]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names += [re.split(r"[~=<>]", line)[0] for line in project["optional-dependencies"]["dev"]]
-    assert not [name for name in names if not re.search(rf"\b{name}\b", table)]
+    assert not [name for name in names if not re.search(rf"\b{name}\b", DEPENDENCIES)]
 
 
 def test_the_space_runs_the_pinned_gradio():
@@ -99,18 +115,20 @@ def test_the_space_runs_the_pinned_gradio():
 @pytest.mark.parametrize(
     "document",
     [
-        "README.md",
-        "model_card.md",
-        "CONTRIBUTING.md",
-        "docs/publish.md",
-        "docs/api.md",
-        "SECURITY.md",
+        path.relative_to(ROOT).as_posix()
+        for folder in (ROOT, ROOT / "docs", ROOT / "benchmarks", ROOT / "research")
+        for path in sorted(folder.glob("*.md"))
     ],
 )
 def test_links_and_pictures_lead_somewhere(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_the_readme_links_to_every_page_of_the_docs():
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in README
 
 
 def test_every_test_that_holds_a_limit_is_there():

@@ -431,7 +431,7 @@ def test_features_without_labels_still_serve_to_tell_none_of_these(tmp_path):
     features = torch.nn.functional.normalize(torch.randn(30, 320)).half()
     save_file({"features": features}, tmp_path / FEATURES_NAME)
     assert torch.equal(read_memory(config, tmp_path).features, features.float())
-    with pytest.raises(LandmarkError, match="one label"):
+    with pytest.raises(LandmarkError, match="one whole-number label"):
         read_memory(replace(config, neighbour_weight=5.0), tmp_path)
 
 
@@ -440,16 +440,16 @@ def test_features_without_labels_still_serve_to_tell_none_of_these(tmp_path):
     [
         (torch.ones(3, 320), [0, 1, 3], "labels of other than 3 classes"),
         (torch.ones(3, 320), [0, -1, 2], "labels of other than 3 classes"),
-        (torch.ones(3, 320), [0, 1], "one label"),
-        (torch.ones(3, 320), [0.0, 1.0, 2.0], "one label, a whole number"),
-        (torch.ones(3, 320), [[0], [1], [2]], "one label"),
+        (torch.ones(3, 320), [0, 1], "one whole-number label"),
+        (torch.ones(3, 320), [0.0, 1.0, 2.0], "one whole-number label"),
+        (torch.ones(3, 320), [[0], [1], [2]], "one whole-number label"),
         (torch.ones(3, 512), [0, 1, 2], "not 320 features"),
-        (torch.ones(3), [0, 1, 2], "no table"),
-        (torch.ones(0, 320), [], "no table"),
-        (torch.full((3, 320), math.nan), [0, 1, 2], "no table of finite numbers"),
-        (torch.full((3, 320), math.inf).half(), [0, 1, 2], "no table of finite numbers"),
-        (torch.ones(3, 320).int(), [0, 1, 2], "no table"),
-        (torch.ones(3, 320), [False, True, True], "one label, a whole number"),
+        (torch.ones(3), [0, 1, 2], "not a table"),
+        (torch.ones(0, 320), [], "not a table"),
+        (torch.full((3, 320), math.nan), [0, 1, 2], "not a table of finite numbers"),
+        (torch.full((3, 320), math.inf).half(), [0, 1, 2], "not a table of finite numbers"),
+        (torch.ones(3, 320).int(), [0, 1, 2], "not a table"),
+        (torch.ones(3, 320), [False, True, True], "one whole-number label"),
         (torch.ones(3, 320), [0, 1, 2], "longer than 1"),
     ],
 )

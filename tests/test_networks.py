@@ -202,7 +202,7 @@ def test_partial_file_says_what_it_fills(small, stored, drop, layer):
     assert all(name.startswith(drop) for name in start.fresh) and start.fresh
     assert set(start.filled) | set(start.fresh) >= {name for name, _ in network.named_parameters()}
     assert not set(start.filled) & set(start.fresh)
-    assert layer in str(start).split("starting fresh:")[1]
+    assert layer in str(start).split("starting from random weights:")[1]
 
 
 @pytest.mark.parametrize("class_count", [2, 4, 50])

@@ -216,7 +216,7 @@ def test_last_layer_that_starts_fresh_is_not_interpolated(photos, small_run, lay
 
 def test_teacher_of_other_classes_is_refused(small_run, lay_out, tmp_path):
     root = lay_out({f"{split}/{c}": 2 for split in ("train", "validation", "test") for c in "ab"})
-    with pytest.raises(LandmarkError, match="The teacher knows other classes"):
+    with pytest.raises(LandmarkError, match="The teacher and the photos have different classes"):
         main([*SMALL, "--data", str(root), "--epochs", "1", "--out", str(tmp_path / "run"),
                     "--teacher", str(small_run.folder)])  # fmt: skip
 

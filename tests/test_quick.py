@@ -87,7 +87,7 @@ def test_outcome_is_a_whole_network(probed):
 
 def test_network_without_weights_is_refused(photos, tmp_path):
     options = TrainOptions(photos, tmp_path, "landmark_cnn", init="none", probe=True, workers=0)
-    with pytest.raises(LandmarkError, match="keeps all but the last layer"):
+    with pytest.raises(LandmarkError, match="trains only the last layer"):
         train(options, RECIPE)
 
 

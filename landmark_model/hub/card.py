@@ -1,4 +1,4 @@
-"""The model card: a template filled from config and metrics, so that no figure is typed by hand."""
+"""The model card: a template filled from config and metrics, so no figure is typed by hand."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ TEMPLATE = Path(__file__).with_name("card_template.md")
 RESULTS_START = "<!-- results: written by `make card` -->"
 RESULTS_END = "<!-- /results -->"
 RESULTS_HEAD = (
-    "| network | test top-1 | 95 % range | test top-5 | validation top-1 | calibration error "
-    "| none of these: AUROC | FPR95 | parameters | file | looks at | training |\n|" + "---|" * 12
+    "| network | test top-1 (95 % range) | test top-5 | calibration error | none of these: AUROC |"
+    "\n|" + "---|" * 5
+)
+DETAILS_HEAD = (
+    "| network | validation top-1 | none of these: FPR95 | calibration error by chance "
+    "| parameters | file | input | training |\n|" + "---|" * 8
 )
 NEIGHBOURS_HEAD = (
-    "Training photos with features near those of a photo are heard beside the last layer (their\n"
-    "weight is in `config.json`). The last layer alone, and with them:\n\n"
-    "| network | alone: top-1 | top-5 | loss | calibration error | with neighbours: top-1 | top-5 "
+    "The kNN memory of training photos adds to the last layer's scores (by the weight in\n"
+    "`config.json`). The last layer alone, and with the memory:\n\n"
+    "| network | alone: top-1 | top-5 | loss | calibration error | with memory: top-1 | top-5 "
     "| loss | calibration error | photos |\n|" + "---|" * 10
 )
 MOST_PHOTOS = 10_000_000
 CAUTION = (
-    "They had a part in choosing the recipes, though: version 0.1 tried many, and kept or dropped\n"
-    "some by what these very photos said. Expect less on new photos.\n"
+    "They did influence the recipes, though: version 0.1 kept or dropped some ideas by their\n"
+    "score on these very photos. Expect lower scores on new photos.\n"
 )
 TITLES = {
     "resnet18": "ResNet18 (transfer learning)",
@@ -45,7 +49,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Report:
-    """One trained network in a folder, and what metrics.json says of it."""
+    """One trained network in a folder, with its metrics.json."""
 
     folder: Path
     config: ModelConfig
@@ -53,7 +57,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        """What people call the network, and how it came about."""
+        """The name of the network for people, and how it was trained."""
         title = TITLES.get(self.config.architecture, self.config.architecture)
         words = self.metrics["training"].get("commands", [""])[-1].split()
         is_probe = not {"--probe", "--quick"}.isdisjoint(words)
@@ -61,14 +65,14 @@ class Report:
 
     @property
     def is_old(self) -> bool:
-        """Whether version 0.1 trained it, whose commands do not run any more."""
+        """Whether version 0.1 trained it; its commands no longer run."""
         return "landmark_model" not in self.metrics["training"]["versions"]
 
 
 def read_reports(folder: Path) -> list[Report]:
     """The networks in `folder`, the one at the root first.
 
-    Raises LandmarkError where there is none, or one has no metrics.json.
+    Raises LandmarkError if there is none, or one has no metrics.json.
     """
     reports = []
     for path in networks_in(folder).values():
@@ -85,14 +89,14 @@ def read_reports(folder: Path) -> list[Report]:
 
 @contextmanager
 def _whole_metrics(folder: Path) -> Iterator[None]:
-    """Turns what figures of the wrong kind lead to into a LandmarkError."""
+    """Turns the errors that malformed figures cause into a LandmarkError."""
     try:
         yield
     except LandmarkError:
         raise
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise LandmarkError(
-            f"{METRICS_NAME} in {folder} is not whole. Train the network again."
+            f"{METRICS_NAME} in {folder} is incomplete or damaged. Train the network again."
         ) from error
 
 
@@ -106,14 +110,16 @@ def write_card(folder: Path, path: Path, repo: str | None = None) -> None:
 
 
 def write_results(folder: Path, path: Path) -> None:
-    """Puts the table of results between the two result marks of the document at `path`."""
+    """Writes the results table between the two result markers of the document at `path`."""
     if not path.is_file():
-        raise LandmarkError(f"{path} does not exist. Give a document with result marks.")
+        raise LandmarkError(f"{path} does not exist. Give a document with result markers.")
     text = path.read_text(encoding="utf-8")
     head, start, rest = text.partition(RESULTS_START)
     end = rest.find(RESULTS_END)
     if not start or end < 0:
-        raise LandmarkError(f"{path.name} lacks the marks {RESULTS_START} and {RESULTS_END}.")
+        raise LandmarkError(
+            f"{path.name} lacks the markers {RESULTS_START} and {RESULTS_END}. Add them."
+        )
     table = results_table(read_reports(folder))
     write_text(path, f"{head}{start}\n{table}\n{rest[end:]}")
 
@@ -124,6 +130,12 @@ def results_table(reports: list[Report]) -> str:
         return "\n".join([RESULTS_HEAD, *map(_result_row, reports)])
 
 
+def details_table(reports: list[Report]) -> str:
+    """What the table of results leaves out: size, input, time and the other figures."""
+    with _whole_metrics(reports[0].folder):
+        return "\n".join([DETAILS_HEAD, *map(_detail_row, reports)])
+
+
 def render(reports: list[Report], base: Path, repo: str | None = None) -> str:
     """The text of the card; `base` leads from the card to the folder of the first network."""
     with _whole_metrics(reports[0].folder):
@@ -132,7 +144,7 @@ def render(reports: list[Report], base: Path, repo: str | None = None) -> str:
 
 
 def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, object]:
-    """What fills the gaps of the template."""
+    """The values for the placeholders of the template."""
     first, *others = reports
     names = [report.title for report in reports]
     library = "landmark-model" if first.config.architecture == "landmark_cnn" else "timm"
@@ -144,6 +156,7 @@ def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, ob
         photo_count=f"{first.metrics['test']['photo_count']:d}",
         caution=CAUTION if any(report.is_old for report in reports) else "",
         results=results_table(reports),
+        details=details_table(reports),
         neighbours=_neighbours(reports),
         figures="\n".join(
             f"![{report.title}: {what}]({_link(base, first, report, file)})"
@@ -167,7 +180,7 @@ def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, ob
 
 
 def _headline(report: Report) -> tuple[str, dict]:
-    """Title and metrics for the head of the card, whose names must be on one line."""
+    """Title and metrics for the card's YAML header, where names must be on one line."""
     facts = report.metrics["training"]
     origin = {"base_model": _one_line(facts["base_model"])}
     origin["data"] = {"name": _one_line(facts["data"]["name"])}
@@ -180,7 +193,7 @@ def _link(base: Path, first: Report, report: Report, file: str) -> str:
 
 
 def _plain(text: object) -> str:
-    """`text` on one line of Markdown, also in a table, shown as it is: no markup, no HTML."""
+    """`text` as literal, single-line Markdown, safe in a table: no markup, no HTML."""
     return re.sub(r"[\\`*\[\]<>&|~$]|(?<!\w)_|_(?!\w)", _entity, _one_line(text))
 
 
@@ -189,7 +202,7 @@ def _entity(match: re.Match) -> str:
 
 
 def _one_line(text: object) -> str:
-    """`text` without line breaks, and without what cannot be seen or turns text around."""
+    """`text` without line breaks, invisible characters or direction overrides."""
     joiners = "\u200c\u200d"  # which some scripts cannot be written without
     return "".join(
         letter
@@ -210,12 +223,12 @@ def _code(text: object) -> str:
 
 
 def _cell_code(text: object) -> str:
-    """`text` as code in a table, where even in code a bar would end the cell."""
+    """`text` as code in a table cell, where even in code a bar ends the cell."""
     return _code(text).replace("|", "\\|")
 
 
 def _block(lines: list[str]) -> str:
-    """`lines` as a block of code, whatever is in them."""
+    """`lines` as a code block, whatever they contain."""
     shown = [_one_line(line) for line in lines]
     longest = max((len(found) for line in shown for found in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -233,35 +246,44 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 
 def _result_row(report: Report) -> str:
-    test, validation = report.metrics["test"], report.metrics["validation"]
-    facts = report.metrics["training"]
+    test = report.metrics["test"]
     low, high = wilson(test["top1"], test["photo_count"])
+    unknown = _unknown(report)
+    auroc = f"{unknown['auroc']:.3f}" if unknown else "not measured"
+    return (
+        f"| {report.title} | **{test['top1']:.1%}** ({low:.0%} to {high:.0%}) "
+        f"| {test['top5']:.1%} | {test['calibration_error']:.1%} | {auroc} |"
+    )
+
+
+def _detail_row(report: Report) -> str:
+    facts, unknown = report.metrics["training"], _unknown(report)
+    fpr95 = f"{unknown['fpr95']:.1%}" if unknown else "not measured"
     size_mb = (report.folder / WEIGHTS_NAME).stat().st_size / 1e6
     return (
-        f"| {report.title} | **{test['top1']:.1%}** | {low:.0%} to {high:.0%} "
-        f"| {test['top5']:.1%} | {validation['top1']:.1%} "
-        f"| {_calibration_cell(test)} | {_unknown_cells(report)} "
-        f"| {facts['parameters'] / 1e6:.1f} M "
-        f"| {size_mb:.1f} MB | {report.config.view}, {report.config.image_size} px "
+        f"| {report.title} | {report.metrics['validation']['top1']:.1%} | {fpr95} "
+        f"| {_error_by_chance(report.metrics['test']):.1%} "
+        f"| {facts['parameters'] / 1e6:.1f} M | {size_mb:.1f} MB "
+        f"| {report.config.view}, {report.config.image_size} px "
         f"| {facts['fit_seconds'] / 60:.0f} min |"
     )
 
 
-def _calibration_cell(test: dict) -> str:
+def _error_by_chance(test: dict) -> float:
+    """The calibration error that a perfectly calibrated network would show on average."""
     bins = [ReliabilityBin(**found) for found in test["reliability"]]
     if any(not 0 <= found.count <= MOST_PHOTOS for found in bins):
-        raise ValueError("a bin of so many photos would fill the memory")
-    chance = chance_calibration_error(bins)
-    return f"{test['calibration_error']:.1%} ({chance:.1%} by chance)"
+        raise ValueError("a bin with this many photos would exhaust the memory")
+    return chance_calibration_error(bins)
 
 
-def _unknown_cells(report: Report) -> str:
-    unknown = report.metrics.get("unknown", {}).get("test")
-    return f"{unknown['auroc']:.3f} | {unknown['fpr95']:.1%}" if unknown else "not measured |"
+def _unknown(report: Report) -> dict | None:
+    """The scores of "none of these" on test photos; None if nobody measured them."""
+    return report.metrics.get("unknown", {}).get("test")
 
 
 def _neighbours(reports: list[Report]) -> str:
-    """What training photos nearby add to the last layer's answers; "" where they add nothing."""
+    """What the kNN memory adds to the last layer's answers; "" if it is not used."""
     rows = [
         f"| {report.title} | {_few_cells(report.metrics['last_layer'][split])} "
         f"| {_few_cells(report.metrics[split])} | {split} |"
@@ -286,7 +308,7 @@ def _data(report: Report) -> str:
         f"{_code(data['name'])}: {totals['train']:,} training, {totals['validation']:,} validation "
         f"and {totals['test']:,} test photos of {data['classes']:d} landmarks, {data['fewest']:d} "
         f"to {data['most']:d} for training in a class. Copies or near-copies across splits: "
-        f"{data['leaks']:d}. Files that could not be used: {data['skipped']:d}. "
+        f"{data['leaks']:d}. Unusable files: {data['skipped']:d}. "
         f"{_plain(data['about'])}"
     )
 
@@ -305,28 +327,28 @@ def _training(report: Report) -> str:
 
 
 def _counted(report: Report) -> str:
-    """What the minutes of a training are for."""
+    """What the training minutes cover."""
     if report.is_old:
-        return "for it and the stages that it goes on from, without those of its teachers,"
-    return "for all commands below"
+        return "for this network and the stages it continues from, not counting its teachers,"
+    return "for all the commands below"
 
 
 def _commands(report: Report) -> str:
-    """The commands that made the weights, or where those of version 0.1 are written down."""
+    """The commands that made the weights; for version 0.1, where they are recorded."""
     commands = report.metrics["training"]["commands"]
     if not report.is_old:
         return _block(commands)
     return (
-        f"An earlier version of `train.py` (0.1) made it, in {len(commands)} stages with those of "
-        "its teachers. Their commands are recorded in `metrics.json` (`training.commands`) and do "
-        "not run today, since many of their options are gone."
+        f"Trained by version 0.1 of `train.py`, in {len(commands)} stages including those of its "
+        "teachers. The commands are recorded in `metrics.json` (`training.commands`); they no "
+        "longer run, since many of their options have been removed."
     )
 
 
 def _blend(facts: dict) -> str:
     losses = {float(share): loss for share, loss in facts.get("blend", {}).items()}
     share = min(losses, key=losses.get, default=1.0)
-    return "" if share == 1 else f", in a mean with the first weights, which count {1 - share:.0%}"
+    return "" if share == 1 else f", interpolated with {1 - share:.0%} of the initial weights"
 
 
 def _class_rows(report: Report) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is said to a hub: fetch a repo, push a folder, the head of a card. Owns huggingface_hub."""
+"""Hugging Face Hub client: fetch a repo, push a folder, card metadata. Owns huggingface_hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did. `changed` is False where the repo held the same already."""
+    """The result of a push. `changed` is False if the repo already held the same."""
 
     repo: str
     commit: str
@@ -36,7 +36,7 @@ class Pushed:
     def __str__(self) -> str:
         if not self.changed:
             at = f"commit {self.commit[:7]}" + (f", tag {self.tag}" if self.tag else "")
-            return f"Nothing changed: {self.repo} holds exactly this already ({at})."
+            return f"Nothing changed: {self.repo} already holds exactly this ({at})."
         if self.pull_request:
             return f"Proposed to {self.repo}: {self.pull_request}"
         if self.tag is None:
@@ -60,7 +60,7 @@ def fetch(
     """The local copy of hub repo `repo` ("org/name") at `revision` (a tag, branch or commit).
 
     Only files that match `patterns` are downloaded. Where the hub cannot be reached, what was
-    downloaded before is taken, with a warning. Raises LandmarkError where there is nothing.
+    downloaded before is taken, with a warning. Raises LandmarkError if there is nothing.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -99,7 +99,7 @@ def _resolve(repo: str, revision: str | None, cache_dir, local_files_only: bool)
         raise asked.refusal
     if asked.commit is None:
         warnings.warn(
-            f"The hub cannot be reached; taking {repo} as it was downloaded before "
+            f"The hub cannot be reached; using {repo} as downloaded earlier "
             f"(commit {known.resolved[:7]}).",
             stacklevel=2,
         )
@@ -135,7 +135,7 @@ class _Asked(threading.Thread):
 
 @contextmanager
 def _in_words(repo: str, revision: str | None = None, local: bool = False) -> Iterator[None]:
-    """Turns what a hub's client raises into a LandmarkError that says what to do."""
+    """Turns the errors of the hub client into a LandmarkError that says what to do."""
     import httpx2
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -169,28 +169,28 @@ def _in_words(repo: str, revision: str | None = None, local: bool = False) -> It
 
 
 def _refusal(repo: str, status: int, said: str | None = None) -> str:
-    """What to do where a hub refuses with an HTTP `status`, and the words it `said`."""
+    """The message for a hub's refusal with an HTTP `status` and the words it `said`."""
     if status == 401:
-        return f"The hub wants to know who asks for {repo}. Run `hf auth login`, or set HF_TOKEN."
+        return f"The hub requires a login for {repo}. Run `hf auth login`, or set HF_TOKEN."
     if status == 403:
-        return f"Your token may not do this with {repo}. Make one that may write there."
+        return f"Your token does not allow this for {repo}. Create one with write access."
     if status in (409, 412):
         return f"Somebody else changed {repo} at the same time. Look at it, then run this again."
     why = f"{status}: {said}" if said else str(status)
-    return f"The hub refused what was asked of {repo} ({why}). Mend that, or try again later."
+    return f"The hub refused the request for {repo} ({why}). Fix that, or try again later."
 
 
 def _no_answer(where: str, error: Exception, local: bool) -> str:
-    """What to do where there is no hub, or no room for what it sends."""
+    """The message if the hub cannot be reached, or the disk is full."""
     if getattr(error, "errno", None) in FULL:
-        return f"There is no room on the disk for {where}. Make room, or give another cache_dir."
+        return f"The disk is too full to download {where}. Make room, or give another cache_dir."
     if local:
         return (
             f"{where} is no folder here and was not downloaded from the hub before, and the hub is "
             "not to be asked (local_files_only, HF_HUB_OFFLINE). Check the path, or allow it once."
         )
     return (
-        f"{where} is no folder here, and the hub could not be reached. "
+        f"{where} is not a folder here, and the hub could not be reached. "
         "Check the path, or try again online."
     )
 
@@ -199,7 +199,7 @@ def _no_answer(where: str, error: Exception, local: bool) -> str:
 
 
 def require_login(repo: str) -> None:
-    """Raises LandmarkError where a push to `repo` would fail for want of a hub or a login."""
+    """Raises LandmarkError if a push to `repo` would fail without a hub or a login."""
     from huggingface_hub import HfApi
 
     with _in_words(repo), _push_in_words(repo):
@@ -222,7 +222,7 @@ def push(
     a tag. Files of the repo that `folder` lacks are removed; earlier commits keep them.
 
     Where the same is there already nothing is changed. Cut off half-way, the repo is as before.
-    Raises LandmarkError where the hub refuses or cannot be reached.
+    Raises LandmarkError if the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 
@@ -248,7 +248,7 @@ def push(
 
 
 def _tag(repo: str, commit: str, tag: str | None, tags: dict[str, str]) -> str:
-    """Names `commit`, as told or by the next of v1, v2, ... if it has no name yet; the name."""
+    """Tags `commit` as asked, or with the next of v1, v2, ... if it has no tag; returns the tag."""
     from huggingface_hub import HfApi
 
     numbers = [int(name[1:]) for name in tags if re.fullmatch(r"v\d+", name)]
@@ -260,7 +260,7 @@ def _tag(repo: str, commit: str, tag: str | None, tags: dict[str, str]) -> str:
 
 
 def _changes(folder: Path, remote: list) -> list:
-    """What makes a repo with the files `remote` hold what `folder` holds."""
+    """The changes that give a repo with the files `remote` the content of `folder`."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     there = {file.rfilename: (file.lfs.sha256 if file.lfs else file.blob_id) for file in remote}
@@ -280,14 +280,14 @@ def _changes(folder: Path, remote: list) -> list:
 
 
 def _identities(path: Path) -> tuple[str, str]:
-    """What a hub calls the content of a file: SHA-256 of a large one, git's name of a small one."""
+    """The hub's identifiers of a file's content: SHA-256 if large, git's hash if small."""
     content = path.read_bytes()
     git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
     return hashlib.sha256(content).hexdigest(), git.hexdigest()
 
 
 def set_variable(space: str, key: str, value: str) -> None:
-    """Sets an environment variable of a Space. Raises LandmarkError where the hub refuses."""
+    """Sets an environment variable of a Space. Raises LandmarkError if the hub refuses."""
     from huggingface_hub import HfApi
 
     with _in_words(space), _push_in_words(space):
@@ -296,7 +296,7 @@ def set_variable(space: str, key: str, value: str) -> None:
 
 @contextmanager
 def _push_in_words(repo: str) -> Iterator[None]:
-    """Turns what a push can meet besides into a LandmarkError."""
+    """Turns the other errors of a push into a LandmarkError."""
     import httpx2
     from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
 

@@ -28,7 +28,7 @@ from landmark_model.training.export import export_onnx, export_torchscript
 def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
     """Pushes the networks in `folders` to hub repo `repo` ("org/name"); `settings` as for `push`.
 
-    Raises LandmarkError where a folder holds no whole network, or the hub refuses.
+    Raises LandmarkError if a folder holds no whole network, or the hub refuses.
     """
     with tempfile.TemporaryDirectory(prefix="landmark-repo-") as scratch:
         assemble(folders, Path(scratch), repo)
@@ -36,9 +36,9 @@ def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
 
 
 def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> list[str]:
-    """Writes to `out` what a hub repo of the networks in `folders` holds; gives their names.
+    """Writes the hub repo of the networks in `folders` to `out`, and returns their names.
 
-    TorchScript and ONNX files that are missing are made. Raises LandmarkError where a network
+    TorchScript and ONNX files that are missing are made. Raises LandmarkError if a network
     comes twice, or the networks know different classes.
     """
     found: dict[str, Path] = {}
@@ -46,7 +46,7 @@ def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> lis
         for name, path in networks_in(folder).items():
             if name in found:
                 raise LandmarkError(
-                    f"{found[name]} and {path} both hold a {name}. A repo has one of each: leave "
+                    f"{found[name]} and {path} both hold a {name}. A repo holds one of each: leave "
                     "one out."
                 )
             found[name] = path
@@ -54,7 +54,7 @@ def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> lis
     for index, (name, folder) in enumerate(found.items()):
         if read_config(folder).class_names != first.class_names:
             raise LandmarkError(
-                f"{folder} knows other classes than the first network. Give it a repo of its own."
+                f"{folder} knows other classes than the first network. Give it its own repo."
             )
         _copy(folder, out / name if index else out)
     for index, name in enumerate(found):
@@ -65,7 +65,7 @@ def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> lis
 
 
 def _copy(folder: Path, place: Path) -> None:
-    """One network's published files, with all that can be made of its weights."""
+    """Copies one network's published files, and makes the exports that are missing."""
     place.mkdir(exist_ok=True)
     for name in PUBLISHED:
         if (folder / name).is_file():

@@ -85,10 +85,10 @@ def save(
 def read_memory(
     config: ModelConfig, folder: Path, feature_count: int | None = None
 ) -> Memory | None:
-    """The training photos in `folder`, as features; None where `config` needs none.
+    """The kNN memory in `folder`; None if `config` needs none.
 
     `feature_count` is how many the network has of a photo, if it can be asked. Raises LandmarkError
-    where they are needed but missing, damaged, or of another network or other classes.
+    if they are needed but missing, damaged, or of another network or other classes.
     """
     if not config.needs_neighbours:
         return None
@@ -111,7 +111,7 @@ def _feature_claims(config: ModelConfig, folder: Path) -> dict[str, Claim]:
     except (LandmarkError, KeyError) as error:
         why = f" ({error})" if (folder / FEATURES_NAME).is_file() else ""
         raise LandmarkError(
-            f"{folder.name} has no whole {FEATURES_NAME}, which its {CONFIG_NAME} asks for{why}. "
+            f"{folder.name} lacks a complete {FEATURES_NAME}, which its {CONFIG_NAME} needs{why}. "
             "Copy the whole folder again."
         ) from error
     # Files for knn alone have no labels, if they are old.
@@ -120,7 +120,7 @@ def _feature_claims(config: ModelConfig, folder: Path) -> dict[str, Claim]:
 
 
 def _refuse(misfits: dict[str, bool], folder: Path) -> None:
-    """Raises LandmarkError with the first of `misfits` that is there."""
+    """Raises LandmarkError for the first of `misfits` that applies."""
     for problem, found in misfits.items():
         if found:
             raise LandmarkError(
@@ -132,17 +132,17 @@ def _refuse(misfits: dict[str, bool], folder: Path) -> None:
 def _shape_misfits(
     claims: dict[str, Claim], class_count: int, feature_count: int | None
 ) -> dict[str, bool]:
-    """What the head of a file of features may tell to be wrong, and whether it does."""
+    """What may be wrong by the header of a features file, and whether it is."""
     features, labels = claims["features"], claims["labels"]
     is_table = features.is_float and len(features.shape) == 2 and features.count > 0
     return {
-        "its features are no table of finite numbers": not is_table,
-        f"it has not {feature_count} features of each photo": feature_count is not None
+        "its features are not a table of finite numbers": not is_table,
+        f"it does not have {feature_count} features for each photo": feature_count is not None
         and features.shape[1:] != (feature_count,),
-        "it has not one label, a whole number, of each photo": labels.is_float
+        "it does not have one whole-number label for each photo": labels.is_float
         or labels.kind == "BOOL"
         or labels.shape != features.shape[:1],
-        f"it has more photos than can be compared with, beside {class_count} classes": (
+        f"it has too many photos for {class_count} classes": (
             is_table and not Memory.has_room(features.shape[0], class_count, features.shape[1])
         ),
         f"it also holds {sorted(claims)[:5]}": set(claims) != {"features", "labels"},
@@ -153,8 +153,8 @@ def _value_misfits(features: Tensor, labels: Tensor, class_count: int) -> dict[s
     """What may be wrong with the numbers in a file of features, and whether it is."""
     lengths = features.norm(dim=1)  # not finite where a feature is not, and faster to look through
     return {
-        "its features are no table of finite numbers": not lengths.isfinite().all(),
-        f"it has labels of other than {class_count} classes": bool(
+        "its features are not a table of finite numbers": not lengths.isfinite().all(),
+        f"its labels are not of {class_count} classes": bool(
             ((labels < 0) | (labels >= class_count)).any()
         ),
         "its features are longer than 1": bool((lengths > 1.01).any()),
@@ -173,7 +173,7 @@ def to_json(thing: object) -> str:
 
 
 def is_remote(source: str | os.PathLike[str] | None) -> bool:
-    """Whether `source` is to be asked of the hub: neither what ships (None) nor a folder."""
+    """Whether `source` is a hub repo: neither the built-in networks (None) nor a folder."""
     return source is not None and not Path(source).is_dir()
 
 
@@ -186,13 +186,13 @@ def locate(
     """The local folder of `source`: the networks that ship (None), a folder, or a hub repo.
 
     Of a repo only configs, metrics and checksums are there for now; `find` fetches weights. Raises
-    LandmarkError where `source` is neither a folder nor a hub repo that can be reached.
+    LandmarkError if `source` is neither a folder nor a hub repo that can be reached.
     """
     if not is_remote(source):
         if revision is not None:
             raise LandmarkError(
-                f"{source or 'What ships'} has no revision {revision!r}; hub repos have. Leave it "
-                "out, or name the repo (org/name)."
+                f"{source or 'The built-in folder'} has no revision {revision!r}; only hub repos "
+                "do. Leave it out, or name the repo (org/name)."
             )
         return SHIPPED if source is None else Path(source)
     about = ["*.json", f"*{CHECKSUMS_NAME}"]
@@ -213,7 +213,7 @@ def find(
     """The local folder of one network of `source`, with its weights, checked.
 
     Without `network` it is the one that measured best. Of a hub repo, what is needed of this
-    network is downloaded. Raises LandmarkError where there is no such network, or a file is not
+    network is downloaded. Raises LandmarkError if there is no such network, or a file is not
     what its checksum says.
     """
     root = locate(source, revision, cache_dir, local_files_only)
@@ -228,7 +228,7 @@ def find(
 
 
 def write_checksums(folder: Path) -> None:
-    """Writes SHA256SUMS, which `sha256sum --check` reads, of what is published of `folder`."""
+    """Writes SHA256SUMS, which `sha256sum --check` reads, for the published files of `folder`."""
     lines = [
         f"{_sha256(folder / name)}  {name}\n" for name in PUBLISHED if (folder / name).is_file()
     ]
@@ -236,7 +236,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify(folder: Path, names: Iterable[str], source: str) -> None:
-    """Raises LandmarkError where a file of `names` in `folder` is not what SHA256SUMS there says.
+    """Raises LandmarkError if a file of `names` in `folder` does not match SHA256SUMS there.
 
     Where there is no SHA256SUMS (another's timm repo), nothing is checked.
     """
@@ -248,7 +248,7 @@ def verify(folder: Path, names: Iterable[str], source: str) -> None:
     for name in names:
         if (folder / name).is_file() and _sha256(folder / name) != sums.get(name):
             raise LandmarkError(
-                f"{name} of {source} is not what {CHECKSUMS_NAME} says: it is damaged, or was "
+                f"{name} of {source} does not match {CHECKSUMS_NAME}: it is damaged, or was "
                 "changed. Copy the folder again, or for a hub repo remove the local copy "
                 f"(hf cache rm model/{source}) and load it again."
             )
@@ -262,7 +262,7 @@ def _sha256(path: Path) -> str:
 def networks_in(folder: Path) -> dict[str, Path]:
     """The folder of each network in `folder` by architecture, the one at the root first.
 
-    Raises LandmarkError where there is none.
+    Raises LandmarkError if there is none.
     """
     if not folder.is_dir():
         raise LandmarkError(f"{folder} is not a folder. Check the path.")
@@ -285,7 +285,7 @@ def best_first(folder: Path) -> dict[str, Path]:
 
 
 def _validation_top1(folder: Path) -> float:
-    """What metrics.json in `folder` says of the network there; 0 where it says nothing."""
+    """The validation top-1 in metrics.json of `folder`; 0 if there is none."""
     try:
         top1 = read_json(folder / METRICS_NAME)["validation"]["top1"]
     except (LandmarkError, TypeError, LookupError):
@@ -294,7 +294,7 @@ def _validation_top1(folder: Path) -> float:
 
 
 def read_json(path: Path) -> dict:
-    """What a metrics.json says. Raises LandmarkError where it is no JSON object, or too large."""
+    """The content of a metrics.json. Raises LandmarkError if it is no JSON object or too large."""
     found = parse_json(read_text(path, MOST_METRICS_BYTES), path.name, strict=False)
     if not isinstance(found, dict):
         raise LandmarkError(f"{path.name} holds no measurements. Copy the whole folder again.")
@@ -306,9 +306,9 @@ def read_metrics(
     revision: str | None = None,
     network: str | None = None,
 ) -> dict:
-    """What was measured of the network that `load` takes, as metrics.json has it; {} if nothing.
+    """The measurements in metrics.json of the network that `load` uses; {} if there are none.
 
-    Raises LandmarkError where there is no such folder, repo or network, or the file is damaged.
+    Raises LandmarkError if there is no such folder, repo or network, or the file is damaged.
     """
     path = choose(locate(source, revision), network) / METRICS_NAME
     return read_json(path) if path.exists() else {}
@@ -317,7 +317,7 @@ def read_metrics(
 def choose(folder: Path, network: str | None) -> Path:
     """The folder of one network in `folder`; None takes the one that measured best.
 
-    Raises LandmarkError where there is no such network, naming those there are.
+    Raises LandmarkError if there is no such network, naming those there are.
     """
     found = best_first(folder)
     if network is None:

@@ -21,7 +21,7 @@ TEXT = """\
 
 {short_description} The demo of the landmark tagger; photos are deleted after an hour.
 {model}
-Written by `python -m landmark_model space build`; change the project, then build it again.
+Written by `landmark space build`; change the project, then build it again.
 """
 
 
@@ -30,14 +30,14 @@ def build_space(out: Path, model: str | None = None) -> None:
 
     `model` is the hub repo ("org/name" or "org/name@tag") whose networks it shows, which the Space
     is told by its variable LANDMARK_REPO; the networks that ship go along and serve without.
-    Raises LandmarkError where `out` holds something, or the demo is not here.
+    Raises LandmarkError if `out` holds something, or the demo is not here.
     """
     if not (ROOT / "app.py").is_file():
         raise LandmarkError(
-            "The demo is not part of the installed package. Run this in a clone of the project."
+            "The installed package does not include the demo. Run this in a clone of the project."
         )
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise LandmarkError(f"{out} holds something already. Give a new folder.")
+        raise LandmarkError(f"{out} is not empty. Give a new folder.")
     with staged(out) as folder:
         for name in CONTENT:
             path = ROOT / name
@@ -54,7 +54,7 @@ def build_space(out: Path, model: str | None = None) -> None:
 def push_space(repo: str, model: str | None = None, private: bool = False) -> Pushed:
     """Builds the Space and uploads it to `repo` ("org/name") in one commit.
 
-    Raises LandmarkError where the hub refuses or cannot be reached.
+    Raises LandmarkError if the hub refuses or cannot be reached.
     """
     with tempfile.TemporaryDirectory(prefix="landmark-space-") as scratch:
         build_space(Path(scratch) / "space", model)
@@ -68,7 +68,7 @@ def push_space(repo: str, model: str | None = None, private: bool = False) -> Pu
 
 
 def _front_page(model: str | None) -> str:
-    """README.md: the settings of the Space as its head, a word for visitors below."""
+    """README.md: the Space's settings as its header, a note for visitors below."""
     head = yaml.safe_load((ROOT / "README.md").read_text("utf-8").split("---")[1])
     name = (model or "").partition("@")[0]
     if name:

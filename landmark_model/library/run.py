@@ -1,4 +1,4 @@
-"""A library tagged into a folder: what is done is on disk, and an interrupted run goes on.
+"""A library tagged into a folder: finished work is on disk, and an interrupted run resumes.
 
 Each batch of answers is a line of tags.partial.jsonl as soon as it is there, and each sidecar a
 file. From these lines tags.csv and tags.json are made at the end, and then it is removed. Batches
@@ -32,13 +32,13 @@ TABLES: dict[str, tuple[Callable[[Iterator[Tagged], TextIO], None], str]] = {
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FAILED = ("unreadable", "unwritten")
-AGAIN = "What is done is kept: run the same command again, and it goes on."
+AGAIN = "Finished work is kept: run the same command again to resume."
 Settings = dict[str, object]
 
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo of the library; `stamp` tells whether the file changed: its size and time."""
+    """A photo of the library; `stamp`, its size and time, shows whether the file changed."""
 
     file: str
     path: Path
@@ -48,7 +48,7 @@ class _Photo:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the partial file says of a photo, and where: the start of a line, the place in it."""
+    """A photo's entry in the partial file, and its position: start of the line, place in it."""
 
     line: int
     place: int
@@ -63,7 +63,7 @@ class LibraryRun(AbstractContextManager):
     """A tagging of `photos` (name to show, path) to `out`, which may have been started before.
 
     Enter it, ask `plan` what is left to do, `start`, give `keep` the rows of that, and `finish`.
-    Entering raises LandmarkError where `out` cannot be written, or another run is writing to it.
+    Entering raises LandmarkError if `out` cannot be written, or another run is writing to it.
     """
 
     def __init__(self, photos: Sequence[tuple[str, Path]], out: Path, overwrite: bool) -> None:
@@ -97,7 +97,7 @@ class LibraryRun(AbstractContextManager):
             for name in TABLES:
                 if (self.out / name).is_dir():
                     raise LandmarkError(
-                        f"{self.out / name} is a folder, but a file is to be written there. Move "
+                        f"{self.out / name} is a folder where a file must be written. Move "
                         "it, or choose another folder."
                     )
             self._read()
@@ -114,10 +114,10 @@ class LibraryRun(AbstractContextManager):
         return len(self._photos)
 
     def plan(self, settings: Settings) -> tuple[list[tuple[str, Path]], str]:
-        """The photos (name, path) that are still to be answered, and a sentence on the others.
+        """The photos (name, path) still to be tagged, and a sentence on the others.
 
         `settings` are all that answers depend on; where the run was started with others, it starts
-        anew. Nothing is changed yet. Raises LandmarkError where a sidecar is in the folder that
+        anew. Nothing is changed yet. Raises LandmarkError if a sidecar is in the folder that
         this run did not write: a photo program may have changed it.
         """
         fits = self._settings == settings
@@ -130,13 +130,13 @@ class LibraryRun(AbstractContextManager):
             said = f"{self.out} holds an unfinished run with another network or other options: "
             said += "starting anew."
         elif self._done:
-            said = f"{len(self._done)} of {len(self._photos)} photos were done before."
+            said = f"{len(self._done)} of {len(self._photos)} photos were already done."
         return [(photo.file, photo.path) for photo in waiting], said
 
     def start(self, settings: Settings) -> None:
-        """Takes out of the folder what `plan` said is to be made again.
+        """Removes from the folder what `plan` found must be made again.
 
-        Raises LandmarkError where the disk is full.
+        Raises LandmarkError if the disk is full.
         """
         for name in self._own:
             with suppress(OSError):  # `keep` says so, if it is still in the way
@@ -151,7 +151,7 @@ class LibraryRun(AbstractContextManager):
     def keep(self, rows: Sequence[Tagged]) -> None:
         """Puts a batch of rows and their sidecars on disk.
 
-        A row whose sidecar cannot be written is kept as "unwritten". Raises LandmarkError where the
+        A row whose sidecar cannot be written is kept as "unwritten". Raises LandmarkError if the
         disk is full.
         """
         records = [_to_record(row, self._photos[row.file]) for row in rows]
@@ -162,7 +162,7 @@ class LibraryRun(AbstractContextManager):
     def finish(self) -> tuple[Counter[str], list[Tagged]]:
         """Writes tags.csv and tags.json, both or none; counts of rows by status, and failed rows.
 
-        Raises LandmarkError where they cannot be written.
+        Raises LandmarkError if they cannot be written.
         """
         try:
             with staged(self.out) as scratch:
@@ -185,13 +185,13 @@ class LibraryRun(AbstractContextManager):
                     yield _from_record(self._record(lines, file))
 
     def _record(self, lines: BinaryIO, file: str) -> dict:
-        """What the partial file has of a photo."""
+        """A photo's record in the partial file."""
         kept = self._kept[file]
         lines.seek(kept.line)
         return json.loads(lines.readline())["rows"][kept.place]
 
     def _read(self) -> None:
-        """Reads what an earlier run left, but for a line that it did not finish."""
+        """Reads what an earlier run left, except a line that it did not finish."""
         start = 0
         with self._partial.open("rb") as lines:
             for line in lines:
@@ -204,7 +204,7 @@ class LibraryRun(AbstractContextManager):
         self._end = start
 
     def _note(self, line: dict, start: int) -> None:
-        """Remembers a line of the partial file: the settings, or what became of some photos."""
+        """Records a line of the partial file: the settings, or the outcome of some photos."""
         self._settings = line.get("settings", self._settings)
         for place, record in enumerate(line.get("rows", ())):
             digest = record["xmp"] and _digest(record["xmp"].encode())
@@ -227,7 +227,7 @@ class LibraryRun(AbstractContextManager):
         return _digest(content) == kept.digest
 
     def _require_room(self, waiting: list[_Photo]) -> None:
-        """Finds sidecars of this run that are to be made again; refuses to touch others."""
+        """Finds sidecars of this run that must be made again; refuses to touch others."""
         names = {photo.sidecar for photo in waiting}
         known = [kept for kept in self._kept.values() if kept.sidecar in names]
         self._own = {kept.sidecar for kept in known if self._is_own(kept)}
@@ -235,12 +235,12 @@ class LibraryRun(AbstractContextManager):
             path = self.out / name
             if os.path.lexists(path) and not path.is_dir() and not self._overwrite:
                 raise LandmarkError(
-                    f"{name} is in {self.out} already. Choose another folder, or overwrite it "
+                    f"{name} is already in {self.out}. Choose another folder, or overwrite it "
                     "(--overwrite)."
                 )
 
     def _complete(self) -> None:
-        """Writes those sidecars of photos that are done which the run was killed before."""
+        """Writes sidecars of finished photos that the killed run did not get to."""
         with self._partial.open("rb") as lines:
             for photo in self._done:
                 kept, path = self._kept[photo.file], self.out / photo.sidecar
@@ -265,7 +265,7 @@ class LibraryRun(AbstractContextManager):
             raise self._stopped(error) from error
 
     def _with_sidecar(self, record: dict) -> dict | None:
-        """Writes the sidecar of a record, if it has one; what becomes of the record by that."""
+        """Writes the sidecar of a record, if it has one, and returns the updated record."""
         name, text, found = record["sidecar"], record["xmp"], {"status": "tagged", "reason": ""}
         if text is None:
             return None
@@ -282,7 +282,7 @@ class LibraryRun(AbstractContextManager):
         return record | found if record["status"] != found["status"] else None
 
     def _stopped(self, error: OSError) -> LandmarkError:
-        """What to say where the disk is full, or went away."""
+        """The error if the disk is full or has gone."""
         if error.errno in FULL:
             return LandmarkError(f"The disk of {self.out} is full. Make room. {AGAIN}")
         return LandmarkError(f"{self.out} cannot be written ({error.strerror}). {AGAIN}")
@@ -298,7 +298,7 @@ def _stamp(path: Path) -> list[int] | None:
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
-    """Writes to the disk itself, so that not even a power failure loses it."""
+    """Writes through to the disk, so that not even a power failure loses it."""
     while content:
         content = content[os.write(descriptor, content) :]
     os.fsync(descriptor)
@@ -309,7 +309,7 @@ def _digest(content: bytes) -> str:
 
 
 def _to_record(row: Tagged, photo: _Photo) -> dict:
-    """What to keep of a row; where its camera was is not among it."""
+    """The fields of a row to keep; the camera position is not one of them."""
     answer = row.answer and {
         "guesses": [asdict(guess) for guess in row.answer],
         "score": row.answer.score,
@@ -345,7 +345,7 @@ def _from_guess(record: dict) -> Prediction:
 
 
 def fingerprint(folder: Path, names: Sequence[str]) -> str:
-    """What tells one network from another: a hash of its files of these `names`."""
+    """Identifies a network: a hash of its files of these `names`."""
     digest = hashlib.sha256()
     for name in names:
         if (folder / name).is_file():

@@ -77,7 +77,7 @@ class Tagged:
 
     @property
     def status(self) -> str:
-        """ "tagged", "unknown" (shows none of the landmarks), "doubtful", "unreadable" or, where
+        """ "tagged", "unknown" (shows none of the landmarks), "doubtful", "unreadable" or, if
         it is tagged but its sidecar cannot be written, "unwritten"."""
         if self.answer is None:
             return "unreadable"
@@ -89,7 +89,7 @@ class Tagged:
 
     @property
     def best(self) -> Prediction | None:
-        """The landmark that it shows; None where it shows none, is doubtful or cannot be read."""
+        """The landmark that it shows; None if it shows none, is doubtful or cannot be read."""
         return self.answer[0] if self.status in ("tagged", "unwritten") else None
 
 
@@ -101,12 +101,12 @@ def tag_photos(
     min_probability: float = 0.0,
     language: str | None = None,
 ) -> Iterator[Tagged]:
-    """A row for each of `photos` (name to show, path), in their order, as soon as it is there.
+    """Yields a row for each of `photos` (name to show, path), in order, as soon as it is ready.
 
     A photo that cannot be read is a row with the reason; the others go on. So is one whose best
     guess is below `min_probability`: doubtful. Photos share a forward pass by up to `batch_size`,
     fewer where they are large. Names, places and tags are in `language` ("de"), English where that
-    is not known. Raises LandmarkError where `top_k` or `batch_size` is below 1, or
+    is not known. Raises LandmarkError if `top_k` or `batch_size` is below 1, or
     `min_probability` not 0 to 1.
     """
     batches = tag_batches(tagger, photos, top_k, batch_size, min_probability, language)
@@ -130,7 +130,7 @@ def tag_batches(
 
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
-    """Raises LandmarkError where one of them is not what `tag_photos` can do."""
+    """Raises LandmarkError if one of them is not valid for `tag_photos`."""
     require_counts(top_k, batch_size)
     if not 0 <= min_probability <= 1:
         raise LandmarkError(f"min_probability is {min_probability}: it must be 0 to 1.")
@@ -142,11 +142,11 @@ def _translated(row: Tagged, language: str | None) -> Tagged:
 
 
 def _doubt(row: Tagged, min_probability: float) -> Tagged:
-    """`row`, doubtful where it is less sure than that."""
+    """`row`, doubtful if it is less sure than that."""
     if row.best is None or row.best.probability >= min_probability:
         return row
     sure = f"{row.best.label} at {row.best.probability:.0%}"
-    return replace(row, reason=f"Not sure enough: {sure}, {min_probability:.0%} are asked for.")
+    return replace(row, reason=f"Not sure enough: {sure}, below {min_probability:.0%}.")
 
 
 def _rows(
@@ -165,7 +165,7 @@ def _rows(
 
 
 def _open(file: str, path: Path) -> tuple[Tagged, Image.Image | None]:
-    """A row without guesses, and the photo; the only place here where a stranger's file is read."""
+    """A row without guesses, and the photo; the only place here that reads a stranger's file."""
     try:
         opened = open_safely(path)
         return Tagged(file, None, position=opened.position), opened.image
@@ -248,7 +248,7 @@ def write_json(rows: Iterable[Tagged], file: TextIO) -> None:
 
 
 def _facts(guess: Prediction) -> dict[str, object]:
-    """A guess as JSON has it."""
+    """A guess as a JSON object."""
     return {
         "label": guess.label,
         "class_name": guess.class_name,
@@ -268,7 +268,7 @@ def to_xmp(row: Tagged) -> str:
     """The sidecar (XMP) of a photo: title, description, keywords, place and coordinates.
 
     The coordinates are the landmark's, and left out where the camera wrote its own into the photo.
-    Raises LandmarkError where the photo shows no known landmark or cannot be read.
+    Raises LandmarkError if the photo shows no known landmark or cannot be read.
     """
     best = row.best
     if best is None:
@@ -306,7 +306,7 @@ def to_xmp(row: Tagged) -> str:
 
 
 def _tag(name: str) -> str:
-    """A name like "dc:title" as ElementTree writes it."""
+    """A name like "dc:title" in ElementTree's notation."""
     prefix, local = name.split(":")
     return f"{{{NAMESPACES[prefix]}}}{local}"
 
@@ -364,7 +364,7 @@ def sidecar_names(files: Iterable[str]) -> list[str]:
 
 
 def _same(name: str) -> str:
-    """What names have in common that are one name on some disks."""
+    """The key of names that count as the same on some disks."""
     return unicodedata.normalize("NFC", name.casefold())
 
 
@@ -375,7 +375,7 @@ def _is_free(name: str, taken: set[str], folders: set[str]) -> bool:
 
 
 def _safe_path(file: str) -> str:
-    """A path that stays inside the folder it is put in, whatever `file` says."""
+    """A path that stays inside its folder, whatever `file` contains."""
     parts = [re.sub(r'[:*?"<>|\t\r\n]', "_", part).strip(" ") for part in re.split(r"[/\\]", file)]
     kept = [_writable(part) for part in parts if part.strip(". ")]
     # Windows drops dots and spaces at the end of a folder's name.
@@ -385,5 +385,5 @@ def _safe_path(file: str) -> str:
 
 
 def _writable(text: str) -> str:
-    """A text with a sign in the place of what no file of text can hold."""
+    """A text with placeholders for characters that no text file can hold."""
     return UNWRITABLE.sub("\ufffd", text)

@@ -1,4 +1,4 @@
-"""How training photos are varied."""
+"""Augmentation of training photos."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RandomLowResolution(torch.nn.Module):
 
 
 def train_transform(config: ModelConfig, recipe: Recipe) -> v2.Compose:
-    """RGB photo -> float32 (3, s, s), s = `recipe.train_size`, varied at random on every call."""
+    """RGB photo -> float32 (3, s, s), s = `recipe.train_size`, augmented anew on every call."""
     grey = [round(255 * channel) for channel in config.mean]
     varied = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR, fill=grey)
     return v2.Compose(

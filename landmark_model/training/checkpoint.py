@@ -1,4 +1,4 @@
-"""What of a run survives a kill, as one safetensors file."""
+"""The checkpoint: what survives of a killed run, as one safetensors file."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def write_checkpoint(folder: Path, about: dict, parts: dict[str, dict[str, Tenso
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run in `folder` can go on."""
+    """Whether a run in `folder` can be resumed."""
     return (folder / CHECKPOINT_NAME).is_file()
 
 
 def read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
-    """What `write_checkpoint` was told: `about`, and the tensors by part and name.
+    """The content of a checkpoint: `about`, and the tensors by part and name.
 
-    Raises LandmarkError where the file is missing or something else.
+    Raises LandmarkError if the file is missing or something else.
     """
     if not path.is_file():
         raise LandmarkError(f"{path} does not exist: nothing to resume. Leave out --resume.")
@@ -72,6 +72,6 @@ def read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
                 parts.setdefault(part, {})[name] = file.get_tensor(key)
     except (SafetensorError, TypeError, LookupError, ValueError) as error:
         raise LandmarkError(
-            f"{path.name} is not a checkpoint of train.py. Start anew without --resume."
+            f"{path.name} is not a checkpoint of ours. Start again without --resume."
         ) from error
     return about, parts

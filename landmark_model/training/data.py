@@ -63,7 +63,7 @@ def load_splits(
 
     Layout: `<split>/<class>/<photo>`, or `<class>/<photo>`. A missing validation or test split is
     cut off the training photos: `share` of each class, the same for the same `seed`; copies and
-    near-copies stay together. Raises LandmarkError where there are no photos, fewer than two
+    near-copies stay together. Raises LandmarkError if there are no photos, fewer than two
     classes, or a class that one of the splits lacks (`allow_missing`: only training must have it).
     """
     if not root.is_dir():
@@ -108,12 +108,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """The folders in `folder` that are no system's, sorted."""
+    """The folders in `folder`, without system folders, sorted."""
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
         raise LandmarkError(
-            f"{folder} cannot be read ({error.strerror}). Check who may read the folder."
+            f"{folder} cannot be read ({error.strerror}). Check the permissions of the folder."
         ) from error
     return [path for path in inside if path.is_dir() and not is_system_name(path.name)]
 
@@ -121,7 +121,7 @@ def _folders_in(folder: Path) -> list[Path]:
 def readable_photos(
     root: Path, skipped: list[Skipped], show_progress: bool = False
 ) -> Iterator[tuple[Path, Image.Image]]:
-    """Path and photo of every file under `root`; those that cannot be read go to `skipped`."""
+    """Path and photo of every file under `root`; unreadable ones go to `skipped`."""
     found = find_photos(root)
     skipped += found.skipped + found.failed
     reading = f"Reading {printable(root.name)}"
@@ -139,7 +139,7 @@ def _skip(path: Path, root: Path, reason: str) -> Skipped:
 
 
 def _outside(root: Path, folders: dict[str, Path]) -> list[Skipped]:
-    """The photos that lie beside the split folders, and what is skipped there."""
+    """The photos beside the split folders, and what is skipped there."""
     if root in folders.values():
         return []
     found = find_photos(root)
@@ -204,7 +204,7 @@ def _list_photos(paths: list[Path]) -> datasets.Dataset:
 
 
 def inspect(row: dict, top: str, version: int) -> dict:
-    """What the report and the splits need of one photo: class, size, hashes, channel moments."""
+    """The facts that report and splits need about a photo: class, size, hashes, channel moments."""
     path = Path(row["image"]["path"])
     found = {
         "path": str(path),
@@ -277,7 +277,7 @@ def _number(table: datasets.Dataset, names: list[str]) -> datasets.Dataset:
 def _cut_off(
     table: datasets.Dataset, names: list[str], share: float, seed: int
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """`table` without, and with only, a `share` of each class; copies stay on one side."""
+    """`table` without and with only a `share` of each class; copies stay together."""
     pairs = np.array(near_pairs(table["difference_hash"]), dtype=np.int64).reshape(-1, 2)
     links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(table), len(table)))
     group_of = connected_components(links, directed=False)[1]
@@ -291,7 +291,7 @@ def _cut_off(
         groups = [group for group in groups if group not in taken]
         if len(groups) < 2:
             raise LandmarkError(
-                f"{name} has too few different photos to be split ({(labels == label).sum()} "
+                f"{name} has too few different photos to split ({(labels == label).sum()} "
                 "files left). Each class needs 3 or more, copies not counted. Add photos or "
                 "remove the folder."
             )
@@ -359,8 +359,8 @@ class PhotoSet(TorchDataset):
 
 
 class SeenPhotos(TorchDataset):
-    """A split as the network sees it when it answers: (a photo's images, label), one `PhotoSet`
-    for each of the images. Epochs are judged by the first alone, which takes half as long."""
+    """A split as the network sees it in evaluation: (a photo's images, label), one `PhotoSet` for
+    each image. Epochs are compared by the first alone, which takes half as long."""
 
     def __init__(self, views: list[PhotoSet]) -> None:
         self.views = views
@@ -374,10 +374,10 @@ class SeenPhotos(TorchDataset):
 
 
 class UnknownPhotos(TorchDataset):
-    """Photos that show none of the classes, in any folders under `root`, as (image, -1).
+    """Unknown photos, in any folders under `root`, as (image, -1).
 
     `transform` is applied on every access. Files that cannot be read are in `skipped`. Raises
-    LandmarkError where no photo is left.
+    LandmarkError if no photo is left.
     """
 
     def __init__(self, root: Path, transform: Callable[[Image.Image], torch.Tensor]) -> None:
@@ -389,12 +389,12 @@ class UnknownPhotos(TorchDataset):
 
     @property
     def labels(self) -> list[int]:
-        """No class's number, for each photo."""
+        """-1 for each photo: no class."""
         return [-1] * len(self)
 
     @property
     def key(self) -> str:
-        """A name for these photos: the same for the same content in the same order."""
+        """A key for these photos: equal for equal content in equal order."""
         return hashlib.sha256("".join(map(_content_hash, self.paths)).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -450,7 +450,7 @@ def make_batches(
 
 
 def _join(rows: list[tuple]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
-    """A batch of photos, each an image or several, of any shapes: images by shape, labels (N,)."""
+    """A batch of photos, each of one or more images of any shape: images by shape, labels (N,)."""
     photos, labels = zip(*rows, strict=True)
     photos = [images if isinstance(images, list) else [images] for images in photos]
     return by_shape(photos), torch.tensor(labels)

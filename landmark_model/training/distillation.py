@@ -1,4 +1,4 @@
-"""A trained network teaches another one (Hinton et al. 2015)."""
+"""Knowledge distillation: a trained teacher network and its student (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from landmark_model.config import LandmarkError, ModelConfig
 
 
 class Teacher(nn.Module):
-    """A trained network that tells a student its logits (Hinton et al. 2015).
+    """A trained network whose logits a student learns (Hinton et al. 2015).
 
     It sees the very images that the student sees (Beyer et al. 2022), `shown_as` the student's
     config says: normalised by its mean and std, which it turns into the teacher's own.
@@ -20,7 +20,7 @@ class Teacher(nn.Module):
         if config.class_names != shown_as.class_names:
             odd = sorted(set(config.class_names) ^ set(shown_as.class_names))
             raise LandmarkError(
-                f"The teacher knows other classes than the photos show: {', '.join(odd[:5])}"
+                f"The teacher and the photos have different classes: {', '.join(odd[:5])}"
                 f"{f' and {len(odd) - 5} more' if len(odd) > 5 else ''} are on one side only. "
                 "Train the teacher on the same folder first."
             )

@@ -1,4 +1,4 @@
-"""Measures a trained network: temperature, "none of these", and every score."""
+"""Measures a trained network: temperature scaling, the OOD threshold, and every score."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PHOTOS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The config with what was fitted, the scores by split, and the memory of training photos."""
+    """The config with the fitted values, the scores by split, and the kNN memory."""
 
     config: ModelConfig
     scores: dict[str, Metrics]
@@ -70,7 +70,7 @@ def evaluate(
 
 
 def _scores(features: Tensor, memory: Memory) -> Tensor:
-    """How much photos with features (N, D) look like those in the memory (N,)."""
+    """The known-landmark score of photos with features (N, D): their closeness to the memory."""
     parts = features.split(PHOTOS_AT_ONCE)  # it compares each photo with every training photo
     return torch.cat([known_score(METHOD, part, part, memory.features) for part in parts])
 
@@ -82,7 +82,7 @@ def interpolate(
     validation: Iterable,
     accelerator: Accelerator,
 ) -> dict[float, float]:
-    """Weight interpolation: takes `network` back towards the `first` weights, as far as it pays.
+    """Weight interpolation: moves `network` back towards the `first` weights, as far as it helps.
 
     Of a few weighted means of both, the one of the lowest calibrated cross-entropy on unshuffled
     batches of `validation` photos is kept: photos from elsewhere gain most (WiSE-FT: Wortsman et

@@ -1,4 +1,4 @@
-"""Writes networks as TorchScript and ONNX: files that answer without any code of ours."""
+"""Writes networks as TorchScript and ONNX: files that work without our code."""
 
 # No "from __future__ import annotations" here: TorchScript reads the annotations as they stand.
 import json
@@ -55,11 +55,11 @@ class Prepared(nn.Module):
         return scaled.softmax(dim=1), logits, features
 
     def normalise(self, images: Tensor) -> Tensor:
-        """RGB in 0..255 -> what the network takes, as `to_tensor` does."""
+        """RGB in 0..255 -> normalised input, as `to_tensor` makes it."""
         return (images.float() / 255 - self.mean) / self.std
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last layer sees of normalised images: (N, 3, H, W) -> (N, D)."""
+        """The input of the last layer for normalised images: (N, 3, H, W) -> (N, D)."""
         return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
 
 
@@ -91,7 +91,7 @@ class Portable(nn.Module):
         return self.prepared(cuts)[0]
 
     def centre(self, images: Tensor) -> Tensor:
-        """What `eval_crop` gives: (N, 3, H, W) -> (N, 3, S, S)."""
+        """The same as `eval_crop`: (N, 3, H, W) -> (N, 3, S, S)."""
         height, width = images.shape[2], images.shape[3]
         scale = self.resize_px / min(height, width)
         rows = max(self.resize_px, int(height * scale))
@@ -99,21 +99,21 @@ class Portable(nn.Module):
         return _middle(_resize(images, (rows, columns)), (self.image_size, self.image_size))
 
     def whole(self, images: Tensor) -> Tensor:
-        """What `eval_whole` gives: (N, 3, H, W) -> (N, 3, h, w)."""
+        """The same as `eval_whole`: (N, 3, H, W) -> (N, 3, h, w)."""
         kept = view_crop(images.shape[2], images.shape[3])
         size = view_size(kept[0], kept[1], self.image_size)
         return _resize(_middle(images, kept), size)
 
 
 def _middle(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """The middle (N, 3, *size) of images, as torchvision finds it."""
+    """The centre crop (N, 3, *size) of images, as torchvision cuts it."""
     top = int(round((images.shape[2] - size[0]) / 2))  # noqa: RUF046 (a float in TorchScript)
     left = int(round((images.shape[3] - size[1]) / 2))  # noqa: RUF046
     return images[:, :, top : top + size[0], left : left + size[1]]
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (N, 3, *size), whole numbers in 0..255, as Pillow would give them."""
+    """Images (N, 3, *size), whole numbers in 0..255, resized as Pillow does."""
     if images.shape[2] == size[0] and images.shape[3] == size[1]:
         return images
     images = nn.functional.interpolate(images, [size[0], size[1]], mode="bicubic", antialias=True)
@@ -123,10 +123,10 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 def export_torchscript(
     network: nn.Module, config: ModelConfig, path: Path, neighbours: Memory | None = None
 ) -> float:
-    """Writes `network` (float32, CPU) to `path`; gives back the largest difference to eager.
+    """Writes `network` (float32, CPU) to `path`; returns the largest difference to eager.
 
     The file is read back and compared on batches of 1 and 3 photos first. Raises LandmarkError
-    where a probability differs by more than 1e-4; `path` is then not written.
+    if a probability differs by more than 1e-4; `path` is then not written.
     """
     portable = Portable(network.eval().cpu(), config, neighbours).eval()
     labels = json.dumps(config.labels, ensure_ascii=False)
@@ -172,7 +172,7 @@ def export_onnx(
 
 
 def _trace(prepared: Prepared, cuts: dict[str, Tensor], file: Path) -> None:
-    """Writes what is done to `cuts` as ONNX, for any number and size of them."""
+    """Traces the network on `cuts` and writes ONNX, for any number and size of them."""
     sizes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in cuts}
     # torch's newer exporter (dynamo) writes the same graph, but takes five times as long.
     torch.onnx.export(
@@ -188,7 +188,7 @@ def _trace(prepared: Prepared, cuts: dict[str, Tensor], file: Path) -> None:
 
 
 def _label_onnx(file: Path, config: ModelConfig) -> None:
-    """Adds the metadata that people need who have the file alone."""
+    """Adds the metadata that users of the file alone need."""
     import onnx
 
     model = onnx.load(str(file))
@@ -204,7 +204,7 @@ def _write_checked(
     path: Path,
     size: tuple[int, int],
 ) -> float:
-    """Has `write` make the file; the largest difference of what it answers on photos of `size`."""
+    """Has `write` make the file; returns its largest difference on photos of `size`."""
     if path.is_dir():
         raise LandmarkError(f"{path} is a folder. Give the file to write.")
     with staged(path.parent) as folder, warnings.catch_warnings(), torch.inference_mode():

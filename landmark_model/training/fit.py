@@ -37,7 +37,7 @@ ANSWERING = ("image_size", "view", "interpolation")
 
 @dataclass(frozen=True)
 class Batches:
-    """What a network learns from: shuffled training photos, validation photos, photos of no class.
+    """The training data: shuffled training photos, validation photos, unknown photos.
 
     Training batches are images (N, 3, H, W) and labels (N,); of `unknown`, if there are any, the
     labels are not looked at. Validation batches are unshuffled, their images `by_shape`.
@@ -62,7 +62,7 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """How far a run has come; saved in the checkpoint, so that a killed run goes on."""
+    """The progress of a run; saved in the checkpoint, so that a killed run can resume."""
 
     epochs: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
@@ -147,8 +147,8 @@ def _progress_bar(done: int, total: int, accelerator: Accelerator) -> tqdm:
 def _draw(
     train: DataLoader, unknown: DataLoader | None, epoch: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """The batches of an epoch: images (N, 3, H, W), labels (N,), and images (M, 3, H, W) that show
-    no class, None where there are none."""
+    """The batches of an epoch: images (N, 3, H, W), labels (N,), and images (M, 3, H, W) of unknown
+    photos, or None."""
     # From the epoch's number alone: a resumed run draws what the unbroken one would have.
     set_seed(seed * 100_003 + epoch, device_specific=True)
     train.set_epoch(epoch)
@@ -182,7 +182,7 @@ def _validate(network: nn.Module, batches: DataLoader, accelerator: Accelerator)
 
 
 class Objective:
-    """The loss of a batch: what labels and teacher say of its photos, and doubt about the rest."""
+    """The loss of a batch: labels, teacher, and outlier exposure on unknown photos."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class Objective:
         return (1 - weight) * loss + weight * self._distil(logits, told, soft_labels[len(labels) :])
 
     def _distil(self, logits: Tensor, told: Tensor, of_unknowns: Tensor) -> Tensor:
-        """Cross-entropy of softened logits with what the teacher told, and of unknowns as is."""
+        """Cross-entropy of softened logits with the teacher's answers, and of unknowns as is."""
         temperature = self.recipe.distillation_temperature
         wanted = torch.cat([(told.float() / temperature).softmax(1), of_unknowns])
         # Times the temperature squared, so that gradients keep their size (Hinton et al. 2015).
@@ -242,9 +242,9 @@ def _rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tenso
 
 
 class State:
-    """What of a run must survive a kill: weights, their average, the best ones, moments, progress.
+    """The state that must survive a kill: weights, their average, the best ones, moments, progress.
 
-    With `session.resume` it is that of the checkpoint. Raises LandmarkError where this is missing,
+    With `session.resume` it is that of the checkpoint. Raises LandmarkError if this is missing,
     damaged, or of another run.
     """
 
@@ -274,7 +274,7 @@ class State:
         return len(self.progress.epochs)
 
     def end_epoch(self, train_loss: Tensor, scores: Metrics, seconds: float) -> None:
-        """Notes an epoch, keeps the averaged weights if they are the best, writes a checkpoint."""
+        """Records an epoch, keeps the averaged weights if they are best, writes a checkpoint."""
         accelerator, progress = self.session.accelerator, self.progress
         number, lr = self.epoch_count + 1, max(group["lr"] for group in self.optimizer.param_groups)
         loss = accelerator.reduce(train_loss, "mean").item()
@@ -295,7 +295,7 @@ class State:
         self.network.load_state_dict(self.best)
 
     def _alike(self) -> dict[str, object]:
-        """What must be the same in every part of a run. Answers may look at photos anew."""
+        """What must be the same when a run resumes; how photos are evaluated may change."""
         kept = asdict(self.recipe) | {"seed": self.session.seed}
         return {name: kept[name] for name in kept if name not in ANSWERING}
 
@@ -317,8 +317,8 @@ class State:
         if changed:
             told = ", ".join(f"{name} {before.get(name, 'unknown')}" for name in changed)
             raise LandmarkError(
-                f"{path.name} was trained with {told}. Give that, too, or start anew without "
-                "--resume."
+                f"{path.name} was trained with {told}. Give the same options, or start again "
+                "without --resume."
             )
         try:
             self.network.load_state_dict(parts["network"])
@@ -326,7 +326,7 @@ class State:
         except RuntimeError as error:
             raise LandmarkError(
                 f"{path.name} is of another network or other classes. Use its folder only for "
-                "the run it was made by, or start anew without --resume."
+                "the run that wrote it, or start again without --resume."
             ) from error
         self.average.n_averaged.copy_(parts["average_count"][""])
         self.best = parts["best"]

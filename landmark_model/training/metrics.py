@@ -1,4 +1,4 @@
-"""How good the answers are: everything that is ever quoted, computed in one place."""
+"""Every score that is ever quoted, computed in one place."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Metrics:
 
 @dataclass(frozen=True)
 class UnknownScores:
-    """How well a score tells photos of known classes from others.
+    """How well a score separates known from unknown photos.
 
     `auroc` is the chance that a known photo scores higher than an unknown one; `fpr95` the share
-    of unknown photos taken for known at the threshold that keeps 95 % of the known. `kept` and
+    of unknown photos accepted at the threshold that keeps 95 % of the known. `kept` and
     `refused` are the shares of known photos kept and unknown ones refused at the threshold that
     ships, which was fitted on validation photos. All are 0..1.
     """

@@ -1,4 +1,4 @@
-"""What moves the weights: rates by layer, AdamW and Muon."""
+"""The optimizers: layer-wise learning rates, AdamW and Muon."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimiz
 
 
 class Float32Muon(timm_muon.Muon):
-    """timm's Muon, which multiplies in bfloat16 and takes no other wish, in float32.
+    """timm's Muon, which only multiplies in bfloat16, in float32.
 
     A CPU that emulates bfloat16 takes twenty times as long over a kernel of 512 x 512 x 3 x 3, and
     most of a training step over all of them.
@@ -76,7 +76,7 @@ class Float32Muon(timm_muon.Muon):
 
 
 def has_fast_bf16() -> bool:
-    """Whether this machine multiplies in bfloat16, and does not emulate it with float32."""
+    """Whether this machine multiplies in bfloat16 natively rather than emulating it."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

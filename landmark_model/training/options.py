@@ -1,4 +1,4 @@
-"""What a training run is asked for, and the command line that says it."""
+"""The options of a training run, and its command line."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ PRECISIONS = ("auto", "no", "bf16", "fp16")
 FIRST_NETWORK = "tf_efficientnet_lite2"
 ABOUT = """Trains a landmark classifier on an image folder and writes everything needed to use it.
 
-    python train.py --data FOLDER --network resnet18 --out runs/mine
+    landmark train --data FOLDER --network resnet18 --out runs/mine
 
-FOLDER holds train/<class>/<photo>, and optionally validation/ and test/ alike; or just
-<class>/<photo>, then it is split. How a network learns is its recipe: landmark_model/recipes.py.
+FOLDER holds train/<class>/<photo>, and optionally validation/ and test/ in the same way; or just
+<class>/<photo>, which is then split. How a network learns is its recipe, in
+landmark_model/training/recipes.py.
 On several processes or GPUs: accelerate launch train.py ..."""
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What differs between runs; how a network learns is its `Recipe`.
+    """The options that differ between runs; how a network learns is its `Recipe`.
 
     `image_size`, `epochs`, `batch_size` and `lr` replace the recipe's where they are not None, and
     `network` None is that of the run folder `init`, or else EfficientNet-Lite2. `init` is a run
-    folder, a safetensors file, or "none". Raises LandmarkError where a value makes no sense.
+    folder, a safetensors file, or "none". Raises LandmarkError if a value is invalid.
     """
 
     data: Path
@@ -66,7 +67,7 @@ class TrainOptions:
         return read_config(Path(self.init)).architecture if is_run else FIRST_NETWORK
 
     def _rules(self) -> dict[str, bool]:
-        """What the values must be like, and whether they are."""
+        """The rules for the values, and whether each holds."""
         weights = self.first_weights
         return {
             f"--network must be one of {', '.join(RECIPES)}": self.network in RECIPES,
@@ -77,7 +78,7 @@ class TrainOptions:
             f"{self.out} is a file; give --out a folder": not self.out.is_file(),
             "--init must be outside --out, where the run writes": weights is None
             or weights.parent.resolve() != self.out.resolve(),
-            "--probe takes no --teacher: it has nothing to learn from one": not self.probe
+            "--probe takes no --teacher: a linear probe has no student": not self.probe
             or self.teacher is None,
         }
 
@@ -95,7 +96,7 @@ class TrainOptions:
         return self.init == "none" or (self.init is None and self.network == "landmark_cnn")
 
     def apply_to(self, recipe: Recipe | None) -> Recipe:
-        """`recipe`, or without one the network's own, with what the options say of it."""
+        """`recipe`, or the network's own, with the overrides in these options."""
         recipe = recipe or recipe_for(self.network, self.probe)
         if self.image_size is not None:
             recipe = recipe.at_size(self.image_size)
@@ -104,14 +105,14 @@ class TrainOptions:
 
     @property
     def sources(self) -> list[Path]:
-        """The files of weights that the run learns from: its first ones, and the teacher's."""
+        """The weight files the run learns from: its initial weights and the teacher's."""
         teacher = self.teacher and self.teacher / WEIGHTS_NAME
         return [path for path in (self.first_weights, teacher) if path]
 
     def command(self, recipe: Recipe) -> str:
-        """The command line that says the same, without the folders of this machine.
+        """The equivalent command line, without the folders of this machine.
 
-        What of `recipe` is not what the options alone make of it is a comment behind it.
+        Changes to the recipe that options cannot express are a comment at its end.
         """
         words = ["python", "train.py"]
         for field in fields(self):
@@ -133,7 +134,7 @@ def portable(value: object) -> str:
 
 
 def parse(arguments: list[str] | None = None) -> TrainOptions:
-    """The options on the command line. Raises LandmarkError where a value makes no sense."""
+    """The options on the command line. Raises LandmarkError if a value is invalid."""
     parser = make_parser()
     given = vars(parser.parse_args(arguments))
     if given.pop("smoke", False):
@@ -146,7 +147,7 @@ def parse(arguments: list[str] | None = None) -> TrainOptions:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line. What is not given is left to `TrainOptions`."""
+    """The command line. Anything not given is left to `TrainOptions`."""
     parser = argparse.ArgumentParser(
         prog="train.py",
         description=ABOUT,
@@ -163,47 +164,50 @@ def make_parser() -> argparse.ArgumentParser:
 
 TYPES = {"PX": int, "N": int, "X": float, "FOLDER": Path}
 WITH_VALUES = {
-    "data": ("FOLDER", "photos, a folder for each landmark"),
+    "data": ("FOLDER", "the photos, one folder for each landmark"),
     "out": ("FOLDER", "the run folder, e.g. runs/mine"),
     "network": (
         "NAME",
-        f"{', '.join(RECIPES)}; default: that of the run --init, else {FIRST_NETWORK}",
+        f"{', '.join(RECIPES)}; default: the network of the run --init, else {FIRST_NETWORK}",
     ),
     "init": (
         "RUN",
-        "first weights: a run folder or a safetensors file, which may lack layers; 'none' starts "
-        "from scratch; default: timm's ImageNet weights, for landmark_cnn from scratch",
+        "initial weights: a run folder or a safetensors file, which may lack layers; 'none' starts "
+        "from scratch; default: timm's ImageNet weights, or from scratch for landmark_cnn",
     ),
-    "teacher": ("FOLDER", "a run folder of the same classes, whose answers are learned, too"),
+    "teacher": (
+        "FOLDER",
+        "run folder of a network of the same classes, whose answers the student also learns",
+    ),
     "unknown": (
         "FOLDER",
-        "photos that show none of the landmarks: those in train/ are learned from (outlier "
-        "exposure), those in validation/ and test/ measure 'none of these'",
+        "unknown photos, which show none of the landmarks: train/ is for learning (outlier "
+        "exposure), validation/ and test/ are for measuring 'none of these'",
     ),
-    "image-size": ("PX", "a photo is seen at as many px as a square of this side has"),
+    "image-size": ("PX", "photos are resized to the area of a square of this side"),
     "epochs": ("N", "passes over the training photos"),
-    "batch-size": ("N", "photos in a step, on each process"),
-    "lr": ("X", "peak learning rate; like the three above, default: the recipe's"),
+    "batch-size": ("N", "photos in a step, in each process"),
+    "lr": ("X", "peak learning rate; this and the three above default to the recipe's"),
     "seed": (
         "N",
-        f"of splits, first weights, order and augmentation; default: {TrainOptions.seed}",
+        f"for splits, initial weights, order and augmentation; default: {TrainOptions.seed}",
     ),
     "workers": ("N", f"processes that prepare photos; default: {TrainOptions.workers}"),
     "precision": (
         "NAME",
-        f"{', '.join(PRECISIONS)}; auto, the default: bf16 if the hardware is fast at it",
+        f"{', '.join(PRECISIONS)}; auto, the default: bf16 if the hardware supports it well",
     ),
     "share": (
         "X",
-        f"share of each class split off for a missing split; default: {TrainOptions.share}",
+        f"share of each class to set aside for a missing split; default: {TrainOptions.share}",
     ),
     "about-data": ("TEXT", "for the model card: where the photos are from, and their licence"),
     "push-to": ("ORG/NAME", "publish the run in this hub repo; log in with `hf auth login`"),
 }
-PROBE_HELP = "linear probe, in minutes: features of the frozen network once, then only a last layer"
+PROBE_HELP = "linear probe, in minutes: train only a last layer on features of the frozen network"
 SWITCHES = {
-    "resume": "go on from the checkpoint in --out",
-    "smoke": "a run of seconds on made-up photos",
-    "allow-missing": "go on where validation or test lack a class",
-    "private": "with --push-to: a new repo is private",
+    "resume": "resume from the checkpoint in --out",
+    "smoke": "try the setup in seconds, on made-up photos",
+    "allow-missing": "continue even if validation or test lacks a class",
+    "private": "with --push-to: create a new repo as private",
 }

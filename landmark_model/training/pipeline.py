@@ -1,4 +1,4 @@
-"""The way of a training run: photos -> report -> network -> fit -> measure -> files -> hub."""
+"""The steps of a training run: photos -> report -> network -> fit -> measure -> files -> hub."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ from landmark_model.training.start import Start, start_from_file, start_pretrain
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Trains as the command line says."""
+    """Trains with the options of the command line."""
     train(parse(arguments))
 
 
 def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
-    """Trains, measures and writes a network to `options.out`; gives back what was measured.
+    """Trains, measures and writes a network to `options.out`; returns the measurements.
 
     It is trained by its own recipe of `RECIPES`; to change a number, give `dataclasses.replace` of
-    that. Raises LandmarkError where photos, weights or settings cannot be used.
+    that. Raises LandmarkError if photos, weights or settings cannot be used.
     """
     recipe = options.apply_to(recipe)
     if options.push_to:
@@ -142,21 +142,21 @@ def find_photos(
 
 
 def require_room(photo_count: int, class_count: int, feature_count: int) -> None:
-    """Raises LandmarkError where the memory of training photos would be more than `load` takes."""
+    """Raises LandmarkError if the kNN memory would be too large for `load`."""
     if not Memory.has_room(photo_count, class_count, feature_count):
         raise LandmarkError(
             f"{photo_count:,} training photos of {class_count:,} classes are too many for the "
-            "memory that tells photos of no class. Train on fewer photos of each class."
+            "kNN memory that detects unknown photos. Train on fewer photos of each class."
         )
 
 
 def find_unknown(folder: Path) -> dict[str, Path]:
-    """The folders of photos of no class under `folder`, by split. Raises LandmarkError if none."""
+    """The folders of unknown photos under `folder`, by split. Raises LandmarkError if none."""
     found = {split: folder / split for split in data.SPLITS if (folder / split).is_dir()}
     if not found:
         raise LandmarkError(
             f"{folder} has none of the folders {', '.join(data.SPLITS)}. Put photos that show none "
-            "of the landmarks there: in train/ to learn from, in validation/ and test/ to measure."
+            "of the landmarks there: train/ for learning, validation/ and test/ for measuring."
         )
     return found
 
@@ -182,7 +182,7 @@ def write_report(report: DataReport, photos: Photos, config: ModelConfig, sessio
 def initialise(
     network: nn.Module, architecture: str, weights: Path | None, from_scratch: bool
 ) -> Start:
-    """Fills the network with its first weights: those in a file, or timm's of ImageNet."""
+    """Loads the initial weights: from a file, or timm's from ImageNet."""
     if from_scratch:
         return Start("from scratch")
     if weights is None:
@@ -197,14 +197,14 @@ def initialise(
 
 
 def find_teacher(folder: Path, config: ModelConfig) -> Teacher:
-    """The trained network in `folder`, ready to teach one with `config`."""
+    """The trained network in `folder`, ready to teach a student with `config`."""
     theirs = read_config(folder)
     return Teacher(networks.restore(theirs, folder), theirs, config)
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What became of a training: its curve, its time, and what weight interpolation tried.
+    """The outcome of training: its curve, its time, and what weight interpolation tried.
 
     `shares` is the validation loss by share of the trained weights; {} without interpolation.
     """
@@ -222,7 +222,7 @@ def learn(
     session: Session,
     teacher: nn.Module | None = None,
 ) -> Learned:
-    """Trains `network` by the recipe: all of it, or as a linear probe its last layer."""
+    """Trains `network` by the recipe: all of it, or for a linear probe its last layer."""
     began = time.monotonic()
     first = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     learner = probe.Head(network) if recipe.probe_copies else network
@@ -245,7 +245,7 @@ def learn(
 def learning_batches(
     network: nn.Module, start: Start, photos: Photos, recipe: Recipe, session: Session
 ) -> Batches:
-    """What the network learns from: photos, or for a linear probe what it sees in them."""
+    """The training batches: photos, or for a linear probe their features."""
     # Epochs are judged by the first image of a photo.
     sets = {"train": photos.train, "validation": photos.seen["validation"].views[0]}
     if "train" in photos.unknown:
@@ -290,12 +290,12 @@ def measure(
 
 
 def parameter_count(network: nn.Module) -> int:
-    """How many numbers the network learns."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def describe_data(report: DataReport, folder: Path, about: str) -> dict:
-    """What the card tells about the photos in `folder`."""
+    """The card's facts about the photos in `folder`."""
     counts = [count["train"] for count in report.counts.values()]
     return {
         "name": folder.resolve().name,
@@ -310,7 +310,7 @@ def describe_data(report: DataReport, folder: Path, about: str) -> dict:
 
 
 def describe_fit(start: Start, recipe: Recipe, learned: Learned, session: Session) -> dict:
-    """What the card tells about the training: start, recipe, hardware, curve."""
+    """The card's facts about training: start, recipe, hardware, curve."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     accelerator, progress = session.accelerator, learned.progress
     return {
@@ -331,7 +331,7 @@ def describe_fit(start: Start, recipe: Recipe, learned: Learned, session: Sessio
 
 
 def describe_history(command: str, sources: list[Path], seconds: float) -> dict:
-    """The commands that led here, first those of the weights in `sources`, and their seconds."""
+    """The commands that led to this run, starting with its `sources`, and their total seconds."""
     spent: dict[str, float] = {}
     for weights in sources:
         earlier = earlier_run(weights)
@@ -345,7 +345,7 @@ def describe_history(command: str, sources: list[Path], seconds: float) -> dict:
 
 
 def earlier_run(weights: Path) -> dict:
-    """What the run that made the file `weights` says of itself; {} where it is from elsewhere."""
+    """The metadata of the run that wrote `weights`; {} if no run of ours did."""
     path = weights.parent / METRICS_NAME
     if not path.is_file():
         return {}
@@ -358,7 +358,7 @@ def earlier_run(weights: Path) -> dict:
 def write_outputs(
     network: nn.Module, measured: Evaluation, facts: dict, progress: Progress, out: Path
 ) -> None:
-    """Writes weights, config, exports, metrics, plots, card and checksums: all, or nothing."""
+    """Writes weights, config, exports, metrics, plots, card and checksums: all or none."""
     config, scores, memory = measured.config, measured.scores, measured.memory
     with staged(out) as folder:
         save(network, config, folder, neighbours=memory)
@@ -376,20 +376,19 @@ def write_outputs(
 
 
 def push(out: Path, repo: str | None, private: bool) -> None:
-    """Publishes the run in `out`, if `repo` says where. A run whose push fails stays whole."""
+    """Publishes the run in `out` to `repo`, if given. If the push fails, the run stays intact."""
     if repo is None:
         return
     try:
         print(f"\n{publish([out], repo, private=private)}")
     except LandmarkError as error:
         raise LandmarkError(
-            f"{error}\nThe run is whole. To publish it later: "
-            f"python -m landmark_model push {out} {repo}"
+            f"{error}\nThe run is complete. To publish it later: landmark push {out} {repo}"
         ) from error
 
 
 def summary(measured: Evaluation, out: Path) -> str:
-    """The last words of a run."""
+    """The final message of a run."""
     test, unknown = measured.scores["test"], measured.unknown.get("test")
     none_of_these = unknown and (
         f"None of these ({unknown.method}): AUROC {unknown.auroc:.3f}, FPR at 95 % TPR "

@@ -1,4 +1,4 @@
-"""Pictures of data and training, for where people would rather look than read."""
+"""Plots of data and training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _plain(name: str) -> str:
 
 
 def contact_sheet(images: Tensor, labels: list[int], config: ModelConfig, path: Path) -> None:
-    """Draws training images (N, 3, s, s) as the network gets them: cut, varied, then shown."""
+    """Draws training images (N, 3, s, s) as the network gets them, cropped and augmented."""
     mean = torch.tensor(config.mean).view(3, 1, 1)
     std = torch.tensor(config.std).view(3, 1, 1)
     columns = 8
@@ -87,7 +87,7 @@ def training_curve(epochs: list[Epoch], best_epoch: int, path: Path) -> None:
 
 
 def confusion_matrix(metrics: Metrics, labels: tuple[str, ...], path: Path) -> None:
-    """Draws, for photos of each landmark (row), the shares of what they were taken for."""
+    """Draws which landmarks are confused: the predictions for photos of each landmark (row)."""
     counts = np.array(metrics.confusion, dtype=float)
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
     side = 2.5 + 0.17 * len(labels)
@@ -105,7 +105,7 @@ def confusion_matrix(metrics: Metrics, labels: tuple[str, ...], path: Path) -> N
 
 
 def reliability_diagram(metrics: Metrics, path: Path) -> None:
-    """Draws how often answers are right against how sure they are, and how many there are."""
+    """Draws accuracy against confidence, and the number of answers."""
     bins = [part for part in metrics.reliability if part.count]
     figure = _figure(5.2, 4.6)
     axes = figure.add_subplot()

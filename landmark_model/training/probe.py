@@ -1,4 +1,4 @@
-"""The linear probe: photos go through a frozen network once, and only a last layer is trained."""
+"""The linear probe: photos pass through a frozen network once; only a last layer is trained."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class Views(TorchDataset):
 
 
 def require_whole(start: Start) -> None:
-    """Raises LandmarkError where `start` left more than the last layer to be learned."""
+    """Raises LandmarkError if `start` leaves more than the last layer untrained."""
     if not start.filled or len({name.split(".")[0] for name in start.fresh}) > 1:
         raise LandmarkError(
-            f"A linear probe keeps all but the last layer, yet {start}. Give --init weights of the "
+            f"A linear probe trains only the last layer, but {start}. Give --init weights of the "
             "whole network, or leave out --probe."
         )
 
@@ -79,7 +79,7 @@ def require_whole(start: Start) -> None:
 def frozen_views(
     network: nn.Module, photos: PhotoSet, split: str, recipe: Recipe, session: Session
 ) -> Views:
-    """What the frozen network sees of the photos of a split: of those to learn from, varied copies.
+    """The frozen network's features of the photos of a split: of training photos, augmented copies.
 
     Kept in the folder of the session.
     """
@@ -134,7 +134,7 @@ def compute_views(
 
 
 def _digest(network: nn.Module, key: str) -> str:
-    """A name for features: the same for the same `key` and the same weights below the last layer.
+    """A key for features: equal for equal `key` and equal weights below the last layer.
 
     That one starts at random, and has no part in the features.
     """

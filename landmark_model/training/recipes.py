@@ -1,4 +1,4 @@
-"""How each network is trained: every number of a recipe stands here, once, and is what ships."""
+"""How each network is trained: every number is here, once, and is what ships."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from landmark_model.config import VIEWS, LandmarkError
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides how a network learns, but the photos, the first weights and the seed.
+    """Everything that decides how a network learns, except photos, initial weights and seed.
 
-    Sizes are sides in px, shares and probabilities 0..1. Raises LandmarkError where a number makes
+    Sizes are sides in px, shares and probabilities 0..1. Raises LandmarkError if a number makes
     no sense, naming it. `dataclasses.asdict` of one survives JSON.
     """
 
@@ -62,7 +62,7 @@ class Recipe:
             f"view must be one of {', '.join(VIEWS)}": self.view in VIEWS,
             "epochs must be 1 or more, probe_copies 0 or more": self.epochs >= 1
             and self.probe_copies >= 0,
-            "batch_size must be 2 or more: batch norm needs company": self.batch_size >= 2,
+            "batch_size must be 2 or more: batch norm needs several photos": self.batch_size >= 2,
             "lr must be above 0 and below 1": 0 < self.lr < 1,
             "ema_decay must be 0 or more and below 1": 0 <= self.ema_decay < 1,
             "weight_decay, muon and mixup must be 0 or more": all(

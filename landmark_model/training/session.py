@@ -47,12 +47,12 @@ def open_session(
 
 
 def name_precision(precision: str) -> str:
-    """What people call the `precision` of an accelerator: its "no" is float32."""
+    """The name of an accelerator's `precision` for people: its "no" is float32."""
     return "float32" if precision == "no" else precision
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep the memory of large tensors for the next ones, as man mallopt(3) says how.
+    """Has glibc keep the memory of large tensors for reuse, as described in mallopt(3).
 
     By default it goes back to the kernel, which zeroes every page of it anew at the next step: on a
     CPU much of the time of one.

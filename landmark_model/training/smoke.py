@@ -1,4 +1,4 @@
-"""Made-up photos, for trying the set-up without data: coloured shapes that a network can learn."""
+"""Synthetic photos for trying the setup without data: coloured shapes that a network can learn."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_photo(label: int, seed: int, size: tuple[int, int] = (120, 90)) -> Imag
 
 
 def make_photos(root: Path) -> Path:
-    """Fills `root` with train, validation and test folders of made-up photos; gives `root` back."""
+    """Fills `root` with train, validation and test folders of made-up photos; returns `root`."""
     seed = 0
     for split, count in COUNTS.items():
         for label, name in enumerate(CLASSES):

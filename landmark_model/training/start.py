@@ -14,7 +14,7 @@ from landmark_model.networks import read_weights
 
 @dataclass(frozen=True)
 class Start:
-    """Where the first weights came from: names of the tensors that were filled and left fresh.
+    """The source of the initial weights: names of the tensors that were loaded and left random.
 
     `base_model` is the hub repo they are from, "" where there is none or it is not known.
     """
@@ -26,11 +26,11 @@ class Start:
 
     def __str__(self) -> str:
         if not self.filled:
-            return f"{self.source}: every layer starts fresh"
+            return f"{self.source}: every layer starts from random weights"
         if not self.fresh:
             return f"every layer from {self.source}"
         filled, fresh = _layer_names(self.filled), _layer_names(self.fresh)
-        return f"{self.source} fills {filled}; starting fresh: {fresh}"
+        return f"{self.source} fills {filled}; starting from random weights: {fresh}"
 
 
 def _layer_names(tensors: tuple[str, ...]) -> str:
@@ -41,7 +41,7 @@ def start_from_file(network: nn.Module, path: Path) -> Start:
     """Fills `network` with the tensors in the safetensors file at `path`, and says which.
 
     A file may leave layers out; they keep their random start, as does a last layer made for other
-    classes. Raises LandmarkError where the file holds anything that does not fit, naming it.
+    classes. Raises LandmarkError if the file holds anything that does not fit, naming it.
     """
     tensors = read_weights(path)
     own = network.state_dict()
@@ -72,14 +72,14 @@ def start_from_file(network: nn.Module, path: Path) -> Start:
 def start_pretrained(network: nn.Module, architecture: str) -> Start:
     """Fills all but the last layer of `network` with timm's ImageNet weights from the hub.
 
-    Raises LandmarkError where the hub cannot be reached and the weights are not cached.
+    Raises LandmarkError if the hub cannot be reached and the weights are not cached.
     """
     try:
         source = timm.create_model(architecture, pretrained=True)
     except Exception as error:  # the hub client raises a dozen kinds; each means: no weights
         raise LandmarkError(
             f"timm's weights for {architecture} could not be fetched ({type(error).__name__}). "
-            "Go online; or give --init FILE.safetensors, for resnet18 also the one that ships, "
+            "Go online; or give --init FILE.safetensors, for resnet18 also the built-in "
             "landmark_model/weights/model.safetensors; or --init none to start from scratch."
         ) from error
     head = _head_names(network)

@@ -1,4 +1,4 @@
-"""What the API answers: typed JSON, made of what `landmark_model` gives."""
+"""The API's answers as typed JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRID_CELLS = 32
 
 
 class Guess(TypedDict):
-    """One guess, in the language asked for; place and what follows may be null."""
+    """One guess, in the requested language; place and the fields after it may be null."""
 
     name: str
     class_name: str
@@ -30,8 +30,8 @@ class Guess(TypedDict):
 class PhotoAnswer(TypedDict):
     """The guesses for one photo, best first.
 
-    `is_known` is false where it shows none of the landmarks, null where nobody measured; `score`
-    is what that was told by, higher looks more like a known landmark. `model` says what answered.
+    `is_known` is false where it shows none of the landmarks, null if there is no threshold;
+    `score` is the known-landmark score, higher looks more like one. `model` is what answered.
     """
 
     guesses: list[Guess]

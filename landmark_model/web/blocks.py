@@ -1,4 +1,4 @@
-"""gradio's Blocks behind a door: what requests bring in is checked here, for every event alike."""
+"""gradio's Blocks with checked input: every event's request is checked here."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.uploads import Uploads
 
 BROKEN = "This request cannot be answered. Check its values, or try again in a moment."
-STOPPING = "The app is being stopped. Try again in a minute."
+STOPPING = "The app is stopping. Try again in a minute."
 NOT_A_CHOICE = "A value in the request is not among the choices of its field."
 TOO_FEW = "The request has {given} of {needed} values. /gradio_api/info lists them."
-ODD_KIND = "A value in the request is not of the kind that its field takes."
+ODD_KIND = "A value in the request has the wrong type for its field."
 MAX_MESSAGE = 500
 
 
 class GuardedBlocks(gr.Blocks):
-    """Blocks that open only uploads, and answer whatever is wrong with a sentence.
+    """Blocks that open only uploads, and answer errors with a sentence.
 
     gradio takes each request, by queue, call, batch or MCP, through these two methods.
     """
@@ -37,17 +37,17 @@ class GuardedBlocks(gr.Blocks):
     loop: asyncio.AbstractEventLoop
 
     async def note_loop(self) -> None:
-        """Keeps the loop that serves, for those who speak to it from another thread."""
+        """Keeps the server's event loop, for calls from other threads."""
         self.loop = asyncio.get_running_loop()
 
     @property
     def is_busy(self) -> bool:
-        """Whether events run or wait for their turn."""
+        """Whether events are running or queued."""
         return any(self._queue.active_jobs) or len(self._queue) > 0
 
     @property
     def has_news(self) -> bool:
-        """Whether there are results that did not reach their client yet."""
+        """Whether there are results that have not reached their client yet."""
         return any(list(self._queue.pending_event_ids_session.values()))
 
     def knows(self, session: str) -> bool:
@@ -61,7 +61,7 @@ class GuardedBlocks(gr.Blocks):
         )
 
     async def tell_stopping(self) -> None:
-        """Ends what is still awaited with a sentence."""
+        """Ends pending requests with a sentence."""
         queue = self._queue
         for session, messages in list(queue.pending_messages_per_session.items()):
             for event in list(queue.pending_event_ids_session.get(session, ())):
@@ -71,7 +71,7 @@ class GuardedBlocks(gr.Blocks):
                 )
 
     async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
-        """gradio's, of inputs that were admitted. Raises LandmarkError where they were not."""
+        """gradio's, of inputs that were admitted. Raises LandmarkError if they were not."""
         admitted = admit(self.uploads, block_fn, inputs)
         return await super().preprocess_data(block_fn, admitted, state, explicit_call)
 
@@ -93,9 +93,9 @@ def _told(message: str) -> gr.Error:
 
 
 def admit(uploads: Uploads, block_fn: BlockFunction, inputs: Sequence[object]) -> list[object]:
-    """The inputs of an event that its function may see.
+    """The checked inputs of an event for its function.
 
-    Values left out at the end take the function's defaults. Raises LandmarkError where there are
+    Values left out at the end take the function's defaults. Raises LandmarkError if there are
     too few, a value is not among a component's choices, or a file is no upload.
     """
     fields = block_fn.inputs
@@ -109,7 +109,7 @@ def admit(uploads: Uploads, block_fn: BlockFunction, inputs: Sequence[object]) -
 
 
 def _defaults(block_fn: BlockFunction) -> list[object]:
-    """What the parameters of an endpoint are if left out, up to the first that must be given."""
+    """The defaults of an endpoint's parameters, counted back to the first required one."""
     if not all(isinstance(field, Api) for field in block_fn.inputs):
         return []
     parameters = list(inspect.signature(block_fn.fn).parameters.values())

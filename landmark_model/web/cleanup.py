@@ -1,4 +1,4 @@
-"""Deletes what nobody needs any more: what links to a photo remember, results nobody fetches."""
+"""Deletes what is no longer needed: the photos of old links, results that nobody fetches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Job = Callable[[], Awaitable[None]]
 
 
 def delete_old(folder: Path, age_s: float) -> None:
-    """Deletes the folders in `folder` that are older than that; fine where there are none."""
+    """Deletes the folders in `folder` that are older than that, if any."""
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
@@ -24,7 +24,7 @@ def delete_old(folder: Path, age_s: float) -> None:
 
 
 def delete_unfinished(folder: Path, age_s: float) -> None:
-    """Deletes what uploads that were cut off left in `folder`, and folders that are empty."""
+    """Deletes what interrupted uploads left in `folder`, and empty folders."""
     for entry in folder.iterdir():
         with suppress(OSError):
             if time.time() - entry.stat().st_mtime <= age_s:
@@ -36,7 +36,7 @@ def delete_unfinished(folder: Path, age_s: float) -> None:
 
 
 class IdleConnections:
-    """Connections that ask nothing, and would keep others out by their number.
+    """Idle connections, which could crowd others out.
 
     `server` gives uvicorn's, once it runs.
     """
@@ -46,7 +46,7 @@ class IdleConnections:
         self._since: dict[object, float] = {}
 
     async def close(self) -> None:
-        """Closes those that have had no request for `age_s` seconds."""
+        """Closes those without a request for `age_s` seconds."""
         state = getattr(self.server(), "server_state", None)
         idle = [c for c in getattr(state, "connections", ()) if getattr(c, "cycle", True) is None]
         now = time.monotonic()
@@ -57,7 +57,7 @@ class IdleConnections:
 
 
 class Uncollected:
-    """The results in gradio's queue that their client does not fetch.
+    """Results in gradio's queue that their client does not fetch.
 
     A client that listens takes a message at once, so one that lies for `age_s` seconds has none.
     """

@@ -29,23 +29,23 @@ LATE = "There was no time left for this photo. Send fewer photos at once."
 
 
 def opened(photo: object) -> OpenedPhoto:
-    """A photo as gradio hands its file over; raises LandmarkError where it cannot be read."""
+    """A photo as gradio hands its file over; raises LandmarkError if it cannot be read."""
     if not isinstance(photo, dict) or not photo.get("path"):
         raise LandmarkError("There is no photo. Upload one, and give its path.")
     return open_upload(photo["path"])
 
 
 def named(photos: object) -> list[tuple[str, Path]]:
-    """Name and file of each photo of a batch; raises LandmarkError where it is no list of them."""
+    """Name and file of each photo of a batch; raises LandmarkError if it is no list of them."""
     if not isinstance(photos, list) or not 1 <= len(photos) <= MOST_PHOTOS:
         raise LandmarkError(f"photos must be a list of 1 to {MOST_PHOTOS} uploads.")
     if not all(isinstance(photo, dict) and photo.get("path") for photo in photos):
-        raise LandmarkError("One of the photos is none. Upload each, and give its path.")
+        raise LandmarkError("One of the photos is missing. Upload each one, and give its path.")
     return [(photo.get("orig_name") or "photo", Path(photo["path"])) for photo in photos]
 
 
 def batch_row(name: str, row: Tagged | None, stamp: str) -> BatchRow:
-    """A photo of a batch as JSON; without a row, there was no time for it."""
+    """A photo of a batch as JSON; without a row, time ran out before it."""
     if row is None:
         return BatchRow(file=name, answer=None, reason=LATE)
     answer = row.answer and answer_json(row.answer, stamp)
@@ -67,7 +67,7 @@ class Endpoints:
             photo: the photo: JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP
             network: which network answers; "" for the best
             top_k: how many guesses, 1 to 50
-            language: of names, places and tags: en, es, fr, de or zh
+            language: language of names, places and tags: en, es, fr, de or zh
         """
         self._check(network, language, top_k)
         network = network or self.models.default
@@ -77,13 +77,13 @@ class Endpoints:
     def predict_batch(
         self, photos: list[gr.FileData], network: str = "", top_k: int = 5, language: str = "en"
     ) -> list[BatchRow]:
-        """Says which landmarks several photos show; a broken one has a reason in place of guesses.
+        """Says which landmarks several photos show; a broken one has a reason instead of guesses.
 
         Args:
             photos: up to 200 photos
             network: which network answers; "" for the best
             top_k: how many guesses for each, 1 to 50
-            language: of names, places and tags: en, es, fr, de or zh
+            language: language of names, places and tags: en, es, fr, de or zh
         """
         self._check(network, language, top_k)
         network = network or self.models.default
@@ -103,12 +103,12 @@ class Endpoints:
             photo: the photo: JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP
             class_name: the landmark to look for, as /landmarks names it; "" for the likeliest
             network: which network answers; "" for the best
-            language: of the name: en, es, fr, de or zh
+            language: language of the name: en, es, fr, de or zh
         """
         self._check(network, language)
         tagger = self.models.pick(network)
         if class_name and class_name not in tagger.config.class_names:
-            raise LandmarkError("class_name is no landmark here. /landmarks lists them.")
+            raise LandmarkError("class_name is not a known landmark. /landmarks lists them.")
         seen = opened(photo)
         found = tagger.explain(seen.image, class_name or None)
         return where_json(found, tagger.describe(found.class_name).name_in(language), seen.size)
@@ -118,14 +118,14 @@ class Endpoints:
 
         Args:
             network: which network; "" for the best
-            language: of names, places and tags: en, es, fr, de or zh
+            language: language of names, places and tags: en, es, fr, de or zh
         """
         self._check(network, language)
         landmarks = self.models.landmarks(network)
         return [guess_json(landmark.in_language(language)) for landmark in landmarks]
 
     def _check(self, network: object, language: object, top_k: object = 1) -> None:
-        """Raises LandmarkError for settings that are none. None of it repeats what was sent."""
+        """Raises LandmarkError for invalid settings, without repeating what was sent."""
         self.models.pick(network)
         if not isinstance(language, str) or language not in LANGUAGES:
             raise LandmarkError(f"language must be one of {', '.join(LANGUAGES)}.")

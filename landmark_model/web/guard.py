@@ -1,4 +1,4 @@
-"""What stands before gradio: which routes there are, how large a request may be, whom to believe.
+"""The guard in front of gradio: its routes, the size of requests, and which headers to trust.
 
 An ASGI middleware. A route that the page does not use is not there, also one that a later gradio
 adds. Answers to refused requests are sentences that hold nothing of the request.
@@ -55,12 +55,12 @@ SENTENCES = {
     "no_route": (404, f"There is nothing at this address. {API}/info lists the endpoints."),
     "no_file": (404, "There is no such file. Uploads are deleted after about an hour."),
     "no_session": (404, "There are no results for this session. They are kept for a minute."),
-    "large": (413, "The request is too large: 1 MB is the most, besides uploads."),
-    "many": (413, f"The upload is too large: {MAX_FILES} photos at once are the most."),
+    "large": (413, "The request is too large: the limit is 1 MB, except for uploads."),
+    "many": (413, f"The upload is too large: the limit is {MAX_FILES} photos at once."),
     "no_json": (400, 'The request is not JSON like {"data": [...]}.'),
     "bad_call": (
         400,
-        f"The request lacks a value, or has one too many. {API}/info lists them.",
+        f"The request has a missing or extra value. {API}/info lists them.",
     ),
     "no_form": (400, 'An upload must be a form of files in the field "files".'),
     "slow": (408, "The request took too long to arrive. Send it again."),
@@ -71,14 +71,14 @@ SENTENCES = {
         "it with --root-path.",
     ),
     "full": (507, "There is no room for uploads at the moment. Try again later."),
-    "stopping": (503, "The app is being stopped. Try again in a minute."),
+    "stopping": (503, "The app is stopping. Try again in a minute."),
     "broken": (500, "Something went wrong here. Try again in a moment."),
 }
 
 
 @dataclass
 class Rules:
-    """What the guard goes by.
+    """The rules of the guard.
 
     `endpoints` are the names in /gradio_api/call/<name>; `waiting` tells whether a session, or an
     event, has results or awaits some. Headers of a proxy count where `trusts_proxy`; else, where
@@ -97,7 +97,7 @@ class Rules:
 
 
 class GuardMiddleware:
-    """Lets through what `rules` allow, with the headers that browsers are told safety by."""
+    """Passes on what `rules` allow, and adds security headers."""
 
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self.app, self.rules = app, rules
@@ -133,7 +133,7 @@ class GuardMiddleware:
             await answer.instead(_excuse(error, route_of(scope)), scope, receive)
 
     def _refuse(self, scope: Scope) -> str | None:
-        """The key in SENTENCES of why a request is refused by its head alone; None if it is not."""
+        """The key in SENTENCES if a request is refused by its headers alone; else None."""
         headers, path = Headers(scope=scope), route_of(scope)
         allowed = LOCAL_HOST if self.rules.is_local and not self.rules.trusts_proxy else HOST
         hosts = [
@@ -191,7 +191,7 @@ class GuardMiddleware:
 
 
 class _Refused(Exception):
-    """A body that is not read on; `sentence` is the key of what to say."""
+    """A body that is refused; `sentence` is the key of the message."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -214,7 +214,7 @@ class _Answer:
         await self.send(message)
 
     async def instead(self, sentence: str, scope: Scope, receive: Receive) -> None:
-        """A sentence, unless something else was begun already."""
+        """Sends a sentence, unless an answer has already begun."""
         if not self.has_begun:
             await say(sentence)(scope, receive, self)
 
@@ -232,7 +232,7 @@ def route_of(scope: Scope) -> str:
 
 
 def _excuse(error: Exception, path: str) -> str:
-    """The key of what to say of an error that gradio did not catch."""
+    """The key of the message for an error that gradio did not catch."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return "full"
     if isinstance(error, OSError) and path.startswith(READ_BELOW):
@@ -249,7 +249,7 @@ def _free_bytes(uploads: Uploads) -> int:
 
 
 def _forget_forged(scope: Scope, trusts_proxy: bool) -> None:
-    """Drops what only a proxy may say: who asked, by which name and how; and odd ranges."""
+    """Drops headers that only a proxy may set: client, host and scheme; and odd ranges."""
     forged = (b"x-gradio-server",)
     if not trusts_proxy:
         forged += (b"x-forwarded-", b"forwarded", b"x-real-ip")
@@ -309,7 +309,7 @@ def counted(receive: Receive, most: int, uploads: Uploads) -> Receive:
 
 
 def check_json(body: bytes) -> str | None:
-    """Why a request's body cannot be one of the page or the API; None where it can."""
+    """Why a request's body cannot come from the page or the API; None if it can."""
     if has_many_brackets(body):
         return "large"
     try:
@@ -330,4 +330,4 @@ def has_many_brackets(body: bytes) -> bool:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

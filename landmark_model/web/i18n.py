@@ -1,4 +1,4 @@
-"""The words of the page in each language it speaks, and which language a visitor reads."""
+"""The texts of the page in each language, and the choice of a visitor's language."""
 
 import json
 from functools import cache
@@ -11,7 +11,7 @@ LOCALES = Path(__file__).with_name("locales")
 
 @cache
 def _locale(language: str) -> dict[str, dict[str, str]]:
-    """The file of a language: "page", "quality" and "numbers"; that of English for any other."""
+    """The file of a language: "page", "quality" and "numbers"; English for any other."""
     name = language if language in LANGUAGES else "en"
     return json.loads((LOCALES / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -25,7 +25,7 @@ def say(key: str, language: str, section: str = "page", **values: object) -> str
 
 
 def explain(error: LandmarkError, language: str) -> str:
-    """What is wrong, in `language`; as the error itself says it where there are no words for it."""
+    """An error's message in `language`; its own text if there is no translation."""
     return say(f"why_{error.reason}", language, **error.details) if error.reason else str(error)
 
 
@@ -46,13 +46,13 @@ class _Filled(dict):
 
 
 def percent(share: float, language: str, digits: int = 0) -> str:
-    """A share 0..1 in per cent, as one writes it in a language: "84.6%", "84,6 %"."""
+    """A share 0..1 in per cent, as written in a language: "84.6%", "84,6 %"."""
     gap = _locale(language)["numbers"]["before_percent"]
     return f"{number(100 * share, language, digits)}{gap}%"
 
 
 def number(value: float, language: str, digits: int = 0) -> str:
-    """A number as one writes it in a language: "1,522.5", "1.522,5"."""
+    """A number as written in a language: "1,522.5", "1.522,5"."""
     marks = _locale(language)["numbers"]
     return f"{value:,.{digits}f}".translate({46: marks["decimal"], 44: marks["thousands"]})
 

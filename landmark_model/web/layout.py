@@ -1,4 +1,4 @@
-"""The page: its tabs, laid out; and what its links say of it."""
+"""The page: its tabs, and the previews of its links."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLEAN_EVERY_S, KEPT_S = 300, 3600
 
 
 def translations(known_count: int) -> gr.I18n:
-    """The words that stand on the page before anything is asked, for the browser to choose from."""
+    """The static texts of the page in every language, for the browser to choose from."""
     table = all_words(count=known_count)
     for language in LANGUAGES:
         table[language] |= {
@@ -50,7 +50,7 @@ def hero(language: str) -> str:
 
 
 def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") -> GuardedBlocks:
-    """The page; `secret` is that of links to results, "" for none."""
+    """The page; `secret` signs links to results, "" for none."""
     credits = read_credits()
     page = GuardedBlocks(
         title="Landmark tagger", analytics_enabled=False, delete_cache=(CLEAN_EVERY_S, KEPT_S)
@@ -79,7 +79,7 @@ def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") ->
 
 
 def describe(models: Models, secret: str, query: Mapping[str, str], language: str) -> Preview:
-    """What a preview of a link says: of a result, what it is; else what the page does."""
+    """The preview of a link: the result it shows, or what the page does."""
     title, text = say("title", language), say("tagline", language)
     if not is_link(query):
         return Preview(title, text)

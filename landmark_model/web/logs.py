@@ -1,4 +1,4 @@
-"""What reaches the log: where something failed and of which kind; nothing that a visitor sent."""
+"""Logging: where something failed and how; nothing that a visitor sent."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TALKATIVE = ("asyncio", "mcp", "python_multipart", "uvicorn.error", "landmark.ap
 
 
 class Sparse(logging.Filter):
-    """Lets one record in ten seconds through, by its logger's name and kind alone."""
+    """Passes one record in ten seconds for each logger and kind, without details."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last = -EVERY_S
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is printed; it is made anew without its details."""
+        """Whether a record is printed; its details are removed."""
         now = time.monotonic()
         if record.levelno < logging.WARNING or now - self._last < EVERY_S:
             return False
@@ -33,7 +33,7 @@ class Sparse(logging.Filter):
 
 
 def quiet() -> None:
-    """Has the talkative libraries of the server log sparsely."""
+    """Limits how much the server's libraries log."""
     for name in TALKATIVE:
         logger = logging.getLogger(name)
         logger.filters = [Sparse()]
@@ -44,7 +44,7 @@ def quiet() -> None:
 
 
 def log_error(error: BaseException) -> None:
-    """One line on where our own code or gradio's failed; nothing that a visitor sent."""
+    """Logs one line on where our code or gradio's failed; nothing that a visitor sent."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
     log.error("%s in %s", type(error).__name__, where)

@@ -1,4 +1,4 @@
-"""The parts of a metrics.json that are what they should be: anybody may have written the file."""
+"""The valid parts of a metrics.json, which anybody may have written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Check = Callable[[object], bool]
 
 
 class Measured(NamedTuple):
-    """What can be shown of a metrics.json, by the keys it has there, and whether that is all.
+    """The parts of a metrics.json that can be shown, by its keys, and whether that is all.
 
     `is_whole` is False where a part was left out because it is not what it should be.
     """
@@ -37,7 +37,7 @@ def read_measured(metrics: object) -> Measured:
 
 
 def _part(whole: dict, key: str, faults: list[str]) -> dict:
-    """The object at `key`; {} where there is none, which is a fault if there is something else."""
+    """The object at `key`; {} if there is none, which is a fault if there is something else."""
     part = whole.get(key, {})
     if isinstance(part, dict):
         return part
@@ -46,7 +46,7 @@ def _part(whole: dict, key: str, faults: list[str]) -> dict:
 
 
 def _kept(part: dict, checks: dict[str, Check], faults: list[str]) -> dict:
-    """What of `part` is asked for and passes its check."""
+    """The fields of `part` that are wanted and pass their checks."""
     found = {key: part[key] for key in checks if key in part}
     kept = {key: value for key, value in found.items() if checks[key](value)}
     faults += found.keys() - kept.keys()
@@ -54,7 +54,7 @@ def _kept(part: dict, checks: dict[str, Check], faults: list[str]) -> dict:
 
 
 def _agreeing(test: dict, faults: list[str]) -> dict:
-    """`test` without a confusion matrix that is not of its classes."""
+    """`test` without a confusion matrix that does not match its classes."""
     if "confusion" in test and len(test["confusion"]) != len(test.get("classes", ())):
         faults.append("confusion")
         return {key: value for key, value in test.items() if key != "confusion"}

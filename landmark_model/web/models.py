@@ -27,7 +27,7 @@ TITLES = {
 
 
 class InTurn:
-    """A classifier whose network answers only as many requests at once as `turns` has places.
+    """A classifier whose network answers at most as many requests at once as `turns` allows.
 
     Photos are decoded outside of that, so that one which takes long keeps nobody waiting.
     """
@@ -56,7 +56,7 @@ class InTurn:
 
 @dataclass(frozen=True)
 class Models:
-    """The classifiers by network ("resnet18"), the one to answer unless told otherwise first.
+    """The classifiers by network ("resnet18"), the default first.
 
     `measured` is what was measured of each, None where its metrics.json cannot be read; `version`
     is the revision they are of, "" if unknown.
@@ -68,7 +68,7 @@ class Models:
 
     @property
     def default(self) -> str:
-        """The network that answers unless told otherwise."""
+        """The default network."""
         return next(iter(self.taggers))
 
     @property
@@ -77,13 +77,12 @@ class Models:
         return sorted(self.taggers[self.default].labels)
 
     def landmarks(self, network: str) -> list[Prediction]:
-        """All that a network knows, each as a guess of probability 1."""
+        """All landmarks that a network knows, each as a guess of probability 1."""
         tagger = self.pick(network)
         return [tagger.describe(name) for name in tagger.config.class_names]
 
     def metrics(self, network: str) -> dict | None:
-        """What was measured of a network, as metrics.json has it; {} if nothing, None if it is
-        damaged."""
+        """A network's measurements in metrics.json; {} if there are none, None if it is damaged."""
         return self.measured.get(network, {})
 
     @property
@@ -100,7 +99,7 @@ class Models:
     def pick(self, network: str | None) -> LandmarkClassifier | InTurn:
         """The classifier of a network; the default one for None and "".
 
-        Raises LandmarkError where there is no such network.
+        Raises LandmarkError if there is no such network.
         """
         name = network or self.default
         if not isinstance(name, str) or name not in self.taggers:
@@ -115,7 +114,7 @@ class Models:
         raise LandmarkError(f"No network here knows {class_name!r}.")
 
     def stamp(self, network: str) -> str:
-        """Which model answered: network, revision, and a fingerprint of its config.
+        """The model that answered: network, revision, and a fingerprint of its config.
 
         The config holds names, preprocessing, temperature and threshold, so that two trainings
         all but never share it.
@@ -132,10 +131,10 @@ def open_models(
     network: str | None = None,
     concurrency: int = 1,
 ) -> Models:
-    """Loads every network of a folder or hub repo, those that ship without `source`.
+    """Loads every network of a folder or hub repo; without `source`, the ones that ship.
 
     `network` is the one to come first; `concurrency` requests are answered at once. Raises
-    LandmarkError where something is not available.
+    LandmarkError if something is not available.
     """
     names = list_networks(source, revision=revision)
     if network is not None and network not in names:
@@ -150,7 +149,7 @@ def open_models(
 
 
 def _measured(source: str | None, revision: str | None, network: str) -> dict | None:
-    """What was measured of a network that is loaded; None where its metrics.json is damaged.
+    """The measurements of a loaded network; None if its metrics.json is damaged.
 
     It answers as well without, so the page opens all the same and says so.
     """

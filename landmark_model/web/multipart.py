@@ -1,4 +1,4 @@
-"""gradio's reader of uploads, bounded: files alone, few of them, and none left behind."""
+"""gradio's upload parser with limits: only files, at most 200, and none left behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BoundedParser(GradioMultiPartParser):
         part.file.filename = name if name.strip(". ") else "photo"
 
     async def parse(self):
-        """gradio's; what was written of an upload that fails or is cut off is deleted."""
+        """gradio's; deletes what was written of an upload that fails or is cut off."""
         try:
             form = await super().parse()
         except MultiPartException as error:

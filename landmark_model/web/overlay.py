@@ -1,4 +1,4 @@
-"""Pictures that the page makes of a photo: heat and box on it, thumbnails, copies to look at."""
+"""Pictures made from a photo: heatmap and box on it, thumbnails, copies to show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links with a photo: what the first tab shows of it, and nothing else of a visit.
+"""Links with a photo: its result in the first tab, and nothing else of the visit.
 
 gradio's own route writes down every field of the page, photos of the other tabs too, whether or not
 they belong together. This one takes its place: a card goes with the photo that it was made of.
@@ -40,7 +40,7 @@ class PhotoLinks:
         self._visits: OrderedDict[str, Answered] = OrderedDict()
 
     def remember(self, session: str | None, answered: Answered) -> None:
-        """Keeps what a link of that visit will show; the oldest of 1,000 visits is forgotten."""
+        """Remembers what a link of that visit will show; the oldest of 1,000 visits is dropped."""
         if session:
             self._visits[session] = answered
             self._visits.move_to_end(session)
@@ -74,7 +74,7 @@ class PhotoLinks:
             shutil.rmtree(link, ignore_errors=True)
 
     def route(self, components: Callable[[], list[dict]]) -> Route:
-        """What the page's button asks for the name of a link."""
+        """The route that the page's button calls for the name of a link."""
 
         async def answer(request: Request) -> Response:
             session = request.query_params.get("session_hash", "")

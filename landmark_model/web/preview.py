@@ -1,4 +1,4 @@
-"""What the page tells machines before it is opened: link previews, language, health.
+"""What machines read: link previews, language, health check.
 
 gradio writes "Gradio" into the head of its page, and previews of shared links take that. This is
 a small ASGI middleware that puts our own title, description and picture there.
@@ -34,7 +34,7 @@ _CHARSET = re.compile(rb"<meta\s+charset[^>]*>")
 
 @dataclass(frozen=True)
 class Preview:
-    """What a link preview says: title and description in the reader's language."""
+    """A link preview: title and description in the reader's language."""
 
     title: str
     description: str
@@ -44,13 +44,13 @@ Describe = Callable[[Mapping[str, str], str], Preview]  # of a query string, in 
 
 
 class HeadMiddleware:
-    """Writes the head of "/" anew: `describe` gives what it says for a query string."""
+    """Replaces the head of "/" by the preview that `describe` gives for a query string."""
 
     def __init__(self, app: ASGIApp, describe: Describe) -> None:
         self.app, self.describe = app, describe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on as it is but the HTML of the page itself."""
+        """Passes everything on unchanged except the HTML of the page."""
         if scope["type"] != "http" or _path(scope) != "/" or scope["method"] != "GET":
             await self.app(scope, receive, send)
             return
@@ -143,7 +143,7 @@ def page_address(scope: Scope) -> str:
 
 
 def routes(health: Mapping[str, object]) -> list[Route]:
-    """What is served besides the page: its preview picture, and `health` for load balancers."""
+    """The routes besides the page: its preview picture, and `health` for load balancers."""
 
     async def show_health(request: Request) -> Response:
         return JSONResponse(dict(health))

@@ -53,7 +53,7 @@ LAST_ANSWERS_S = 10  # what a stop waits for
 
 
 def launch(settings: Settings, models: Models) -> GuardedBlocks:
-    """Starts to serve the page; gives it, running. Raises LandmarkError where it cannot listen."""
+    """Starts serving the page and returns it. Raises LandmarkError if it cannot listen."""
     folder = make_private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
     bound_uploads()
@@ -70,7 +70,7 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
             )
     except OSError as error:
         raise LandmarkError(
-            f"Nothing can listen on {settings.host}, port {settings.port}: it may be taken. "
+            f"Nothing can listen on {settings.host}, port {settings.port}: it may be in use. "
             "Use another --port or --host."
         ) from error
     quiet()
@@ -80,7 +80,7 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
 
 
 def rules_for(settings: Settings, page: GuardedBlocks) -> Rules:
-    """What the guard before gradio goes by."""
+    """The rules for the guard in front of gradio."""
     in_space = "SPACE_ID" in os.environ
     public = (fn for fn in page.fns.values() if fn.api_visibility == "public")
     return Rules(
@@ -114,7 +114,7 @@ def where(settings: Settings) -> dict[str, object]:
 
 
 def around(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str, object]:
-    """What is served besides gradio's page: guard, link previews, health check; and what cleans."""
+    """Everything around gradio's page: guard, link previews, health check and cleaning."""
     health = {
         "status": "ok",
         "version": landmark_model.__version__,
@@ -149,7 +149,7 @@ def around(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str,
 
 
 def greeting(settings: Settings, page: gr.Blocks) -> str:
-    """Where the page is now, and what became of the public link, if one was asked for."""
+    """The page's address, and its public link or why there is none, if one was asked for."""
     lines = [f"The landmark tagger is at {page.local_url}"]
     if settings.mcp:
         lines.append(f"MCP clients find it at {page.local_url}gradio_api/mcp/")
@@ -163,13 +163,13 @@ def greeting(settings: Settings, page: gr.Blocks) -> str:
 
 
 def warm_up(models: Models) -> None:
-    """Lets each network answer once: the first answer of a process takes longest."""
+    """Has each network answer once: the first answer of a process is the slowest."""
     for tagger in models.taggers.values():
         tagger.predict(Image.new("RGB", (256, 256)))
 
 
 def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
-    """Serves until `stopped` is set or Ctrl-C comes, then gives the answers that are under way."""
+    """Serves until `stopped` is set or Ctrl-C, then finishes the answers in progress."""
     try:
         stopped.wait()
     except KeyboardInterrupt:
@@ -183,7 +183,7 @@ def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
 
 
 def allow_connections() -> None:
-    """Lets the process have as many open files as the system allows: connections are some."""
+    """Raises the limit on open files as far as the system allows: each connection is one."""
     with suppress(ImportError, ValueError, OSError):  # not on Windows
         import resource
 
@@ -192,7 +192,7 @@ def allow_connections() -> None:
 
 
 def wait_while(is_so: Callable[[], bool], most_s: float) -> None:
-    """Waits as long as something is so, but no longer than that."""
+    """Waits while a condition holds, up to a time limit."""
     deadline = time.monotonic() + most_s
     while is_so() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -13,11 +13,11 @@ BYTES = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
 DESCRIPTION = """Serves the landmark tagger: a photo in, the landmark and its place out.
 
     python app.py                                     the networks that ship
-    python app.py --repo runs/mine                    a folder that train.py wrote
-    python app.py --repo org/name --revision v1       a repo on the Hugging Face hub
+    python app.py --repo runs/mine                    a run folder
+    python app.py --repo org/name --revision v1       a repo on the Hugging Face Hub
 
 Each setting is a flag or, where it is given in brackets, an environment variable.
-LANDMARK_LINK_SECRET, if set, signs links to results, so that nobody else can make them up.
+LANDMARK_LINK_SECRET, if set, signs links to results, so that nobody else can forge them.
 """
 
 
@@ -45,7 +45,7 @@ class Settings:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line; what is not given there comes from the environment."""
+    """The command line; anything not given there comes from the environment."""
     parser = argparse.ArgumentParser(
         description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -62,50 +62,51 @@ def make_parser() -> argparse.ArgumentParser:
 
     host = "address to listen on; 0.0.0.0 for all; default: 127.0.0.1"
     option("--host", "GRADIO_SERVER_NAME", "127.0.0.1", host)
-    option("--port", "GRADIO_SERVER_PORT", 7860, "default: 7860", type=_port)
-    repo = "folder or hub repo to take the networks from; default: those that ship"
+    option("--port", "GRADIO_SERVER_PORT", 7860, "port to listen on; default: 7860", type=_port)
+    repo = "folder or hub repo to load the networks from; default: the ones that ship"
     option("--repo", "LANDMARK_REPO", None, repo, metavar="FOLDER|ORG/NAME")
     option("--revision", "LANDMARK_REVISION", None, "its tag, branch or commit")
-    option("--network", "LANDMARK_NETWORK", None, "the one chosen at first; default: the best")
+    network = "the network selected at first; default: the best"
+    option("--network", "LANDMARK_NETWORK", None, network)
     many = "photos answered at the same time; default: 1"
     option("--concurrency", "LANDMARK_CONCURRENCY", 1, many, type=_count, metavar="N")
-    size = "largest photo to take; default: 30mb"
+    size = "largest photo to accept; default: 30mb"
     option("--max-upload", "LANDMARK_MAX_UPLOAD", "30mb", size, type=_size, metavar="SIZE")
-    root = "behind a proxy: the page's address there, https://example.org/landmarks or /landmarks"
+    root = "behind a proxy: the public address, https://example.org/landmarks or /landmarks"
     option("--root-path", "GRADIO_ROOT_PATH", "", root, type=_root, metavar="ADDRESS")
-    switch("--share", "GRADIO_SHARE", "open a public link for a while; needs the internet")
+    switch("--share", "GRADIO_SHARE", "open a temporary public link; needs the internet")
     switch("--mcp", "GRADIO_MCP_SERVER", 'serve the API to MCP clients, too; pip install ".[mcp]"')
     return parser
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port. Use 1 to 65535.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port. Use 1 to 65535.")
     return int(text)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count. Use 1 or more.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count. Use 1 or more.")
     return int(text)
 
 
 def _size(text: str) -> str:
     if not re.fullmatch(r"[1-9]\d*\s*(b|kb|mb|gb)", text.lower()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size. Write it like 30mb.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size. Write it like 30mb.")
     return text.lower()
 
 
 def _root(text: str) -> str:
     if text and not re.fullmatch(r"(https?://[\w.:\[\]-]+)?(/[\w.~-]+)*/?", text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no address. Write it like https://example.org/landmarks or /landmarks."
+            f"{text!r} is not an address. Use https://example.org/landmarks or /landmarks."
         )
     return text.rstrip("/")
 
 
 def read_settings(arguments: list[str] | None = None) -> Settings:
-    """The settings of a command line and the environment; exits where they make no sense."""
+    """The settings from command line and environment; exits if they are invalid."""
     parser = make_parser()
     options = parser.parse_args(arguments)
     if options.mcp and find_spec("mcp") is None:

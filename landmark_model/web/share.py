@@ -1,6 +1,6 @@
 """A link to a result that carries no photo: guesses, probabilities and model in the query string.
 
-    ?result=Taj_Mahal:0.9731,Petra:0.0112&known=1&model=resnet18@0.1.0-1a2b3c4d&check=...
+    ?result=Taj_Mahal:0.9731,Petra:0.0112&known=1&model=resnet18@0.2.0-1a2b3c4d&check=...
 
 The check is a keyed BLAKE2b hash. Without a secret it catches links that were cut or mistyped; with
 LANDMARK_LINK_SECRET set, nobody without the secret can make up a result that this app would show.
@@ -21,11 +21,11 @@ MOST_GUESSES = 10
 MOST_CHARACTERS = 2000
 PARTS = ("result", "known", "model", "check")
 REASONS = {
-    "link_changed": "The link was changed or cut off on its way. Ask for it again, or drop the "
+    "link_changed": "The link was changed or cut off on the way. Ask for it again, or drop the "
     "photo here.",
     "link_stranger": 'The link names "{name}", which is not among the {count} landmarks here. '
-    "It may be from another model; drop the photo here instead.",
-    "link_nonsense": "What the link says cannot be an answer of this app. Ask for it again, or "
+    "It may come from another model; drop the photo here instead.",
+    "link_nonsense": "The link does not hold a possible answer of this app. Ask for it again, or "
     "drop the photo here.",
 }
 KNOWN = {"1": True, "0": False, "": None}
@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"[01]\.\d{4}")
 
 @dataclass(frozen=True)
 class SharedResult:
-    """What a link says: (class name, probability) best first, whether it is known, which model."""
+    """The content of a link: (class name, probability) best first, is it known, which model."""
 
     guesses: tuple[tuple[str, float], ...]
     is_known: bool | None
@@ -51,16 +51,16 @@ def make_link(shared: SharedResult, secret: str = "") -> str:
 
 
 def is_link(query: Mapping[str, str]) -> bool:
-    """Whether a query string means to be such a link."""
+    """Whether a query string is meant to be such a link."""
     return "result" in query
 
 
 def read_link(
     query: Mapping[str, str], class_names: Collection[str], secret: str = ""
 ) -> SharedResult:
-    """What the query string of a link says.
+    """The result in the query string of a link.
 
-    Raises LandmarkError where it was changed, cut off, or says what no answer of the app could:
+    Raises LandmarkError if it was changed, cut off, or says what no answer of the app could:
     landmarks other than `class_names`, the same one twice, probabilities out of order or above 1.
     """
     fields = {part: str(query.get(part, "")) for part in PARTS}

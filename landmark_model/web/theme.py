@@ -1,4 +1,4 @@
-"""What the page looks like: style sheets, colours and fonts."""
+"""The look of the page: style sheets, colours and fonts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from landmark_model.web import STATIC
 
 
 def looks(words: gr.I18n) -> dict[str, object]:
-    """What the page looks like, and what it says."""
+    """The look and the texts of the page."""
     return {
         "i18n": words,
         "css": style(),
@@ -20,13 +20,13 @@ def looks(words: gr.I18n) -> dict[str, object]:
 
 
 def style() -> str:
-    """The style sheets, as one."""
+    """All style sheets, joined."""
     sheets = sorted(STATIC.glob("*.css"))  # app.css first
     return "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
 
 
 def theme() -> gr.themes.Base:
-    """Calm colours, one accent, and fonts that are on the visitor's machine already."""
+    """Calm colours, one accent, and fonts that the visitor's machine already has."""
     fonts = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
     hues = {"primary_hue": "blue", "secondary_hue": "slate", "neutral_hue": "slate"}
     plain = {"block_label_background_fill": "*background_fill_primary",

@@ -1,4 +1,4 @@
-"""Which files a visitor may name: their own uploads and what this app made for them, no others.
+"""The files a visitor may name: their own uploads and what this app made for them, no others.
 
 gradio keeps an upload as <folder>/<hash>/<name>. The hash is seeded with a secret of this process,
 so only who uploaded a photo, or was given a link to it, knows its path: the path is the key. It is
@@ -74,13 +74,13 @@ def _runs(process: int) -> bool:
 
 
 class Uploads:
-    """The uploads in `folder`, and what a request may say of them."""
+    """The uploads in `folder`, and how requests may refer to them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def find(self, path: object) -> Path | None:
-        """The upload of that path; None where there is none, whatever else lies there."""
+        """The upload at that path; None if there is none, whatever else is there."""
         if not isinstance(path, str) or len(path) > 4096 or "\0" in path:
             return None
         upload = Path(path)
@@ -97,7 +97,7 @@ class Uploads:
     def admit(self, value: object, depth: int = 0) -> object:
         """`value`, as JSON has it, with each file in it replaced by what this app knows of it.
 
-        Raises LandmarkError where it names a file that is no upload, or is larger than any request
+        Raises LandmarkError if it names a file that is no upload, or is larger than any request
         of the page: a text of over 2,000 characters, over 1,000 values in one list.
         """
         if depth > MAX_DEPTH:
@@ -134,11 +134,11 @@ class Uploads:
 def open_upload(path: str | Path) -> OpenedPhoto:
     """The photo in an upload, decoded with limits, of at most 12 megapixels.
 
-    Raises LandmarkError where it cannot be read.
+    Raises LandmarkError if it cannot be read.
     """
     return open_safely(path, MOST_PIXELS)
 
 
 def plain_name(name: str) -> str:
-    """The last part of a file's name, without what is not printed, of at most 200 characters."""
+    """The last part of a file's name, printable characters only, at most 200."""
     return _NOT_PRINTED.sub("", re.split(r"[/\\]", name)[-1])[:MAX_NAME].strip()

@@ -1,4 +1,4 @@
-"""What several tabs show alike: the field for a photo, the choice of network, the language."""
+"""Widgets that several tabs share: the photo field, the choice of network, the language."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PHOTO_HEIGHT_PX = 420
 
 
 def language_of(request: gr.Request) -> str:
-    """The language that a visitor's browser asks for."""
+    """The language that a visitor's browser prefers."""
     return pick_language(request.headers.get("accept-language"))
 
 
 def photo_input(words: gr.I18n, elem_id: str, height_px: int = PHOTO_HEIGHT_PX) -> gr.Image:
-    """Where a photo is dropped, pasted or taken, with the rear camera of a phone."""
+    """The field to drop, paste or take a photo, with the rear camera of a phone."""
     camera = gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}})
     return gr.Image(
         type="filepath",

@@ -32,7 +32,7 @@ class Shown:
 
 
 def card(shown: Shown, language: str, known_count: int) -> str:
-    """The result: the best guess in large type, or that it is none of the known landmarks."""
+    """The result: the best guess in large type, or that no known landmark is recognised."""
     stranger = shown.is_known is False
     best, *others = shown.guesses
     head = _stranger(language, known_count) if stranger else _best(best, language)
@@ -77,7 +77,7 @@ def how_sure(probability: float) -> str:
 
 
 def percent(probability: float, language: str) -> str:
-    """A probability as people read it, as plain text: never 100 %, and no 0 % either."""
+    """A probability as plain text for people: never 100 %, and never 0 %."""
     if probability >= 0.995:
         return say("over_99", language)
     if probability < 0.005:
@@ -124,7 +124,7 @@ def copy_button(text: str, title: str, language: str, kind: str = "text") -> str
 
 
 def camera_line(camera: tuple[float, float] | None, best: Prediction | None, language: str) -> str:
-    """Where the camera says it was, and how far from the guess; "" where it did not say."""
+    """The camera's recorded position and its distance from the guess; "" if there is none."""
     if camera is None:
         return ""
     values = {"degrees": degrees(*camera)}
@@ -137,7 +137,7 @@ def camera_line(camera: tuple[float, float] | None, best: Prediction | None, lan
 
 
 def far(km: float) -> str:
-    """A distance as people read it, no finer than a camera knows it."""
+    """A distance for people, no finer than a camera measures it."""
     if km < 1:
         return f"{100 * km:.0f}0 m"
     return f"{km:.1f} km" if km < 10 else f"{km:.0f} km"
@@ -150,7 +150,7 @@ def degrees(latitude: float, longitude: float) -> str:
 
 
 def map_links(best: Prediction) -> str:
-    """Coordinates, with links to maps; "" where the place is not known."""
+    """Coordinates, with links to maps; "" if the place is not known."""
     if best.latitude is None or best.longitude is None:
         return ""
     latitude, longitude = best.latitude, best.longitude
@@ -182,12 +182,12 @@ def sorry(reason: str, language: str) -> str:
 
 
 def welcome(language: str, known_count: int) -> str:
-    """What stands where the result will be."""
+    """The placeholder for the result."""
     return message(say("welcome_head", language), say("welcome_text", language, count=known_count))
 
 
 def verdict(title: str, seconds: float, answer: Answer, language: str) -> str:
-    """What one of several networks says of a photo, and how long it took, as a column."""
+    """One network's answer for a photo and the time it took, as a column."""
     best = answer[0]
     name = say("none_short", language) if answer.is_known is False else best.name_in(language)
     kind = "stranger" if answer.is_known is False else "known"

@@ -1,4 +1,4 @@
-"""What the networks know and how well: rows for a table, and the figures of metrics.json in words.
+"""What the networks know and how well: table rows, and the figures of metrics.json in words.
 
 Nothing here is measured or known beforehand; what metrics.json does not hold is left out.
 """
@@ -46,7 +46,7 @@ class LandmarkRow:
 
 @dataclass(frozen=True)
 class Mixup:
-    """Photos of one landmark taken for another: `wrong` of `count`."""
+    """Photos of one landmark mistaken for another: `wrong` of `count`."""
 
     truth: Prediction
     guess: Prediction
@@ -55,7 +55,7 @@ class Mixup:
 
     @property
     def kind(self) -> str:
-        """What both are ("bridge"), going by their tags; "" where they have nothing in common."""
+        """What both are ("bridge"), by their tags; "" if they have nothing in common."""
         where = {self.truth.country, self.guess.country, self.truth.place, self.guess.place}
         shared = {*self.guess.tags} - where
         return next((tag for tag in self.truth.tags if tag in shared), "")
@@ -91,7 +91,7 @@ def landmark_rows(
 
 
 def find_mixups(landmarks: Iterable[Prediction], metrics: dict) -> list[Mixup]:
-    """Every pair that was mixed up in the test, the most frequent first.
+    """Every pair that was confused in the test, the most frequent first.
 
     `metrics` must be those that `read_measured` lets through.
     """
@@ -269,7 +269,7 @@ def _axes(language: str) -> str:
 
 
 def _at(confidence: float, accuracy: float) -> tuple[float, float]:
-    """Where a point of the diagram lies, in px."""
+    """The position of a point in the diagram, in px."""
     return MARGIN + confidence * SIDE, TOP + (1 - accuracy) * SIDE
 
 

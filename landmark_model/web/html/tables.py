@@ -1,4 +1,4 @@
-"""Tables as HTML: sorted by a click on a column's head, filtered by a word; see tables.js."""
+"""Tables as HTML: click a column heading to sort, type a word to filter; see tables.js."""
 
 from __future__ import annotations
 

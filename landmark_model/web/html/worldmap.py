@@ -48,7 +48,7 @@ class Dot:
     """Something on the map: degrees (WGS84), its weight 0..1 that sets the size, and its name.
 
     The best dot stands out and is named on the map; the others say their names when pointed at or
-    tapped. Raises LandmarkError where a coordinate or weight cannot be.
+    tapped. Raises LandmarkError if a coordinate or weight cannot be.
     """
 
     latitude: float | None
@@ -61,11 +61,11 @@ class Dot:
         limits = ((self.latitude, 90), (self.longitude, 180))
         if not all(degrees is None or abs(degrees) <= limit for degrees, limit in limits):
             raise LandmarkError(
-                f"{self.latitude}, {self.longitude} is no place on earth. Give a latitude of -90 "
-                "to 90 and a longitude of -180 to 180 degrees."
+                f"{self.latitude}, {self.longitude} is not a place on earth. Give latitude -90 "
+                "to 90 and longitude -180 to 180 degrees."
             )
         if not 0 <= self.weight <= 1:
-            raise LandmarkError(f"{self.weight} is no weight of a dot. Give 0 to 1.")
+            raise LandmarkError(f"{self.weight} is not a valid weight of a dot. Give 0 to 1.")
 
     @property
     def radius(self) -> float:

@@ -1,4 +1,4 @@
-"""The tab that shows what each network says of the same photo, and how long it takes."""
+"""The tab that compares the networks on one photo, with the time each takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from landmark_model.web.widgets import language_of, photo_input
 
 
 def compare_tab(tab: gr.Tab, models: Models, words: gr.I18n, photo: gr.Image) -> None:
-    """Lays the tab out; without a photo of its own it takes that of the first tab, `photo`."""
+    """Lays out the tab; without a photo of its own it uses that of the first tab, `photo`."""
 
     def compare(upload: dict | None, request: gr.Request) -> str:
         return verdicts(models, upload, language_of(request))
@@ -44,7 +44,7 @@ def take_over(first: dict | None, own: dict | None, taken: str | None) -> tuple[
 
 
 def verdicts(models: Models, upload: dict | None, language: str) -> str:
-    """What each network says of a photo, as HTML; "" without a photo."""
+    """Each network's answer for a photo, as HTML; "" without a photo."""
     if not upload:
         return ""
     columns = []

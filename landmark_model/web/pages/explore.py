@@ -36,7 +36,7 @@ def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
 
 
 def table_rows(models: Models, network: str, language: str) -> list[list[Cell]]:
-    """Each landmark that a network knows with its scores in per cent; None where not measured."""
+    """Each landmark a network knows, with its scores in per cent; None if not measured."""
     rows = landmark_rows(models.landmarks(network), models.metrics(network), language)
     return [
         [

@@ -1,4 +1,4 @@
-"""The tab for many photos at once: progress, gallery, table, map, and files to take along."""
+"""The tab for many photos at once: progress, gallery, table, map, and files to download."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Update = tuple[object, ...]
 
 @dataclass(frozen=True)
 class ManyTab:
-    """What happens in the tab."""
+    """The tab's callbacks."""
 
     models: Models
 
@@ -75,12 +75,12 @@ class ManyTab:
 
 
 def skips(count: int) -> list[object]:
-    """That many outputs left as they are."""
+    """That many outputs left unchanged."""
     return [gr.skip() for _ in range(count)]
 
 
 def refuse(uploads: list[dict] | None, language: str) -> str:
-    """Why these photos cannot be tagged at once; "" where they can."""
+    """Why these photos cannot be tagged at once; "" if they can."""
     if not uploads:
         return line(say("many_none", language))
     if len(uploads) > MOST_PHOTOS:
@@ -113,7 +113,7 @@ def named(rows: Sequence[Tagged]) -> list[Tagged]:
 
 
 def table_row(row: Tagged, language: str) -> list[Cell]:
-    """A photo, tagged in `language`, as a row of the table; what is not known is left empty."""
+    """A photo, tagged in `language`, as a table row; unknown fields are empty."""
     if row.answer is None:
         return [row.file, "", "", "", None, explain(row.error, language)]
     if row.best is None:
@@ -126,7 +126,7 @@ def table_row(row: Tagged, language: str) -> list[Cell]:
 def picture_of(
     row: Tagged, photo: Path, number: int, folder: Path, language: str
 ) -> list[tuple[str, str]]:
-    """A thumbnail of a photo, written to `folder`, with its caption; none where it is broken."""
+    """A thumbnail of a photo, written to `folder`, with its caption; none if it is broken."""
     if row.answer is None:
         return []
     path = folder / str(number) / "photo.webp"
@@ -155,7 +155,7 @@ def map_of(rows: Sequence[Tagged], language: str) -> str:
 
 
 def write_files(rows: Sequence[Tagged], folder: Path) -> list[Path]:
-    """Writes the three files to take along into `folder`."""
+    """Writes the three files for download into `folder`."""
     paths = [folder / name for name in FILES]
     paths[0].write_text(to_csv(rows), encoding="utf-8-sig", newline="")
     paths[1].write_text(to_json(rows), encoding="utf-8")
@@ -164,7 +164,7 @@ def write_files(rows: Sequence[Tagged], folder: Path) -> list[Path]:
 
 
 def many_tab(tab: ManyTab, words: gr.I18n) -> None:
-    """Lays the tab out and wires it."""
+    """Lays out and wires the tab."""
     gr.HTML(words("many_intro"), elem_classes="intro")
     with gr.Row(equal_height=False):
         with gr.Column(scale=6, min_width=300):

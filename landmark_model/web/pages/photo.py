@@ -1,4 +1,4 @@
-"""The tab for one photo: photo in, the landmark, its place and a way to share it out."""
+"""The tab for one photo: photo in; landmark, place and share links out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class PhotoTab:
-    """What happens in the tab; `secret` is that of links to results, "" for none.
+    """The tab's callbacks; `secret` signs links to results, "" for none.
 
     `links` remembers what a link with the photo will show.
     """
@@ -69,7 +69,7 @@ class PhotoTab:
     def answer_again(
         self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request
     ) -> str | dict:
-        """`answer` by another network; without a photo, what a link brought along stays."""
+        """`answer` by another network; without a photo, a shared result stays."""
         return self.answer(upload, network, copy, request) if upload else gr.skip()
 
     def _ask(self, photo: Path, network: str, copy: Copy | None, language: str) -> cards.Shown:
@@ -92,7 +92,7 @@ class PhotoTab:
         )
 
     def open_link(self, request: gr.Request) -> str | dict:
-        """The result card of the link that the page was opened with; a welcome without one.
+        """The result card of the link that opened the page, or a welcome.
 
         gradio's own links bring the card along.
         """
@@ -170,7 +170,7 @@ def guess_map(guesses: list[Prediction], is_known: bool | None, language: str) -
 
 
 def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str]) -> gr.Image:
-    """Lays the tab out on the page and wires it; gives the photo."""
+    """Lays out and wires the tab; returns the photo field."""
     with gr.Row(equal_height=False, elem_id="one-photo"):
         with gr.Column(elem_classes="photo-side"):
             photo, figure = photo_input(words, "photo"), _figure(words)
