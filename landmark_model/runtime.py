@@ -62,7 +62,7 @@ class TorchRuntime:
         maps = self._maps(images) if isinstance(head, nn.Linear) else images[0, 0]
         if maps.ndim != 3 or len(maps) != head.in_features:
             raise LandmarkError(
-                f"explain does not support {self.config.architecture} looks: it needs a network "
+                f"explain does not support {self.config.architecture}: it needs a network "
                 "of convolutions and one linear last layer, such as resnet18."
             )
         found = class_activation(maps, head.weight).cpu()

@@ -200,7 +200,7 @@ def test_sidecars_that_are_there_are_replaced_only_when_asked(run, library):
     sidecar = library / "paris.jpg.xmp"
     sidecar.write_text("changed by hand")
     status, _, err = run("tag", library, "--out", library)
-    assert status == 1 and f".xmp is in {library} already" in err
+    assert status == 1 and f".xmp is already in {library}" in err
     assert sidecar.read_text() == "changed by hand"
     assert run("tag", library, "--out", library, "--overwrite")[0] == 0
     assert "Eiffel Tower" in sidecar.read_text(encoding="utf-8")
@@ -222,7 +222,7 @@ def test_killed_run_goes_on_where_it_was(run, python, tmp_path, monkeypatch):
     opened, whole = [], tagging._open
     monkeypatch.setattr(tagging, "_open", lambda *photo: opened.append(photo) or whole(*photo))
     status, text, _ = run(*words, tmp_path / "out")
-    assert status == 0 and "8 of 13 photos were done before." in text
+    assert status == 0 and "8 of 13 photos were already done." in text
     assert len(opened) == 5
     assert run(*words, tmp_path / "unbroken")[0] == 0
     assert files_in(tmp_path / "out") == files_in(tmp_path / "unbroken")

@@ -78,9 +78,9 @@ def test_page_tells_what_the_metrics_hold():
     assert "70.0% of its first guesses on 20 test photos are right" in text
     assert f"expect {low:.0%} to {high:.0%}" in text
     assert "6 of 20 first guesses were wrong" in text
-    assert "Sydney Harbour Bridge taken for Golden Gate Bridge: 3 of 9" in text
+    assert "Sydney Harbour Bridge mistaken for Golden Gate Bridge: 3 of 9" in text
     assert "12.3 percentage points" in text
-    assert "Of 1,399 photos of other things it refused 66%" in text
+    assert "It rejected 66% of 1,399 photos of other things" in text
     assert "1,522 photos of 4 landmarks, 3 to 101 of each" in text
     assert "2 of the 4 landmarks have fewer than 5 test photos" in text
     assert "No copy or near-copy" in text
@@ -113,13 +113,13 @@ def test_lookalikes_are_of_one_kind_and_not_merely_neighbours():
 def test_rare_mixups_between_lookalikes_are_shown_too(monkeypatch):
     monkeypatch.setattr(explore, "MIXUP_COUNT", 2)
     text = words_of(quality(METRICS, LANDMARKS))
-    assert "Between look-alikes: Sydney Harbour Bridge taken for Brooklyn Bridge: 1 of 9" in text
+    assert "Between look-alikes: Sydney Harbour Bridge mistaken for Brooklyn Bridge: 1 of 9" in text
 
 
 def test_no_mistakes_are_said_so():
     confusion = [[5, 0], [0, 4]]
     metrics = {"test": {"confusion": confusion, "classes": METRICS["test"]["classes"][:2]}}
-    assert "Not one of the 9 test photos" in words_of(quality(metrics, LANDMARKS))
+    assert "None of the 9 test photos" in words_of(quality(metrics, LANDMARKS))
 
 
 def test_diagram_has_a_dot_for_each_group_of_answers():

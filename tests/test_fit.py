@@ -283,7 +283,7 @@ def test_resuming_with_another_seed_is_refused_and_other_views_in_answers_are_no
 ):
     train_in(tmp_path)
     train_in(tmp_path, replace(RECIPE, view="centre", image_size=64), resume=True)
-    with pytest.raises(LandmarkError, match=r"was trained with seed 0\. Give that"):
+    with pytest.raises(LandmarkError, match=r"was trained with seed 0\. Give the same options"):
         train_in(tmp_path, seed=4, resume=True)
 
 

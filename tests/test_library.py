@@ -94,7 +94,7 @@ def test_run_killed_while_it_writes_rows_goes_on(photos, tmp_path, call, asked_a
     asked, said, counts, _ = tag(photos, out)
     assert asked == list(range(10))[-asked_again:]
     done = 10 - asked_again
-    assert said == (f"{done} of 10 photos were done before." if done else "")
+    assert said == (f"{done} of 10 photos were already done." if done else "")
     assert counts == {"tagged": 10}
     assert contents(out) == contents(tmp_path / "unbroken")
 
@@ -124,7 +124,7 @@ def test_only_photos_that_changed_or_are_new_are_answered_again(photos, tmp_path
     photos[3][1].unlink()
     left = [photo for photo in photos if photo is not photos[3]]
     asked, said, *_ = tag(left, out)
-    assert asked == [0, 99, 7, 8, 9] and said == "4 of 9 photos were done before."
+    assert asked == [0, 99, 7, 8, 9] and said == "4 of 9 photos were already done."
     with (out / "tags.csv").open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["landmark"] for row in rows] == [f"Tower {n}" for n in (0, 1, 99, 4, 5, 6, 7, 8, 9)]
@@ -171,7 +171,7 @@ def test_sidecars_of_others_are_refused_before_anything_is_done(photos, tmp_path
     break_off(photos, out, library, "_write_all", 5)
     (out / "new" / "9.png.xmp").write_text("of a photo program")
     before = contents(out)
-    with pytest.raises(LandmarkError, match=r"new/9\.png\.xmp is in .* already"):
+    with pytest.raises(LandmarkError, match=r"new/9\.png\.xmp is already in "):
         tag(photos, out)
     assert contents(out) == before
     assert tag(photos, out, overwrite=True)[0] == [6, 7, 8, 9]
@@ -184,7 +184,7 @@ def test_photos_that_cannot_be_read_are_tried_again_only_where_that_may_help(pho
     break_off(photos, out, library, "_write_all", 4)
     away.rename(photos[1][1])
     _, said, counts, (broken,) = tag(photos, out)
-    assert said == "3 of 10 photos were done before."
+    assert said == "3 of 10 photos were already done."
     assert counts == {"tagged": 9, "unreadable": 1} and broken.file == "old/0.png"
 
 

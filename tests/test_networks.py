@@ -212,7 +212,7 @@ def test_head_for_other_classes_is_left_fresh(stored, class_count):
     start = start_from_file(network, stored())
     assert set(start.fresh) == set(HEAD)
     assert torch.equal(network.fc.weight, before)
-    assert str(start).endswith("starting fresh: fc")
+    assert str(start).endswith("starting from random weights: fc")
 
 
 def test_half_file_fills_full_precision(small, stored):

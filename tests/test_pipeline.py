@@ -293,7 +293,9 @@ def test_resuming_may_change_how_answers_look_at_photos_yet_not_what_was_learned
     assert read_config(options.out).view == "centre"
     kept = load_file(options.out / "model.safetensors")
     assert all(torch.equal(kept[name], tensor) for name, tensor in learned.items())
-    with pytest.raises(LandmarkError, match=r"was trained with erasing 0\.0\. Give that"):
+    with pytest.raises(
+        LandmarkError, match=r"was trained with erasing 0\.0\. Give the same options"
+    ):
         train(again, replace(LITTLE, erasing=0.7))
     other = lay_out({f"{split}/{name}": 2 for split in ("train", "validation", "test")
                      for name in "abcd"})  # fmt: skip

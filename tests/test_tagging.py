@@ -140,7 +140,7 @@ def test_photo_is_doubtful_below_the_probability_that_is_asked_for(tmp_path, ask
     (found,) = tag_photos(Counter(), photos, min_probability=asked)
     assert found.status == status and (found.best is None) == (status == "doubtful")
     line = to_csv([found]).splitlines()[1]
-    assert ("7 50.0%" in line and "Not sure enough: 7 at 50%, 51% are asked for." in line) == (
+    assert ("7 50.0%" in line and "Not sure enough: 7 at 50%, below 51%." in line) == (
         status == "doubtful"
     )
 
