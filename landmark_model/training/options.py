@@ -15,11 +15,12 @@ PRECISIONS = ("auto", "no", "bf16", "fp16")
 FIRST_NETWORK = "tf_efficientnet_lite2"
 ABOUT = """Trains a landmark classifier on an image folder and writes everything needed to use it.
 
-    python train.py --data FOLDER --network resnet18 --out runs/mine
+    landmark train --data FOLDER --network resnet18 --out runs/mine
 
 FOLDER holds train/<class>/<photo>, and optionally validation/ and test/ alike; or just
-<class>/<photo>, then it is split. How a network learns is its recipe: landmark_model/recipes.py.
-On several processes or GPUs: accelerate launch train.py ..."""
+<class>/<photo>, then it is split. How a network learns is its recipe, in
+landmark_model/training/recipes.py.
+On several processes or GPUs, in a clone of the project: accelerate launch train.py ..."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def parse(arguments: list[str] | None = None) -> TrainOptions:
 def make_parser() -> argparse.ArgumentParser:
     """The command line. What is not given is left to `TrainOptions`."""
     parser = argparse.ArgumentParser(
-        prog="train.py",
+        prog="landmark train",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
