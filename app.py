@@ -1,6 +1,8 @@
-"""Serves the landmark tagger. `python app.py --help` lists its settings; a hosted Space runs it."""
+"""Serves the landmark tagger, as `landmark serve` does; a hosted Space runs it."""
 
-from landmark_model.web.server import main
+import sys
+
+from landmark_model.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["serve", *sys.argv[1:]]))

@@ -22,25 +22,34 @@ EXAMPLE = Path(__file__).parent / "examples" / "taj-mahal.jpg"
 # Commands with a command line of their own: where their main is, and what they do.
 PROGRAMS = {
     "serve": ("landmark_model.web.server", "serve the app; see landmark serve --help"),
-    "train": (
-        "landmark_model.training.pipeline",
-        "train a network; see landmark train --help",
-    ),
+    "train": ("landmark_model.training.pipeline", "train a network; see landmark train --help"),
 }
+# What commands need beyond prediction: the extra to install.
+EXTRAS = {"serve": "app", "train": "train", "export": "train"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command and returns its exit status, 1 if a photo or folder could not be used."""
+    """Runs one command and returns its exit status, 1 if something could not be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in PROGRAMS:
-        module, _ = PROGRAMS[arguments[0]]
-        return import_module(module).main(arguments[1:]) or 0
-    options = make_parser().parse_args(arguments)
+    command = arguments[0] if arguments else ""
     try:
+        if command in PROGRAMS:
+            module, _ = PROGRAMS[command]
+            return import_module(module).main(arguments[1:]) or 0
+        options = make_parser().parse_args(arguments)
         return options.run(options)
     except LandmarkError as error:
         print(f"landmark: {printable(str(error))}", file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if command not in EXTRAS or missing in ("", "landmark_model"):
+            raise
+        print(
+            f"landmark: {command} needs {missing}, which is not installed. "
+            f'Install it: pip install "landmark-model[{EXTRAS[command]}]"',
+            file=sys.stderr,
+        )
+    return 1
 
 
 def predict(options: argparse.Namespace) -> int:

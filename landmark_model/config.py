@@ -410,6 +410,6 @@ def read_config(folder: Path) -> ModelConfig:
     if not path.exists():
         raise LandmarkError(
             f"{folder} has no {CONFIG_NAME}. Give a run folder, "
-            "or train one: python train.py --data FOLDER --out runs/mine"
+            "or train one: landmark train --data FOLDER --out runs/mine"
         )
     return ModelConfig.from_json(read_text(path, MOST_CONFIG_BYTES))

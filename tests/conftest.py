@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parents[1]
+ROOM = 12e9  # bytes: torch comes with a GPU's libraries, downloaded and then installed
 Programs = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -196,6 +198,17 @@ def serve(tmp_path_factory) -> Iterator[Servers]:
 def address(serve) -> str:
     """Where the app is, as people get it."""
     return serve()
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Iterator[Path]:
+    """The python of a new environment, which goes again: what failed shall not fill the disk."""
+    free = shutil.disk_usage(tmp_path).free
+    if free < ROOM:
+        pytest.skip(f"{ROOM / 1e9:.0f} GB of disk are needed, {free / 1e9:.1f} GB are free")
+    venv.create(tmp_path / "venv", with_pip=True)
+    yield tmp_path / "venv" / "bin" / "python"
+    shutil.rmtree(tmp_path / "venv")
 
 
 @pytest.fixture(scope="session")

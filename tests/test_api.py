@@ -161,7 +161,7 @@ def test_health_says_which_networks_answer(address):
 
 
 def test_an_mcp_client_can_call_a_tool(serve):
-    pytest.importorskip("mcp", reason='pip install ".[mcp]" for this one')
+    pytest.importorskip("mcp", reason='pip install "landmark-model[mcp]" for this one')
     address = serve("--mcp")
     photo = f"data:image/jpeg;base64,{b64encode(TAJ.read_bytes()).decode()}"
     tools, answer = asyncio.run(_ask_by_mcp(f"{address}/gradio_api/mcp/", photo))
@@ -188,4 +188,4 @@ def test_without_its_package_mcp_says_what_to_install(python):
         "from landmark_model.web import settings; settings.read_settings(['--mcp'])"
     )
     run = python("-c", hidden, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert run.returncode == 2 and 'pip install ".[mcp]"' in run.stderr
+    assert run.returncode == 2 and 'pip install "landmark-model[mcp]"' in run.stderr

@@ -405,7 +405,7 @@ def test_mistake_costs_one_line_and_exit_status_1(python):
     done = python("train.py", "--data", "no such folder", "--out", "x")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "train.py: no such folder is not a folder. Give --data a folder of photos."
+        "landmark: no such folder is not a folder. Give --data a folder of photos."
     ]
     assert done.stdout == ""
 

@@ -19,7 +19,7 @@ QUICK = "--epochs 1 --batch-size 8 --workers 0 --image-size 64"
 def place(tmp_path_factory):
     """A clone of sorts, where the guide's commands run: links, and photos of one's own."""
     folder = tmp_path_factory.mktemp("guide")
-    for name in ("train.py", "landmark_model", "examples", "app.py", "requirements.txt",
+    for name in ("train.py", "landmark_model", "examples", "app.py", "requirements",
                  "README.md", "LICENSE"):  # fmt: skip
         (folder / name).symlink_to(ROOT / name)
     make_photos(folder / "my_landmarks")

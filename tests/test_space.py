@@ -2,23 +2,17 @@
 
 import os
 import re
-import shutil
 import stat
 import subprocess
-import sys
-import time
-import urllib.request
-import venv
 from pathlib import Path
 
 import pytest
 import yaml
+from app_client import ask
 from hub_processes import ROOT, Client, Hub
 
 from landmark_model import LandmarkError
 from landmark_model.hub.space import build_space
-
-ROOM = 12e9  # bytes: torch comes with a GPU's libraries, downloaded and then installed
 
 
 @pytest.fixture(scope="module")
@@ -94,17 +88,6 @@ def test_space_is_pushed_in_one_commit_and_told_its_models(hub, owner, space):
     assert owner.run(code)["value"][0] is False
 
 
-@pytest.fixture
-def fresh(tmp_path):
-    """The python of a new environment, which goes again: what failed shall not fill the disk."""
-    free = shutil.disk_usage(tmp_path).free
-    if free < ROOM:
-        pytest.skip(f"{ROOM / 1e9:.0f} GB of disk are needed, {free / 1e9:.1f} GB are free")
-    venv.create(tmp_path / "venv", with_pip=True)
-    yield tmp_path / "venv" / "bin" / "python"
-    shutil.rmtree(tmp_path / "venv")
-
-
 @pytest.mark.fresh
 def test_space_serves_in_an_environment_of_its_own(hub, owner, trained, fresh, tmp_path):
     """As a host does it: installs the requirements, starts app.py, cannot write to the source."""
@@ -142,24 +125,3 @@ def contents(folder: Path) -> dict[str, int]:
     """Every file below, and when it was written."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in files}
-
-
-def ask(url: str, photo: Path, server: subprocess.Popen) -> str:
-    """What the API of the demo at `url` says to a photo, once it is up."""
-    code = (
-        "import sys\nfrom gradio_client import Client, handle_file\n"
-        "client = Client(sys.argv[1], verbose=False)\n"
-        "print(client.predict(handle_file(sys.argv[2]), api_name='/predict'))"
-    )
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "app.py stopped"
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            break
-        except OSError:
-            time.sleep(1)
-    done = subprocess.run(
-        [sys.executable, "-c", code, url, photo], text=True, capture_output=True, check=True
-    )
-    return done.stdout

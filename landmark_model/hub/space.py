@@ -14,8 +14,7 @@ from landmark_model.hub.client import Pushed, push, set_variable
 
 ROOT = Path(__file__).parents[2]
 CONTENT = ("app.py", "landmark_model", "LICENSE")
-# In requirements.txt: what stands below it is for training, exports and tests of them.
-TRAINING_MARK = "# to train and export"
+REQUIREMENTS = ("requirements/predict.txt", "requirements/app.txt")
 TEXT = """\
 # {title}
 
@@ -32,9 +31,10 @@ def build_space(out: Path, model: str | None = None) -> None:
     is told by its variable LANDMARK_REPO; the networks that ship go along and serve without.
     Raises LandmarkError if `out` holds something, or the demo is not here.
     """
-    if not (ROOT / "app.py").is_file():
+    if not all((ROOT / name).exists() for name in (*CONTENT, *REQUIREMENTS, "README.md")):
         raise LandmarkError(
-            "The installed package does not include the demo. Run this in a clone of the project."
+            "The installed package lacks what a Space is made of. Run this in a clone of the project: "
+            "python -m landmark_model space"
         )
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise LandmarkError(f"{out} is not empty. Give a new folder.")
@@ -46,7 +46,8 @@ def build_space(out: Path, model: str | None = None) -> None:
                 shutil.copytree(path, folder / name, ignore=skip)
             elif path.is_file():
                 shutil.copyfile(path, folder / name)
-        needed, _, _ = (ROOT / "requirements.txt").read_text("utf-8").partition(TRAINING_MARK)
+        # One list: a host reads no other file before it installs.
+        needed = "".join((ROOT / name).read_text("utf-8") for name in REQUIREMENTS)
         (folder / "requirements.txt").write_text(needed, encoding="utf-8")
         (folder / "README.md").write_text(_front_page(model), encoding="utf-8")
 

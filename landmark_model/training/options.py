@@ -20,7 +20,7 @@ ABOUT = """Trains a landmark classifier on an image folder and writes everything
 FOLDER holds train/<class>/<photo>, and optionally validation/ and test/ in the same way; or just
 <class>/<photo>, which is then split. How a network learns is its recipe, in
 landmark_model/training/recipes.py.
-On several processes or GPUs: accelerate launch train.py ..."""
+On several processes or GPUs, in a clone of the project: accelerate launch train.py ..."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def parse(arguments: list[str] | None = None) -> TrainOptions:
 def make_parser() -> argparse.ArgumentParser:
     """The command line. Anything not given is left to `TrainOptions`."""
     parser = argparse.ArgumentParser(
-        prog="train.py",
+        prog="landmark train",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,

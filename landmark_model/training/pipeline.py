@@ -397,5 +397,5 @@ def summary(measured: Evaluation, out: Path) -> str:
     return (
         f"\nTest: top-1 {test.top1:.1%}, top-5 {test.top5:.1%}, calibration error "
         f"{test.calibration_error:.1%} on {test.photo_count} photos\n{none_of_these or ''}"
-        f"Written to {out}. Use it: load({str(out)!r}), or LANDMARK_REPO={out} make demo"
+        f"Written to {out}. Use it: load({str(out)!r}), or landmark serve --repo {out}"
     )

@@ -199,19 +199,17 @@ def wait_while(is_so: Callable[[], bool], most_s: float) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Loads the networks, then serves the page until stopped."""
+    """Loads the networks, then serves the page until stopped.
+
+    Raises LandmarkError where there is no network to load, or nothing can listen at the address.
+    """
     settings = read_settings(arguments)
     allow_connections()
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    try:
-        models = open_models(
-            settings.repo, settings.revision, settings.network, settings.concurrency
-        )
-        warm_up(models)
-        page = launch(settings, models)
-    except LandmarkError as error:
-        sys.exit(f"app.py: {error}")
+    models = open_models(settings.repo, settings.revision, settings.network, settings.concurrency)
+    warm_up(models)
+    page = launch(settings, models)
     print(greeting(settings, page), flush=True)
     gc.freeze()  # millions of objects of libraries, which every later collection would look at
     serve_until(stopped, page)

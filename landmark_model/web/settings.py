@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 YES = {"1", "true", "yes", "on"}
+INSTALL_MCP = 'pip install "landmark-model[mcp]"'
 BYTES = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
 DESCRIPTION = """Serves the landmark tagger: a photo in, the landmark and its place out.
 
-    python app.py                                     the networks that ship
-    python app.py --repo runs/mine                    a run folder
-    python app.py --repo org/name --revision v1       a repo on the Hugging Face Hub
+    landmark serve                                    the networks that ship
+    landmark serve --repo runs/mine                   a run folder
+    landmark serve --repo org/name --revision v1      a repo on the Hugging Face Hub
 
 Each setting is a flag or, where it is given in brackets, an environment variable.
 LANDMARK_LINK_SECRET, if set, signs links to results, so that nobody else can forge them.
@@ -47,7 +48,9 @@ class Settings:
 def make_parser() -> argparse.ArgumentParser:
     """The command line; anything not given there comes from the environment."""
     parser = argparse.ArgumentParser(
-        description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="landmark serve",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
     def option(flag: str, variable: str, default: object, text: str, **more: object) -> None:
@@ -75,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     root = "behind a proxy: the public address, https://example.org/landmarks or /landmarks"
     option("--root-path", "GRADIO_ROOT_PATH", "", root, type=_root, metavar="ADDRESS")
     switch("--share", "GRADIO_SHARE", "open a temporary public link; needs the internet")
-    switch("--mcp", "GRADIO_MCP_SERVER", 'serve the API to MCP clients, too; pip install ".[mcp]"')
+    switch("--mcp", "GRADIO_MCP_SERVER", f"serve the API to MCP clients, too; {INSTALL_MCP}")
     return parser
 
 
@@ -110,6 +113,6 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
     parser = make_parser()
     options = parser.parse_args(arguments)
     if options.mcp and find_spec("mcp") is None:
-        parser.error('--mcp needs one more package: pip install ".[mcp]"')
+        parser.error(f"--mcp needs mcp, which is not installed. Install it: {INSTALL_MCP}")
     secret = os.environ.get("LANDMARK_LINK_SECRET", "")
     return Settings(**vars(options), link_secret=secret)
