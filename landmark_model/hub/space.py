@@ -33,8 +33,8 @@ def build_space(out: Path, model: str | None = None) -> None:
     """
     if not all((ROOT / name).exists() for name in (*CONTENT, *REQUIREMENTS, "README.md")):
         raise LandmarkError(
-            "The installed package lacks what a Space is made of. Run this in a clone of the project: "
-            "python -m landmark_model space"
+            "The installed package lacks what a Space is made of. Run this in a clone of the "
+            "project: python -m landmark_model space"
         )
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise LandmarkError(f"{out} is not empty. Give a new folder.")
