@@ -72,7 +72,7 @@ def test_each_requirement_has_a_version(space):
 
 def test_folder_that_holds_something_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(LandmarkError, match="holds something"):
+    with pytest.raises(LandmarkError, match="is not empty"):
         build_space(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
