@@ -195,7 +195,7 @@ def test_many_photos_are_tagged_in_the_language_of_the_visitor(models):
 def test_too_many_photos_or_none_are_refused_in_a_sentence(models):
     tag = page_many.ManyTab(models).tag
     assert "Choose some photos" in next(tag([], "resnet18", visitor()))[0]
-    assert "201 photos; 200 at once" in next(tag([TAJ] * 201, "resnet18", visitor()))[0]
+    assert "201 photos; the limit is 200" in next(tag([TAJ] * 201, "resnet18", visitor()))[0]
 
 
 def test_a_row_of_the_table_says_no_more_than_is_known(models, tmp_path):

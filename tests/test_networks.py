@@ -506,7 +506,7 @@ def test_teacher_sees_the_students_images_in_its_own_numbers(small):
 
 def test_teacher_of_other_classes_is_refused_by_their_names(small):
     other = replace(CONFIG, class_names=("a", "b", "zoo"))
-    with pytest.raises(LandmarkError, match=r"other classes.*c, zoo are on one side only"):
+    with pytest.raises(LandmarkError, match=r"different classes.*c, zoo are on one side only"):
         Teacher(small, other, shown_as=CONFIG)
 
 

@@ -443,7 +443,7 @@ def test_features_without_labels_still_serve_to_tell_none_of_these(tmp_path):
         (torch.ones(3, 320), [0, 1], "one whole-number label"),
         (torch.ones(3, 320), [0.0, 1.0, 2.0], "one whole-number label"),
         (torch.ones(3, 320), [[0], [1], [2]], "one whole-number label"),
-        (torch.ones(3, 512), [0, 1, 2], "not 320 features"),
+        (torch.ones(3, 512), [0, 1, 2], "not have 320 features"),
         (torch.ones(3), [0, 1, 2], "not a table"),
         (torch.ones(0, 320), [], "not a table"),
         (torch.full((3, 320), math.nan), [0, 1, 2], "not a table of finite numbers"),
@@ -525,7 +525,7 @@ def test_json_holds_names_that_are_no_utf8():
 def test_run_without_its_features_is_not_published(small_run, tmp_path):
     folder = Path(shutil.copytree(small_run.folder, tmp_path / "run"))
     (folder / FEATURES_NAME).unlink()
-    with pytest.raises(LandmarkError, match=f"run has no whole {FEATURES_NAME}"):
+    with pytest.raises(LandmarkError, match=f"run lacks a complete {FEATURES_NAME}"):
         assemble([folder], tmp_path / "repo")
 
 
