@@ -54,6 +54,7 @@ def test_without_the_secret_nobody_can_make_a_link():
         ({"result": "Petra:0.5000,Petra:0.5000"}, "not hold a possible answer"),
         ({"result": "Petra:nan"}, "not hold a possible answer"),
         ({"result": "Petra:-0.5000"}, "not hold a possible answer"),
+        ({"result": "Petra:0.\uff15\uff10\uff10\uff10"}, "not hold a possible answer"),
         ({"result": ""}, "not hold a possible answer"),
         ({"result": "Petra:0.5000", "known": "maybe"}, "not hold a possible answer"),
         ({"result": "Petra:0.5000", "model": "<script>"}, "not hold a possible answer"),

@@ -29,8 +29,8 @@ REASONS = {
     "drop the photo here.",
 }
 KNOWN = {"1": True, "0": False, "": None}
-_MODEL = re.compile(r"[\w.@/+-]{1,120}")
-_NUMBER = re.compile(r"[01]\.\d{4}")
+_MODEL = re.compile(r"[\w.@/+-]{1,120}", re.ASCII)
+_NUMBER = re.compile(r"[01]\.\d{4}", re.ASCII)  # no digits of other scripts
 
 
 @dataclass(frozen=True)
