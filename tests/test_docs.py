@@ -107,6 +107,12 @@ def test_every_dependency_has_its_reason_and_stands_in_one_list():
     assert not [name for name in names if not re.search(rf"^\|.*\b{name}\b", table, re.MULTILINE)]
 
 
+def test_what_a_space_installs_is_prediction_and_the_app():
+    lists = [(ROOT / "requirements" / f"{extra}.txt").read_text() for extra in ("predict", "app")]
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line[0] != "#"] == "".join(lists).split()
+
+
 def test_the_space_runs_the_pinned_gradio():
     head = yaml.safe_load(README.split("---")[1])
     assert f"gradio=={head['sdk_version']}" in (ROOT / "requirements" / "app.txt").read_text()

@@ -13,8 +13,7 @@ from landmark_model.files import staged
 from landmark_model.hub.client import Pushed, push, set_variable
 
 ROOT = Path(__file__).parents[2]
-CONTENT = ("app.py", "landmark_model", "LICENSE")
-REQUIREMENTS = ("requirements/predict.txt", "requirements/app.txt")
+CONTENT = ("app.py", "landmark_model", "requirements.txt", "LICENSE")
 TEXT = """\
 # {title}
 
@@ -31,7 +30,7 @@ def build_space(out: Path, model: str | None = None) -> None:
     is told by its variable LANDMARK_REPO; the networks that ship go along and serve without.
     Raises LandmarkError if `out` holds something, or the demo is not here.
     """
-    if not all((ROOT / name).exists() for name in (*CONTENT, *REQUIREMENTS, "README.md")):
+    if not all((ROOT / name).exists() for name in (*CONTENT, "README.md")):
         raise LandmarkError(
             "The installed package lacks what a Space is made of. Run this in a clone of the "
             "project: python -m landmark_model space"
@@ -46,9 +45,6 @@ def build_space(out: Path, model: str | None = None) -> None:
                 shutil.copytree(path, folder / name, ignore=skip)
             elif path.is_file():
                 shutil.copyfile(path, folder / name)
-        # One list: a host reads no other file before it installs.
-        needed = "".join((ROOT / name).read_text("utf-8") for name in REQUIREMENTS)
-        (folder / "requirements.txt").write_text(needed, encoding="utf-8")
         (folder / "README.md").write_text(_front_page(model), encoding="utf-8")
 
 
