@@ -1,5 +1,6 @@
 """What several test files share: made-up photos, one trained run per network, an engine."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # Set before anything imports the libraries that read it, so our own modules are imported inside
 # the fixtures. Nothing is fetched; the photos that `datasets` keeps stay out of the user's home;
@@ -24,9 +26,27 @@ os.environ["HF_DATASETS_CACHE"] = os.environ["HF_HOME"] + "/datasets"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# One folder for all processes of a run: those that pytest-xdist starts are told of it this way.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if not IS_WORKER:
+    os.environ["LANDMARK_TESTS"] = tempfile.mkdtemp(prefix="landmark-tests-")
+SHARED = Path(os.environ["LANDMARK_TESTS"])
+
 ROOT = Path(__file__).parents[1]
 ROOM = 12e9  # bytes: torch comes with a GPU's libraries, downloaded and then installed
 Programs = Callable[..., subprocess.CompletedProcess[str]]
+# In a process of its own each of these would start an app, which takes 15 seconds and 2 GB.
+OF_ONE_APP = ("test_browser", "test_doors", "test_api")
+LONGEST = (*OF_ONE_APP, "test_pipeline", "test_client", "test_docs", "test_publish_guide",
+           "test_export", "test_classifier", "test_repo")  # fmt: skip
+
+
+class Scheduler(LoadFileScheduling):
+    """Files, to the processes of pytest-xdist; those of one app count as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "app" if Path(file).stem in OF_ONE_APP else file
 
 
 @dataclass(frozen=True)
@@ -38,38 +58,59 @@ class Run:
     folder: Path
 
 
+@pytest.hookimpl(optionalhook=True)  # `-p no:xdist` takes it away
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
+    """Gives whole files to processes, those that ask one app as if they were one file."""
+    return Scheduler(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left with it at the end."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 def pytest_unconfigure() -> None:
     """Removes the caches, whatever became of the tests."""
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+    if not IS_WORKER:  # it ends last
+        shutil.rmtree(SHARED, ignore_errors=True)
+
+
+def made_once(name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that all processes share, made by the first that asks for it: the others wait."""
+    folder, mark = SHARED / name, SHARED / f"{name}.done"
+    with (SHARED / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not mark.exists():
+            make(folder)
+            mark.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory) -> Path:
+def photos() -> Path:
     """A folder of 24 training, 9 validation and 9 test photos of three classes."""
     from landmark_model.training.smoke import make_photos
 
-    return make_photos(tmp_path_factory.mktemp("photos") / "shapes")
+    return made_once("shapes", make_photos)
 
 
 @pytest.fixture(scope="session")
-def trained(photos) -> Iterator[Callable[[str], Run]]:
+def trained(photos) -> Callable[[str], Run]:
     """Gives the smoke run of a network, trained when first asked for."""
     from landmark_model.training.options import parse
     from landmark_model.training.pipeline import train
     from landmark_model.training.recipes import RECIPES
 
-    done: dict[str, Run] = {}
-    with tempfile.TemporaryDirectory(prefix="landmark-runs-") as folder:
+    def run(network: str) -> Run:
+        def make(out: Path) -> None:
+            words = ["--smoke", "--network", network, "--data", str(photos), "--out", str(out)]
+            train(parse(words), replace(RECIPES[network], muon=0.0))  # Muon takes most of it
 
-        def run(network: str) -> Run:
-            if network not in done:
-                out = Path(folder) / network
-                words = ["--smoke", "--network", network, "--data", str(photos), "--out", str(out)]
-                train(parse(words), replace(RECIPES[network], muon=0.0))  # Muon takes most of it
-                done[network] = Run(network, photos, out)
-            return done[network]
+        return Run(network, photos, made_once(network, make))
 
-        yield run
+    return run
 
 
 @pytest.fixture(scope="session", params=["resnet18", "landmark_cnn"])

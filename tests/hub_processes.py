@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -79,6 +81,33 @@ class Client:
                 assert found["crash"] is None, found["crash"]
                 return found
         raise AssertionError("the client died")
+
+    @contextmanager
+    def logged_in(self, token: str) -> Iterator[None]:
+        """Somebody who is not logged in has a token for a while."""
+        self.run(f"import os\nos.environ['HF_TOKEN'] = {token!r}")
+        yield
+        self.run("import os\ndel os.environ['HF_TOKEN']")
+
+    def python(self, *words: object, folder: Path = ROOT) -> tuple[object, str]:
+        """`python words` in a folder: its exit status, or what it says of an error; its output.
+
+        Nothing is imported anew, which takes seconds.
+        """
+        program, *rest = map(str, words[1:] if words[0] == "-m" else words)
+        run = "module" if words[0] == "-m" else "path"
+        ended, printed = self.run(
+            "import contextlib, io, os, runpy, sys\n"
+            f"os.chdir({str(folder)!r})\nsys.argv = {[program, *rest]!r}\n"
+            "printed, ended = io.StringIO(), 0\n"
+            "with contextlib.redirect_stdout(printed):\n"
+            "    try:\n"
+            f"        runpy.run_{run}({program!r}, run_name='__main__')\n"
+            "    except SystemExit as end:\n"
+            "        ended = end.code\n"
+            f"os.chdir({str(ROOT)!r})\nanswer = [ended, printed.getvalue()]"
+        )["value"]
+        return ended, printed
 
     def push(self, folders: list[Path], repo: str, settings: str = "") -> dict:
         """`publish`; the answer is [commit, tag, changed, pull request, what is printed]."""

@@ -162,7 +162,7 @@ def test_health_says_which_networks_answer(address):
 
 def test_an_mcp_client_can_call_a_tool(serve):
     pytest.importorskip("mcp", reason='pip install "landmark-model[mcp]" for this one')
-    address = serve("--mcp")
+    address = serve("--mcp", "--repo", "landmark_model/weights/landmark_cnn")
     photo = f"data:image/jpeg;base64,{b64encode(TAJ.read_bytes()).decode()}"
     tools, answer = asyncio.run(_ask_by_mcp(f"{address}/gradio_api/mcp/", photo))
     assert tools == {"predict", "predict_batch", "explain", "landmarks"}

@@ -2,15 +2,13 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hub_processes import ROOT, Client, Hub
+from hub_processes import Client, Hub
 
 from landmark_model.hub.repo import CHECKSUMS_NAME, PUBLISHED
 
@@ -99,10 +97,8 @@ def test_anybody_loads_it_by_tag_branch_or_commit(visitor, published, revision):
     assert done["warned"] == []
 
 
-def test_only_what_the_network_needs_is_downloaded(hub, published, scratch):
-    client = Client(hub, scratch / "sparing", None)
-    done = client.load(published[0], f"network='landmark_cnn', cache_dir={str(scratch / 'own')!r}")
-    client.stop()
+def test_only_what_the_network_needs_is_downloaded(visitor, published, scratch):
+    done = visitor.load(published[0], f"network='landmark_cnn', cache_dir={str(scratch / 'own')!r}")
     assert done["error"] is None
     (snapshot,) = (scratch / "own" / "models--team--landmarks" / "snapshots").iterdir()
     found = {
@@ -149,10 +145,9 @@ def test_push_without_login_says_how_to_log_in(visitor, runs):
     assert "hf auth login" in visitor.push([runs[1]], "team/landmarks")["error"]
 
 
-def test_reader_is_told_that_the_token_may_not_write(hub, runs, scratch):
-    reader = Client(hub, scratch / "reader", "hf_reader")
-    assert "does not allow" in reader.push([runs[1]], "team/landmarks")["error"]
-    reader.stop()
+def test_reader_is_told_that_the_token_may_not_write(visitor, runs):
+    with visitor.logged_in("hf_reader"):
+        assert "does not allow" in visitor.push([runs[1]], "team/landmarks")["error"]
 
 
 def test_private_repo_is_for_those_with_a_token(owner, visitor, runs):
@@ -193,14 +188,12 @@ def test_nothing_cached_and_local_files_only_is_refused_without_asking(hub, visi
     assert "team/landmarks" in done["error"] and hub.log() == before
 
 
-def test_download_that_breaks_off_is_taken_up_again(hub, published, scratch):
-    client = Client(hub, scratch / "patient", None)
-    settings = "revision='v1', network='resnet18'"
+def test_download_that_breaks_off_is_taken_up_again(hub, visitor, published, tmp_path):
+    settings = f"revision='v1', network='resnet18', cache_dir={str(tmp_path)!r}"
     hub.fail(die_after=15_000_000)  # the client writes 10 MB at a time
     revived = threading.Thread(target=lambda: (hub.process.wait(), time.sleep(1), hub.start()))
     revived.start()
-    done = client.load(published[0], settings)
-    client.stop()
+    done = visitor.load(published[0], settings)
     revived.join()
     assert done["error"] is None
     started = [int(line.split()[1]) for line in hub.log() if line.startswith("RANGE")]
@@ -259,21 +252,20 @@ def test_push_cut_off_leaves_the_old_version_whole_and_can_be_repeated(hub, owne
     assert owner.push([changed], "team/cut")["value"][1:3] == ["v2", True]
 
 
-def test_of_two_pushes_at_once_one_wins_and_the_other_is_told(hub, owner, runs, scratch):
+def test_of_two_pushes_at_once_one_wins_and_the_other_is_told(hub, owner, visitor, runs):
     owner.push([runs[1]], "team/race")
-    other = Client(hub, scratch / "other", "hf_owner")
-    other.run("import landmark_model.hub.publish\nanswer = 1")
+    visitor.run("import landmark_model.hub.publish\nanswer = 1")
     hub.fail(slow=0.3)
     outcomes: list[dict] = []
     pushes = [
         threading.Thread(target=lambda c=c, f=f: outcomes.append(c.push(f, "team/race")))
-        for c, f in ((owner, [runs[0]]), (other, runs))
+        for c, f in ((owner, [runs[0]]), (visitor, runs))
     ]
-    for push in pushes:
-        push.start()
-    for push in pushes:
-        push.join()
-    other.stop()
+    with visitor.logged_in("hf_owner"):
+        for push in pushes:
+            push.start()
+        for push in pushes:
+            push.join()
     errors = [done["error"] for done in outcomes if done["error"]]
     assert len(errors) == 1 and "at the same time" in errors[0]
     assert len(hub.repo("team/race")["commits"]) == 3
@@ -316,23 +308,18 @@ answer = classify("examples/taj-mahal.jpg")
 # --- the command line ---
 
 
-def test_train_and_push_in_one_command(hub, owner, photos, tmp_path):
-    command = [sys.executable, "train.py", "--smoke", "--network", "landmark_cnn", "--data", photos,
-               "--out", tmp_path / "run", "--push-to", "team/trained"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, env=owner.env, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert "Published team/trained, tag v1" in done.stdout
-    assert "landmark-model" in (tmp_path / "run" / "README.md").read_text()
-    again = [sys.executable, "-m", "landmark_model", "push", tmp_path / "run", "team/trained"]
-    done = subprocess.run(again, cwd=ROOT, env=owner.env, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert "Nothing changed" in done.stdout
+def test_train_and_push_in_one_command(owner, photos, tmp_path):
+    run = tmp_path / "run"
+    ended, printed = owner.python("train.py", "--smoke", "--network", "landmark_cnn", "--data",
+                                  photos, "--out", run, "--push-to", "team/trained")  # fmt: skip
+    assert ended == 0 and "Published team/trained, tag v1" in printed
+    assert "landmark-model" in (run / "README.md").read_text()
+    ended, printed = owner.python("-m", "landmark_model", "push", run, "team/trained")
+    assert ended == 0 and "Nothing changed" in printed
 
 
 def test_train_refuses_at_once_where_it_could_not_push(visitor, photos, tmp_path):
-    command = [sys.executable, "train.py", "--smoke", "--data", photos, "--out", tmp_path / "run",
-               "--push-to", "team/trained"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, env=visitor.env, text=True, capture_output=True)
-    assert done.returncode != 0
-    assert "hf auth login" in done.stderr and "Traceback" not in done.stderr
+    ended, _ = visitor.python("train.py", "--smoke", "--data", photos, "--out", tmp_path / "run",
+                              "--push-to", "team/trained")  # fmt: skip
+    assert ended.startswith("train.py: ") and "hf auth login" in ended
     assert not (tmp_path / "run").exists()

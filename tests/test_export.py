@@ -25,7 +25,10 @@ from landmark_model.training.smoke import make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZES = [(64, 64), (64, 99), (190, 250), (333, 97), (41, 7), (1, 50), (64, 400), (300, 64)]
-CONFIG = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "Bé", "C"), 64, temperature=1.5)
+SMALL = {"widths": [8, 16, 24], "depths": [1, 1, 1]}  # exported in a tenth of the time
+CONFIG = ModelConfig(
+    "landmark_cnn", ("a", "b", "c"), ("A", "Bé", "C"), 64, temperature=1.5, model_args=SMALL
+)
 # All that a program of someone else's needs.
 PROGRAM = """
 import json, sys, torch
@@ -124,7 +127,7 @@ def test_neighbours_are_in_both_exports(tmp_path):
     config = replace(CONFIG, image_size=32, neighbour_weight=5.0, neighbour_temperature=2.0)
     torch.manual_seed(0)
     network = build(config).eval()
-    memory = Memory.remember(torch.randn(9, 320), torch.arange(9) % 3, 3)
+    memory = Memory.remember(torch.randn(9, 24), torch.arange(9) % 3, 3)
     memory.weight, memory.temperature = 5.0, 2.0
     export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME, memory)
     export_onnx(network, config, tmp_path / ONNX_NAME, memory)
@@ -155,7 +158,7 @@ def shipped(request, tmp_path_factory):
 @pytest.mark.parametrize("size", [None, (161, 162), (333, 97), (97, 333)], ids=str)
 def test_file_agrees_with_predict(shipped, size):
     tagger, network = shipped
-    for path in sorted(EXAMPLES.glob("*.jpg")):
+    for path in sorted(EXAMPLES.glob("*.jpg"))[: 3 if size else None]:
         photo = open_photo(path)
         photo = photo.resize(size) if size else photo
         pixels = torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None]
@@ -178,30 +181,35 @@ def test_photo_of_the_right_size_is_not_resampled():
 
 @torch.inference_mode()
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("size", [(90, 120), (200, 100), (500, 100)], ids=str)
-def test_exports_see_of_a_photo_what_the_classifier_does(size, view, tmp_path):
+def test_exports_see_of_a_photo_what_the_classifier_does(view, tmp_path):
     config = replace(CONFIG, image_size=96, view=view, flip=True)
+    torch.manual_seed(0)
     network = build(config).eval()
+    network.fc.weight.mul_(100)  # of an untrained network, all views give nearly the same
     export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME)
     export_onnx(network, config, tmp_path / ONNX_NAME)
-    photo = make_photo(2, seed=4, size=size)
     session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
-    pixels = {
-        one.name: np.asarray(CUTS[one.name](photo, config)).transpose(2, 0, 1)[None].copy()
-        for one in session.get_inputs()
-    }
-    onnx_says = session.run(["probabilities"], pixels)[0][0]
     script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
-    script_says = script(torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None])[0]
-    for guess in LandmarkClassifier(TorchRuntime(network, config, "cpu")).predict(photo, top_k=3):
-        index = config.class_names.index(guess.class_name)
-        assert onnx_says[index] == pytest.approx(guess.probability, abs=1e-4)
-        assert script_says[index].item() == pytest.approx(guess.probability, abs=0.02)
+    tagger = LandmarkClassifier(TorchRuntime(network, config, "cpu"))
+    for size in ((90, 120), (200, 100), (500, 100)):
+        photo = make_photo(2, seed=4, size=size)
+        pixels = {
+            one.name: np.asarray(CUTS[one.name](photo, config)).transpose(2, 0, 1)[None].copy()
+            for one in session.get_inputs()
+        }
+        onnx_says = session.run(["probabilities"], pixels)[0][0]
+        script_says = script(torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None])[0]
+        for guess in tagger.predict(photo, top_k=3):
+            index = config.class_names.index(guess.class_name)
+            assert onnx_says[index] == pytest.approx(guess.probability, abs=1e-4), size
+            assert script_says[index].item() == pytest.approx(guess.probability, abs=5e-3), size
 
 
 @pytest.mark.parametrize("crop_pct", [0.875, 0.95, 1.0])
 def test_middle_of_the_photo_is_what_counts(crop_pct, tmp_path):
-    config = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"), 32, crop_pct=crop_pct)
+    config = ModelConfig(
+        "landmark_cnn", ("a", "b"), ("A", "B"), 32, crop_pct=crop_pct, model_args=SMALL
+    )
     path = tmp_path / TORCHSCRIPT_NAME
     export_torchscript(build(config), config, path)
     network = torch.jit.load(str(path))

@@ -26,16 +26,10 @@ def test_importing_the_package_imports_nothing_slow():
     assert found.stdout.strip() == "[]", found.stderr
 
 
-def test_the_error_can_be_had_without_torch():
+def test_photos_places_and_the_error_can_be_had_without_torch():
     found = run_python(
-        "import sys; from landmark_model import LandmarkError; print('torch' in sys.modules)"
-    )
-    assert found.stdout.strip() == "False", found.stderr
-
-
-def test_photos_and_places_can_be_had_without_torch():
-    found = run_python(
-        "import sys; from landmark_model import camera_position, find_place, to_csv; "
+        "import sys; "
+        "from landmark_model import LandmarkError, camera_position, find_place, to_csv; "
         "print('torch' in sys.modules)"
     )
     assert found.stdout.strip() == "False", found.stderr

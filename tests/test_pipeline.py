@@ -449,7 +449,7 @@ def test_pictures_take_any_label(label, tmp_path):
             assert min(picture.size) > 50
 
 
-def test_smoke_run_leaves_no_photos_behind(monkeypatch, tmp_path):
+def test_smoke_run_leaves_no_photos_behind(monkeypatch, tmp_path, without_muon):
     """The made-up photos of a run lie where temporary files do, and go when it ends."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     main(["--smoke", "--network", "landmark_cnn", "--out", str(tmp_path / "run")])

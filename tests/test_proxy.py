@@ -50,7 +50,8 @@ class Proxy(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def proxy(serve):
-    Proxy.target = urlsplit(serve("--root-path", PATH)).netloc
+    source = "landmark_model/weights/landmark_cnn"
+    Proxy.target = urlsplit(serve("--root-path", PATH, "--repo", source)).netloc
     server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}{PATH}"
