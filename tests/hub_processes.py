@@ -100,7 +100,7 @@ class Client:
             "import contextlib, io, os, runpy, sys\n"
             f"os.chdir({str(folder)!r})\nsys.argv = {[program, *rest]!r}\n"
             "printed, ended = io.StringIO(), 0\n"
-            "with contextlib.redirect_stdout(printed):\n"
+            "with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):\n"
             "    try:\n"
             f"        runpy.run_{run}({program!r}, run_name='__main__')\n"
             "    except SystemExit as end:\n"

@@ -319,7 +319,7 @@ def test_train_and_push_in_one_command(owner, photos, tmp_path):
 
 
 def test_train_refuses_at_once_where_it_could_not_push(visitor, photos, tmp_path):
-    ended, _ = visitor.python("train.py", "--smoke", "--data", photos, "--out", tmp_path / "run",
+    ended, said = visitor.python("train.py", "--smoke", "--data", photos, "--out", tmp_path / "run",
                               "--push-to", "team/trained")  # fmt: skip
-    assert ended.startswith("train.py: ") and "hf auth login" in ended
+    assert ended == 1 and said.startswith("landmark: ") and "hf auth login" in said
     assert not (tmp_path / "run").exists()
