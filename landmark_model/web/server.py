@@ -41,7 +41,7 @@ from landmark_model.web.models import Models, open_models
 from landmark_model.web.multipart import bound_uploads
 from landmark_model.web.preview import HeadMiddleware, routes
 from landmark_model.web.settings import Settings, read_settings
-from landmark_model.web.theme import looks
+from landmark_model.web.theme import look_of_page
 from landmark_model.web.uploads import Uploads, make_private_folder
 
 LOCAL = re.compile(r"localhost|127\..*|\[?::1\]?")
@@ -66,7 +66,9 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
         # What gradio prints of a public link that fails is about virus scanners; see `greeting`.
         with redirect_stdout(StringIO()):
             page.launch(
-                **where(settings), **looks(words), app_kwargs=around(settings, models, page)
+                **serving_options(settings),
+                **look_of_page(words),
+                app_kwargs=app_options(settings, models, page),
             )
     except OSError as error:
         raise LandmarkError(
@@ -96,7 +98,7 @@ def rules_for(settings: Settings, page: GuardedBlocks) -> Rules:
     )
 
 
-def where(settings: Settings) -> dict[str, object]:
+def serving_options(settings: Settings) -> dict[str, object]:
     """How gradio is to serve the page."""
     return {
         "server_name": settings.host,
@@ -113,7 +115,7 @@ def where(settings: Settings) -> dict[str, object]:
     }
 
 
-def around(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str, object]:
+def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str, object]:
     """Everything around gradio's page: guard, link previews, health check and cleaning."""
     health = {
         "status": "ok",

@@ -7,7 +7,7 @@ import gradio as gr
 from landmark_model.web import STATIC
 
 
-def looks(words: gr.I18n) -> dict[str, object]:
+def look_of_page(words: gr.I18n) -> dict[str, object]:
     """The look and the texts of the page."""
     return {
         "i18n": words,
