@@ -15,7 +15,7 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image
 
-from landmark_model import LandmarkError, Tagged, tag_photos
+from landmark_model import LandmarkError, Tagged, cli, tag_photos
 from landmark_model.web import layout as page
 from landmark_model.web import server
 from landmark_model.web.cleanup import delete_old, keep_clean
@@ -313,10 +313,10 @@ def test_every_setting_is_explained_with_its_variable():
     assert "LANDMARK_LINK_SECRET" in help_text
 
 
-def test_a_folder_without_weights_is_explained_at_the_start(tmp_path, monkeypatch):
+def test_a_folder_without_weights_is_explained_at_the_start(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(server.signal, "signal", lambda *_: None)  # of a process that has its own
-    with pytest.raises(SystemExit, match=r"^app\.py: .*config\.json"):  # exit status 1
-        server.main(["--repo", str(tmp_path)])
+    assert cli.main(["serve", "--repo", str(tmp_path)]) == 1
+    assert re.fullmatch(r"landmark: .*config\.json.*\n", capsys.readouterr().err)
 
 
 def test_a_public_link_shows_a_page_that_loads_nothing_from_elsewhere(models, monkeypatch):

@@ -420,7 +420,7 @@ def test_features_of_training_photos_come_back(tmp_path):
     answer = load(tmp_path, device="cpu").predict(Path("examples/taj-mahal.jpg").read_bytes())
     assert answer.is_known == (answer.score >= -2.1)
     (tmp_path / FEATURES_NAME).unlink()
-    with pytest.raises(LandmarkError, match=f"has no whole {FEATURES_NAME}"):
+    with pytest.raises(LandmarkError, match=f"lacks a complete {FEATURES_NAME}"):
         load(tmp_path)
 
 
