@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
-from io import StringIO
+from io import BytesIO, StringIO
 
 # Read by gradio when it is imported: no visitor statistics, no version check, nothing leaves.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -25,7 +25,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 import landmark_model
-from landmark_model import LandmarkError
+from landmark_model import LandmarkError, open_safely
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.cleanup import (
     IdleConnections,
@@ -165,9 +165,12 @@ def greeting(settings: Settings, page: gr.Blocks) -> str:
 
 
 def warm_up(models: Models) -> None:
-    """Has each network answer once: the first answer of a process is the slowest."""
+    """Opens a photo and lets each network answer: the first time of a process takes longest."""
+    file = BytesIO()
+    Image.new("RGB", (256, 256)).save(file, "PNG")
+    photo = open_safely(file).image  # starts a process that decodes
     for tagger in models.taggers.values():
-        tagger.predict(Image.new("RGB", (256, 256)))
+        tagger.predict(photo)
 
 
 def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
