@@ -113,11 +113,22 @@ def identify(content: bytes, name: str) -> Image.Image:
     except Exception as error:  # on damaged files the decoders raise whatever comes
         raise refusal("damaged", name) from error
     _check_size(image, name)
+    if image.format == "TIFF" and not _is_covered(image):
+        raise refusal("damaged", name)
     decoders = [tile[0] for tile in image.tile]
     trap = trap or traps.find_size_trap(image.format, image.size, decoders, len(image.getbands()))
     if trap:
         raise refusal(trap, name)
     return image
+
+
+def _is_covered(image: Image.Image) -> bool:
+    """Whether the strips or tiles of a file reach over all of the picture that its header claims.
+
+    Pillow leaves the rest black, however large it is.
+    """
+    right, bottom = (max((tile[1][side] for tile in image.tile), default=0) for side in (2, 3))
+    return right * bottom >= image.width * image.height  # the sides may be swapped already
 
 
 def decode(image: Image.Image, name: str) -> Image.Image:
