@@ -20,8 +20,7 @@ from landmark_model.web.answers import (
 )
 from landmark_model.web.i18n import LANGUAGES
 from landmark_model.web.models import Models
-from landmark_model.web.pages.many import MOST_PHOTOS
-from landmark_model.web.uploads import open_upload
+from landmark_model.web.uploads import MAX_PHOTOS, open_upload
 
 MOST_GUESSES = 50
 MOST_SECONDS = 120  # for a batch
@@ -37,8 +36,8 @@ def opened(photo: object) -> OpenedPhoto:
 
 def named(photos: object) -> list[tuple[str, Path]]:
     """Name and file of each photo of a batch; raises LandmarkError if it is no list of them."""
-    if not isinstance(photos, list) or not 1 <= len(photos) <= MOST_PHOTOS:
-        raise LandmarkError(f"photos must be a list of 1 to {MOST_PHOTOS} uploads.")
+    if not isinstance(photos, list) or not 1 <= len(photos) <= MAX_PHOTOS:
+        raise LandmarkError(f"photos must be a list of 1 to {MAX_PHOTOS} uploads.")
     if not all(isinstance(photo, dict) and photo.get("path") for photo in photos):
         raise LandmarkError("One of the photos is missing. Upload each one, and give its path.")
     return [(photo.get("orig_name") or "photo", Path(photo["path"])) for photo in photos]

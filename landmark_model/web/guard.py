@@ -20,8 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from landmark_model.web.logs import log_error
-from landmark_model.web.multipart import MAX_FILES
-from landmark_model.web.uploads import Uploads
+from landmark_model.web.uploads import MAX_PHOTOS, Uploads
 
 MAX_BODY_BYTES = 2**20
 MAX_BRACKETS = 2000  # lists and objects in a request: Python is slow to make many
@@ -56,7 +55,7 @@ SENTENCES = {
     "no_file": (404, "There is no such file. Uploads are deleted after about an hour."),
     "no_session": (404, "There are no results for this session. They are kept for a minute."),
     "large": (413, "The request is too large: the limit is 1 MB, except for uploads."),
-    "many": (413, f"The upload is too large: the limit is {MAX_FILES} photos at once."),
+    "many": (413, f"The upload is too large: the limit is {MAX_PHOTOS} photos at once."),
     "no_json": (400, 'The request is not JSON like {"data": [...]}.'),
     "bad_call": (
         400,
@@ -179,7 +178,7 @@ class GuardMiddleware:
         """`receive` for a body of the size that is allowed; why it is refused, if it is."""
         path, most = route_of(scope), MAX_BODY_BYTES
         if path == f"{API}/upload":
-            most = MAX_FILES * self.rules.max_upload_bytes
+            most = MAX_PHOTOS * self.rules.max_upload_bytes
             return counted(receive, most, self.rules.uploads), None
         if path.startswith(MCP):  # photos come as base64 text there
             most += self.rules.max_upload_bytes * 4 // 3

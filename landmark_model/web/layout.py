@@ -17,13 +17,13 @@ from landmark_model.web.i18n import LANGUAGES, all_words, say
 from landmark_model.web.models import Models
 from landmark_model.web.pages.compare import compare_tab
 from landmark_model.web.pages.explore import explore_tab
-from landmark_model.web.pages.many import MOST_PHOTOS, ManyTab, many_tab
+from landmark_model.web.pages.many import ManyTab, many_tab
 from landmark_model.web.pages.photo import PhotoTab, photo_tab
 from landmark_model.web.pages.quality import quality_tab
 from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.preview import Preview
 from landmark_model.web.share import is_link, read_link
-from landmark_model.web.uploads import Uploads
+from landmark_model.web.uploads import MAX_PHOTOS, Uploads
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CLEAN_EVERY_S, KEPT_S = 300, 3600
@@ -36,7 +36,7 @@ def translations(known_count: int) -> gr.I18n:
         table[language] |= {
             "hero": hero(language),
             "welcome": cards.welcome(language, known_count),
-            "many_intro": say("many_intro", language, count=MOST_PHOTOS),
+            "many_intro": say("many_intro", language, count=MAX_PHOTOS),
         }
     return gr.I18n(**table)
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from gradio import route_utils
 from gradio.route_utils import GradioMultiPartParser, GradioUploadFile, MultiPartException
 
-from landmark_model.web.uploads import plain_name
+from landmark_model.web.uploads import MAX_PHOTOS, plain_name
 
-MAX_FILES = 200
 NO_FORM = 'An upload must be a form of files in the field "files".'
 
 
@@ -19,7 +18,7 @@ class BoundedParser(GradioMultiPartParser):
 
     def on_headers_finished(self) -> None:
         """gradio's, for a file; raises MultiPartException for anything else."""
-        self.max_files = MAX_FILES
+        self.max_files = MAX_PHOTOS
         super().on_headers_finished()
         part = self._current_part
         if not isinstance(part.file, GradioUploadFile) or part.field_name != "files":

@@ -19,8 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from landmark_model.web.guard import API
+
 MAX_VISITS, MAX_LINKS = 1000, 300
-ROUTE = "/gradio_api/deep_link"
+ROUTE = f"{API}/deep_link"
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict
     idle = IdleConnections(lambda: page.server, IDLE_S)
 
     async def delete_files() -> None:
-        await asyncio.to_thread(delete_old, page.uploads.folder / "deep_links", KEPT_S)
+        await asyncio.to_thread(delete_old, page.links.folder, KEPT_S)
         await asyncio.to_thread(delete_unfinished, page.uploads.folder, UNFINISHED_S)
 
     async def refuse(request: object, error: Exception) -> Response:

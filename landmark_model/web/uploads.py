@@ -28,6 +28,7 @@ TOO_MANY = "There are too many values in the request: use {limit} or fewer."
 TOO_DEEP = "The request is nested too deeply."
 MAX_TEXT = 2000
 MAX_NAME = 200
+MAX_PHOTOS = 200  # of one upload, one batch, one visit to the tab for many
 MAX_VALUES = 1000
 MAX_DEPTH = 8
 MOST_PIXELS = 12_000_000  # of a photo that waits for its network; more adds nothing to the answer

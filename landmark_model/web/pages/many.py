@@ -18,10 +18,9 @@ from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import explain, say
 from landmark_model.web.models import Models
 from landmark_model.web.overlay import shrink
-from landmark_model.web.uploads import open_upload
+from landmark_model.web.uploads import MAX_PHOTOS, open_upload
 from landmark_model.web.widgets import language_of, network_choice
 
-MOST_PHOTOS = 200
 PHOTO_KINDS = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff"]
 COLUMNS = ("photo", "landmark", "place", "country", "sure", "note")
 FILES = ("landmarks.csv", "landmarks.json", "landmarks-xmp.zip")
@@ -83,8 +82,8 @@ def refuse(uploads: list[dict] | None, language: str) -> str:
     """Why these photos cannot be tagged at once; "" if they can."""
     if not uploads:
         return line(say("many_none", language))
-    if len(uploads) > MOST_PHOTOS:
-        return line(say("many_too_many", language, count=len(uploads), limit=MOST_PHOTOS))
+    if len(uploads) > MAX_PHOTOS:
+        return line(say("many_too_many", language, count=len(uploads), limit=MAX_PHOTOS))
     return ""
 
 
