@@ -7,31 +7,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from scipy.optimize import minimize_scalar
-from scipy.stats import binom
-from torch import Tensor, nn
+
+from landmark_model.memory import Memory
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """The logarithms of the probabilities (N, C) of logits (N, C), in float64."""
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """The probabilities (N, C) of logits (N, C), in float64."""
+    return np.exp(log_softmax(logits))
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean of -log of the probability that logits (N, C) give labels (N,)."""
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The number to divide logits (N, C) by so that their softmax fits labels (N,) best.
 
     Above 1 makes a network less confident, below 1 more; the ranking stays (Guo et al. 2017).
     Fitted by cross-entropy between 0.1 and 10, so that a handful of photos cannot make it absurd.
     """
+    from scipy.optimize import minimize_scalar
 
-    def loss(log_temperature: float) -> float:
-        scaled = logits.double() / math.exp(log_temperature)
-        return torch.nn.functional.cross_entropy(scaled, labels).item()
-
-    found = minimize_scalar(loss, bounds=(math.log(0.1), math.log(10)), method="bounded")
+    found = minimize_scalar(
+        lambda log_temperature: cross_entropy(logits / math.exp(log_temperature), labels),
+        bounds=(math.log(0.1), math.log(10)),
+        method="bounded",
+    )
     return math.exp(found.x)
 
 
-def calibrated_loss(logits: Tensor, labels: Tensor) -> float:
+def calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """The mean cross-entropy of logits (N, C) and labels (N,) at the temperature that fits best."""
-    scaled = logits.double() / fit_temperature(logits, labels)
-    return nn.functional.cross_entropy(scaled, labels).item()
+    return cross_entropy(logits / fit_temperature(logits, labels), labels)
 
 
 @dataclass(frozen=True)
@@ -43,22 +57,25 @@ class ReliabilityBin:
     accuracy: float
 
 
-def reliability(logits: Tensor, labels: Tensor, bin_count: int = 15) -> tuple[ReliabilityBin, ...]:
+def reliability(
+    logits: np.ndarray, labels: np.ndarray, bin_count: int = 15
+) -> tuple[ReliabilityBin, ...]:
     """The answers by confidence: bins (0, 1/n], (1/n, 2/n], ... of the top-1 probability."""
-    confidence, guess = logits.double().softmax(1).max(1)
-    right = (guess == labels).double()
-    bins = (confidence * bin_count).ceil().clamp(1, bin_count).long() - 1
+    probabilities = softmax(logits)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    bins = np.clip(np.ceil(confidence * bin_count), 1, bin_count).astype(int) - 1
     count, sure, hits = (
-        torch.zeros(bin_count, dtype=torch.double).index_add_(0, bins, values)
-        for values in (torch.ones_like(right), confidence, right)
+        np.bincount(bins, weights, bin_count) for weights in (None, confidence, right)
     )
     return tuple(
-        ReliabilityBin(int(n), (s / max(n, 1)).item(), (h / max(n, 1)).item())
+        ReliabilityBin(int(n), float(s / max(n, 1)), float(h / max(n, 1)))
         for n, s, h in zip(count, sure, hits, strict=True)
     )
 
 
-def expected_calibration_error(logits: Tensor, labels: Tensor, bin_count: int = 15) -> float:
+def expected_calibration_error(
+    logits: np.ndarray, labels: np.ndarray, bin_count: int = 15
+) -> float:
     """The mean gap between confidence and accuracy over equal bins of confidence, 0..1.
 
     Each bin counts by its share of the N photos (Naeini et al. 2015; Guo et al. 2017).
@@ -73,6 +90,8 @@ def chance_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     On as few photos, as sure: the hits among n answers scatter around n times their confidence by
     the binomial law, and the error counts every gap (Vaicenavicius et al. 2019).
     """
+    from scipy.stats import binom
+
     gaps = 0.0
     for found in bins:
         hits = np.arange(found.count + 1)
@@ -82,25 +101,24 @@ def chance_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
 
 
 def known_score(
-    method: str, logits: Tensor, features: Tensor, bank: Tensor | None = None, k: int = 1
-) -> Tensor:
+    method: str, logits: np.ndarray, features: np.ndarray, memory: Memory | None = None, k: int = 1
+) -> np.ndarray:
     """The known-landmark score of N photos (N,); higher looks more like a known class.
 
     `logits` are (N, C), divided by the temperature; `features` (N, D). Methods: "max_softmax"
     (Hendrycks and Gimpel 2017), "max_logit" (Hendrycks et al. 2022), "energy" (the negative of Liu
     et al. 2020), and "knn" (Sun et al. 2022): the negative distance of the normalised feature to
-    the k-th nearest of `bank` (M, D), the normalised features of training photos.
+    the k-th nearest of the training photos in `memory`.
     """
-    if method == "max_softmax":
-        return logits.softmax(1).amax(1)
+    if method == "knn":
+        return -memory.distance(features, k)
+    highest = logits.max(1)
     if method == "max_logit":
-        return logits.amax(1)
-    if method == "energy":
-        return logits.logsumexp(1)
-    distances = torch.cdist(nn.functional.normalize(features.float()), bank.float())  # (N, M)
-    return -distances.kthvalue(min(k, len(bank)), dim=1).values
+        return highest
+    surest = log_softmax(logits).max(1)
+    return np.exp(surest) if method == "max_softmax" else highest - surest
 
 
-def fit_known_threshold(scores: Tensor, kept: float = 0.95) -> float:
+def fit_known_threshold(scores: np.ndarray, kept: float = 0.95) -> float:
     """The threshold that a share `kept` of the known photos' `scores` (N,) reach."""
-    return scores.double().quantile(1 - kept, interpolation="lower").item()
+    return float(np.quantile(scores.astype(np.float64), 1 - kept, method="lower"))

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-import torch
+import numpy as np
 from PIL.Image import Image
-from torch import Tensor
 
-from landmark_model.calibration import known_score
+from landmark_model.calibration import known_score, softmax
 from landmark_model.config import LandmarkError, read_config, require_counts
 from landmark_model.explain import Explanation, locate_heat, surest_class
 from landmark_model.hub.repo import best_first, find, locate, read_memory
 from landmark_model.memory import Memory
-from landmark_model.photos import Photo, open_photo
+from landmark_model.photos import Photo, open_reduced
 from landmark_model.places import find_place
 from landmark_model.prediction import Answer, Prediction
-from landmark_model.runtime import TorchRuntime, open_runtime
+from landmark_model.preprocess import WHOLE_DETAIL, fewest_pixels
+from landmark_model.runtime import Runtime, open_runtime
 
 SURE = 0.7
 
@@ -28,7 +28,7 @@ class LandmarkClassifier:
     `memory` is the kNN memory of training photos, if its config asks for one.
     """
 
-    def __init__(self, runtime: TorchRuntime, memory: Memory | None = None) -> None:
+    def __init__(self, runtime: Runtime, memory: Memory | None = None) -> None:
         self.config = config = runtime.config
         self._runtime, self._memory = runtime, memory
         self._places = [find_place(name) for name in config.class_names]
@@ -43,6 +43,12 @@ class LandmarkClassifier:
     def device(self) -> str:
         """The device the network runs on, by torch's name."""
         return self._runtime.device
+
+    @property
+    def fewest_pixels(self) -> int:
+        """How many pixels of a photo are enough for `predict` and `explain`: a smaller copy with as
+        many, of its middle up to 2:1, is answered alike."""
+        return fewest_pixels(self.config, WHOLE_DETAIL)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -87,7 +93,6 @@ class LandmarkClassifier:
             raise self._no_such(class_name)
         return self._prediction(self.config.class_names.index(class_name), probability)
 
-    @torch.inference_mode()
     def explain(self, photo: Photo, class_name: str | None = None) -> Explanation:
         """Where in `photo` the landmark is: a heatmap and a mask (H, W) of it, and a box in px.
 
@@ -105,16 +110,16 @@ class LandmarkClassifier:
         names = self.config.class_names
         if class_name is not None and class_name not in names:
             raise self._no_such(class_name)
-        upright = open_photo(photo)
+        upright, size = open_reduced(photo, self.fewest_pixels)
         activations, cell_px = self._runtime.activations(upright)  # (C, h, w)
-        if not activations.isfinite().all():
+        if not np.isfinite(activations).all():
             raise self._no_numbers()
         if class_name is None:
             class_name = self._class_to_explain(upright, activations, cell_px)
         index = names.index(class_name)
         # A softmax cannot tell what all landmarks have in common; sky, for one, excites them all.
         heat = activations[index] - activations.mean(0)
-        return Explanation(*locate_heat(heat, upright.size), self.labels[index], class_name)
+        return Explanation(*locate_heat(heat, size), self.labels[index], class_name)
 
     def _no_such(self, class_name: str) -> LandmarkError:
         names = self.config.class_names
@@ -129,34 +134,33 @@ class LandmarkClassifier:
             "weights are damaged. Copy the whole folder again, or train it again."
         )
 
-    def _class_to_explain(self, upright: Image, activations: Tensor, cell_px: float) -> str:
+    def _class_to_explain(self, upright: Image, activations: np.ndarray, cell_px: float) -> str:
         best = self.predict(upright, top_k=1)[0]
         if best.probability >= SURE:
             return best.class_name
         side_cells = max(1, round(self.config.image_size / cell_px))
-        index = surest_class(activations, self._runtime.bias, side_cells, self.config.temperature)
+        index = surest_class(activations, self._runtime.trunk.bias, side_cells, self.config.temperature)
         return self.config.class_names[index]
 
-    @torch.inference_mode()
     def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:
         config = self.config
-        logits, features = self._runtime.describe([open_photo(photo) for photo in photos])
-        scaled, bank = logits.double() / config.temperature, None
-        if self._memory is not None:
-            scaled, bank = self._memory(scaled, features), self._memory.features
-        scores = known_score(config.known_method, scaled, features, bank)
-        if not (scaled.isfinite().all() and scores.isfinite().all()):
+        enough = fewest_pixels(config)
+        images = [open_reduced(photo, enough)[0] for photo in photos]
+        logits, features = self._runtime.describe(images)
+        scaled = logits.astype(np.float64) / config.temperature
+        if config.neighbour_weight:
+            votes = config.neighbour_weight * self._memory.nearness(features)
+            scaled = (scaled + votes) / config.neighbour_temperature
+        scores = known_score(config.known_method, scaled, features, self._memory)
+        if not (np.isfinite(scaled).all() and np.isfinite(scores).all()):
             raise self._no_numbers()
-        for probabilities, score in zip(scaled.softmax(1), scores.tolist(), strict=True):
+        for probabilities, score in zip(softmax(scaled), scores.tolist(), strict=True):
             known = None if config.known_threshold is None else score >= config.known_threshold
             yield Answer(self._best(probabilities, top_k), score, known)
 
-    def _best(self, probabilities: Tensor, top_k: int) -> list[Prediction]:
-        values, indices = probabilities.topk(min(top_k, len(probabilities)))
-        return [
-            self._prediction(index, value)
-            for index, value in zip(indices.tolist(), values.tolist(), strict=True)
-        ]
+    def _best(self, probabilities: np.ndarray, top_k: int) -> list[Prediction]:
+        ranked = np.argsort(-probabilities, kind="stable")[:top_k]
+        return [self._prediction(index, float(probabilities[index])) for index in ranked.tolist()]
 
     def _prediction(self, index: int, probability: float) -> Prediction:
         return Prediction(
@@ -173,6 +177,7 @@ def load(
     revision: str | None = None,
     network: str | None = None,
     device: str | None = None,
+    backend: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> LandmarkClassifier:
@@ -180,8 +185,9 @@ def load(
 
     `source` is a run folder or a hub repo ("org/name", at `revision`: a tag,
     branch or commit). `network` chooses among several in it ("resnet18", "landmark_cnn"); without,
-    the one that did best on its validation photos. `device` is torch's name of one; without, a GPU
-    if there is one.
+    the one that did best on its validation photos. `device` is torch's name of one ("cpu",
+    "cuda"); without, a GPU if torch is installed and finds one. `backend` is "onnx", which is ONNX
+    Runtime and the default on a CPU, or "torch".
 
     Of a hub repo only what this network needs is downloaded, to `cache_dir` (else the hub's usual
     one), and checked against its SHA256SUMS. What was downloaded before also works without a
@@ -193,7 +199,7 @@ def load(
     folder = find(source, network, revision=revision, cache_dir=cache_dir,
                   local_files_only=local_files_only)  # fmt: skip
     config = read_config(folder)
-    runtime = open_runtime(config, folder, device)
+    runtime = open_runtime(config, folder, device, backend)
     return LandmarkClassifier(runtime, read_memory(config, folder, runtime.feature_count))
 
 

@@ -15,7 +15,6 @@ import atexit
 import hashlib
 import io
 import json
-import math
 import os
 import signal
 import subprocess
@@ -88,38 +87,30 @@ class Outcome:
     has_ended_worker: bool = False
 
 
-def open_safely(photo: Photo, most_pixels: int | None = None) -> OpenedPhoto:
+def open_safely(photo: Photo, fewest_pixels: int | None = None) -> OpenedPhoto:
     """The results of `open_photo` and `camera_position`, decoded in a process with limits.
 
-    `photo` is anything that they take; what is decoded already stays in this process. A photo of
-    more than `most_pixels` comes as a copy of a half, a third, ... of its sides, whichever is the
-    first of about as few. Raises LandmarkError as they do, and where the decoder takes too long,
-    too much memory, or crashes.
+    `photo` is anything that they take; what is decoded already stays in this process. With
+    `fewest_pixels` it comes as a smaller copy that has as many or more (`photos.open_reduced`). For
+    what a network needs see `LandmarkClassifier.fewest_pixels`. Raises LandmarkError as they do,
+    and where the decoder takes too long, too much memory, or crashes.
     """
-    outcome = open_measured(photo, most_pixels)
+    outcome = open_measured(photo, fewest_pixels)
     if outcome.error:
         raise outcome.error
     return outcome.photo
 
 
-def open_measured(photo: Photo, most_pixels: int | None = None) -> Outcome:
+def open_measured(photo: Photo, fewest_pixels: int | None = None) -> Outcome:
     """Like `open_safely`, with the cost in the worker; errors of a photo are not raised.
 
     Raises LandmarkError if `photo` is missing, empty, too large a file, or no photo at all.
     """
     if isinstance(photo, np.ndarray | Image.Image):
-        image = photos.open_photo(photo)
-        small = shrink(image, most_pixels)
-        return Outcome(OpenedPhoto(small, photos.camera_position(photo), image.size), None)
+        image, size = photos.open_reduced(photo, fewest_pixels)
+        return Outcome(OpenedPhoto(image, photos.camera_position(photo), size), None)
     name = photos.name_of(photo)
-    return _pool().open(photos.read_content(photo, name), name, most_pixels)
-
-
-def shrink(image: Image.Image, most_pixels: int | None) -> Image.Image:
-    """`image`, or a copy of a half, a third, ... of its sides, of about `most_pixels` at most."""
-    pixels = image.width * image.height
-    factor = math.ceil(math.sqrt(pixels / most_pixels)) if most_pixels else 1
-    return image.reduce(factor) if factor > 1 else image
+    return _pool().open(photos.read_content(photo, name), name, fewest_pixels)
 
 
 def close() -> None:
@@ -158,13 +149,13 @@ class _Pool:
         self._speed: float | None = None  # CPU seconds for a megapixel of a usual JPEG
         self._stopped: OrderedDict[tuple[int, bytes], None] = OrderedDict()
 
-    def open(self, content: bytes, name: str, most_pixels: int | None) -> Outcome:
+    def open(self, content: bytes, name: str, fewest_pixels: int | None) -> Outcome:
         if self._was_stopped(content):
             return Outcome(None, photos.refusal("costly", name))
         with self._turns:
             worker = self._take()
             try:
-                request = {"name": name, "speed": self._speed, "most_pixels": most_pixels}
+                request = {"name": name, "speed": self._speed, "fewest_pixels": fewest_pixels}
                 outcome = worker.open(content, request)
             except _Dead as death:
                 worker.end()
@@ -394,9 +385,9 @@ def _serve(answers: BinaryIO, content: bytes, request: dict) -> None:
         allowed = allowed_seconds(image.format, image.size, speed)
         _limit_time(max(0.01, allowed - (time.process_time() - start)), answers)
         found["position"] = photos.position_of(image)
-        full = photos.decode(image, name)
-        rgb = shrink(full, request["most_pixels"])
-        found |= {"size": rgb.size, "full_size": full.size}
+        fewest = request["fewest_pixels"]
+        rgb, full_size = photos.decode(image, name, fewest, photos.draft(image, fewest))
+        found |= {"size": rgb.size, "full_size": full_size}
     except LandmarkError as error:
         details = {key: value for key, value in error.details.items() if key != "name"}
         found |= {"reason": error.reason, "details": details | {"name": name}}

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from scipy import ndimage
-from torch import Tensor
-from torch.nn import functional
+from PIL import Image
+
+from landmark_model.calibration import softmax
 
 # Threshold and box are found on a map no wider than this: a photo of 80 megapixels then costs its
 # float32 heatmap and its mask, 400 MB, and nothing else of that size.
@@ -37,27 +36,31 @@ class Explanation:
     class_name: str
 
 
-def class_activation(maps: Tensor, weights: Tensor) -> Tensor:
-    """What each location adds to a logit: maps (C, h, w), last layer's weights (C,) -> (h, w).
+def class_activation(maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What each location adds to a logit: maps (D, h, w), last layer's weights (D,) -> (h, w).
 
-    Its mean plus the bias is the logit. Weights (K, C) of K classes give (K, h, w).
+    Its mean plus the bias is the logit. Weights (C, D) of C classes give (C, h, w).
     """
-    return torch.einsum("...c,chw->...hw", weights, maps)
+    return np.tensordot(weights, maps, axes=(-1, 0))
 
 
-def surest_class(activations: Tensor, bias: Tensor, side_cells: int, temperature: float) -> int:
+def surest_class(
+    activations: np.ndarray, bias: np.ndarray, side_cells: int, temperature: float
+) -> int:
     """Index of the class with the most probable square window, `side_cells` wide.
 
-    `activations` are (K, h, w), `bias` (K,). A window has the logits the network would give if the
+    `activations` are (C, h, w), `bias` (C,). A window has the logits the network would give if the
     photo were no more than that; windows are cut to the map where it is smaller.
     """
-    height, width = activations.shape[-2:]
-    sides = (min(side_cells, height), min(side_cells, width))
-    logits = functional.avg_pool2d(activations, sides, stride=1) + bias[:, None, None]
-    return int((logits / temperature).softmax(0).amax((1, 2)).argmax())
+    sides = [min(side_cells, side) for side in activations.shape[1:]]
+    windows = np.lib.stride_tricks.sliding_window_view(activations, sides, axis=(1, 2))
+    logits = windows.mean((3, 4)).reshape(len(bias), -1).T + bias  # (windows, C)
+    return int(softmax(logits / temperature).max(0).argmax())
 
 
-def locate_heat(activation: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, Box]:
+def locate_heat(
+    activation: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, Box]:
     """Heatmap float32 (H, W), mask bool (H, W) and box in px for a photo of `size` (W, H) px.
 
     `activation` is a map (h, w) of the whole photo, enlarged with straight lines between its cells.
@@ -67,19 +70,19 @@ def locate_heat(activation: Tensor, size: tuple[int, int]) -> tuple[np.ndarray, 
     width, height = size
     scale = min(1.0, GRID_PX / max(size))
     grid_size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    grid = normalise(_resize(activation, grid_size))
-    threshold = otsu_threshold(grid.numpy())
-    box = largest_box(grid.numpy() >= threshold)
-    heatmap = _resize(grid, (height, width)).numpy()
+    grid = stretch(_resize(activation, grid_size))
+    threshold = otsu_threshold(grid)
+    box = largest_box(grid >= threshold)
+    heatmap = _resize(grid, (height, width))
     return heatmap, heatmap >= threshold, _scale(box, grid_size, size)
 
 
-def normalise(activation: Tensor) -> Tensor:
+def stretch(activation: np.ndarray) -> np.ndarray:
     """`activation` (h, w) moved and scaled to 0..1; all 1 if it is the same everywhere."""
     low, high = activation.min(), activation.max()
     # Rounding alone parts equal values a little when they are enlarged.
-    if high - low <= 1e-5 * activation.abs().max():
-        return torch.ones_like(activation)
+    if high - low <= 1e-5 * abs(activation).max():
+        return np.ones_like(activation)
     return (activation - low) / (high - low)
 
 
@@ -102,17 +105,19 @@ def largest_box(mask: np.ndarray) -> Box:
 
     The mask has one True or more; cells that touch at a corner only are not connected.
     """
+    from scipy import ndimage  # takes as long to import as everything else here
+
     parts, _ = ndimage.label(mask)
     largest = np.bincount(parts.ravel())[1:].argmax()
     rows, columns = ndimage.find_objects(parts)[largest]
     return columns.start, rows.start, columns.stop, rows.stop
 
 
-def _resize(activation: Tensor, size: tuple[int, int]) -> Tensor:
-    """`activation` (h, w) -> (H, W) = `size`; itself if it has that size."""
-    if tuple(activation.shape) == size:
-        return activation
-    return functional.interpolate(activation[None, None], size, mode="bilinear")[0, 0]
+def _resize(activation: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`activation` (h, w) -> float32 (H, W) = `size`, with straight lines between its cells."""
+    rows, columns = size
+    cells = Image.fromarray(np.ascontiguousarray(activation, np.float32))
+    return np.array(cells.resize((columns, rows), Image.Resampling.BILINEAR))
 
 
 def _scale(box: Box, grid_size: tuple[int, int], size: tuple[int, int]) -> Box:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
-from landmark_model.tensors import Claim, find_fault, read_claims, read_tensors
+from landmark_model.tensors import read_claims, read_network, require_fit
 
 NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite2")
 MOST_PARAMETERS = 200_000_000  # 0.8 GB in float32
@@ -207,8 +207,8 @@ def mean_of_views(
 ) -> Tensor:
     """The outputs of `forward` (N, D) for N photos, each the mean over its images.
 
-    `views` are those images as `transforms.by_shape` gives them: (n, 3, H, W), and of which photo
-    (n,) each is. As the last layer is linear, it makes the mean logits of mean features.
+    `views` are those images by shape: tensors (n, 3, H, W), and of which photo (n,) each is. As the
+    last layer is linear, it makes the mean logits of mean features.
     """
     outputs, photos = [], []
     for images, photo in views:
@@ -230,18 +230,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises LandmarkError if it is missing, no such file, or holds numbers that no network has.
     """
     read_claims(path)
-    return _sound_tensors(path)
-
-
-def _sound_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file whose header was read. Raises LandmarkError as `read_weights` does."""
-    tensors = read_tensors(path)
-    if fault := find_fault(tensors):
-        raise LandmarkError(
-            f"{path.name} is damaged or does not hold a trained network: {fault}. Copy it again, "
-            "or train the network again."
-        )
-    return tensors
+    return {name: torch.from_numpy(array) for name, array in read_network(path).items()}
 
 
 def restore(config: ModelConfig, folder: Path) -> nn.Module:
@@ -252,36 +241,16 @@ def restore(config: ModelConfig, folder: Path) -> nn.Module:
     be told from the head of the file is told before it is read.
     """
     network, path = _sketch(config), folder / WEIGHTS_NAME
-    if misfits := _misfits(network.state_dict(), read_claims(path)):
-        raise LandmarkError(
-            f"{WEIGHTS_NAME} and config.json in {folder.name} do not belong together: {misfits[0]}"
-            f"{f', and {len(misfits) - 1} more' if len(misfits) > 1 else ''}. "
-            "Use both from one training run."
-        )
+    own = network.state_dict()
+    whole = frozenset(name for name, tensor in own.items() if not tensor.is_floating_point())
+    require_fit(path, {name: tuple(tensor.shape) for name, tensor in own.items()}, whole)
     ours = config.architecture.partition(".")[0] in NETWORKS
     # Others of timm's also hold tables that no file has, which only building them fills.
     network = network.to_empty(device="cpu") if ours else _create(config)
-    network.load_state_dict(_sound_tensors(path), strict=True)
+    network.load_state_dict(read_weights(path), strict=True)
     if not ours:
         _try_out(network.eval(), config)
     return network.eval()
-
-
-def _misfits(own: dict[str, Tensor], claims: dict[str, Claim]) -> list[str]:
-    """How a file does not fit a network whose tensors are `own`."""
-    return [
-        *(f"{name} is missing" for name in own if name not in claims),
-        *(f"{name} is not in the network" for name in claims if name not in own),
-        *(
-            f"{name} is {claims[name].kind} {claims[name].shape}, not {tuple(tensor.shape)}"
-            for name, tensor in own.items()
-            if name in claims
-            and (
-                claims[name].shape != tensor.shape
-                or claims[name].is_float != tensor.is_floating_point()
-            )
-        ),
-    ]
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ import os
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -68,6 +68,13 @@ SIDEWAYS = {TURNS[5], TURNS[6], TURNS[7], TURNS[8]}
 FROM_THE_END = {TURNS[3], TURNS[4], TURNS[6], TURNS[7]}  # the first row becomes the last
 
 
+class Decoded(NamedTuple):
+    """An upright RGB image, maybe a smaller copy of a photo of `size` = (width, height) px."""
+
+    image: Image.Image
+    size: tuple[int, int]
+
+
 def open_photo(photo: Photo) -> Image.Image:
     """An upright RGB copy of `photo`: of an animation the first frame, transparency on white.
 
@@ -77,18 +84,25 @@ def open_photo(photo: Photo) -> Image.Image:
     damaged, no photo, over 80 megapixels or under 8 px on a side, or built to take minutes or more
     than 1 GB of memory.
     """
+    return open_reduced(photo).image
+
+
+def open_reduced(photo: Photo, fewest_pixels: int | None = None) -> Decoded:
+    """`open_photo` of a photo or, much faster, of a copy with half, a third, ... of its sides.
+
+    The copy has `fewest_pixels` or more, counted in its middle where it is longer than 2:1. Raises
+    LandmarkError as `open_photo` does.
+    """
     name = name_of(photo)
     with warnings.catch_warnings():
         # Pillow's remarks on odd metadata are of no use to anybody; damage raises, below.
         warnings.simplefilter("ignore")
-        if isinstance(photo, np.ndarray):
-            image = _from_array(photo)
-        elif isinstance(photo, Image.Image):
-            image = photo
-        else:
-            return decode(identify(read_content(photo, name), name), name)
+        if not isinstance(photo, np.ndarray | Image.Image):
+            image = identify(read_content(photo, name), name)
+            return decode(image, name, fewest_pixels, draft(image, fewest_pixels))
+        image = _from_array(photo) if isinstance(photo, np.ndarray) else photo
         _check_size(image, name)
-        return decode(image, name)
+        return decode(image, name, fewest_pixels)
 
 
 def identify(content: bytes, name: str) -> Image.Image:
@@ -131,21 +145,55 @@ def _is_covered(image: Image.Image) -> bool:
     return right * bottom >= image.width * image.height  # the sides may be swapped already
 
 
-def decode(image: Image.Image, name: str) -> Image.Image:
-    """An upright RGB copy of what `identify` gave, as `open_photo` describes it.
+def draft(image: Image.Image, fewest_pixels: int | None) -> tuple[int, int] | None:
+    """Has a JPEG of `identify` decoded at a half, a quarter or an eighth of its sides, which takes
+    a fraction of the time; returns its full size then, else None."""
+    power = min(8, 1 << (reduction(image.size, fewest_pixels).bit_length() - 1))
+    if image.format not in ("JPEG", "MPO") or power == 1:
+        return None
+    size = image.size
+    image.draft(None, (size[0] // power, size[1] // power))
+    return size
+
+
+def decode(
+    image: Image.Image,
+    name: str,
+    fewest_pixels: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> Decoded:
+    """What `open_reduced` gives, of what `identify` gave; `size` is what `draft` gave.
 
     Raises LandmarkError if it is damaged or takes more memory than there is.
     """
     try:
         image.load()  # may turn it already: Pillow does so with TIFF
         _check_size(image, name)  # of HEIF it may be another one than the header said
-        return _to_rgb(image, _turn_of(image))
+        turn, size = _turn_of(image), size or image.size
+        if image.mode in ("RGB", "L"):  # else once it is RGB: colours of a palette have no mean
+            image = _reduce(image, fewest_pixels)
+        upright = _reduce(_to_rgb(image, turn), fewest_pixels)
+        return Decoded(upright, size[::-1] if turn in SIDEWAYS else size)
     except LandmarkError:
         raise
     except MemoryError as error:
         raise refusal("heavy", name) from error
     except Exception as error:  # on damaged files the decoders raise whatever comes
         raise refusal("damaged", name) from error
+
+
+def reduction(size: tuple[int, int], fewest_pixels: int | None) -> int:
+    """How many times smaller the sides of a photo of `size` may be, by `open_reduced`."""
+    if not fewest_pixels:
+        return 1
+    width, height = size
+    kept = min(width, 2 * height) * min(height, 2 * width)
+    return max(1, math.isqrt(kept // fewest_pixels))
+
+
+def _reduce(image: Image.Image, fewest_pixels: int | None) -> Image.Image:
+    factor = reduction(image.size, fewest_pixels)
+    return image.reduce(factor) if factor > 1 else image
 
 
 def camera_position(photo: Photo) -> tuple[float, float] | None:

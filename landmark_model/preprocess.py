@@ -1,6 +1,6 @@
-"""The only preprocessing: evaluation, prediction and the app share `eval_transform`.
+"""The only preprocessing: evaluation, prediction and the app see a photo through it.
 
-Two steps, so that training can keep the outcome of the slow first one: make of a photo what the
+Two steps, so that training can keep the outcome of the slow first one: cut of a photo what the
 network sees, then turn it into normalised numbers.
 """
 
@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from PIL import Image
-from torch import Tensor
-from torchvision.transforms import v2
 
 from landmark_model.config import ModelConfig
 
@@ -22,7 +20,18 @@ MAX_VIEW_ASPECT = 2
 MAX_WHOLE_ASPECT = 4
 WHOLE_ZOOM = 2
 STRIDE_PX = 32
-BICUBIC = v2.InterpolationMode.BICUBIC
+BICUBIC = Image.Resampling.BICUBIC
+# How many times the side of the network's image a photo has at least after a reduced decode.
+DETAIL = 1.5
+WHOLE_DETAIL = 1.25 * WHOLE_ZOOM
+
+
+def fewest_pixels(config: ModelConfig, detail: float = DETAIL) -> int:
+    """How many pixels of a photo are enough, of its middle up to 2:1: a decoder may stop there.
+
+    With `WHOLE_DETAIL` it is enough for `whole_photo`, too.
+    """
+    return round((detail * config.image_size / config.crop_pct) ** 2)
 
 
 def shrink(photo: Image.Image, side_px: int) -> Image.Image:
@@ -35,9 +44,19 @@ def shrink(photo: Image.Image, side_px: int) -> Image.Image:
     if max(width, height) > limit:
         left, top = max(0, (width - limit) // 2), max(0, (height - limit) // 2)
         photo = photo.crop((left, top, left + min(width, limit), top + min(height, limit)))
-    if min(photo.size) <= side_px:
-        return photo
-    return v2.functional.resize(photo, [side_px], interpolation=BICUBIC)
+    return photo if min(photo.size) <= side_px else _resize_shorter(photo, side_px)
+
+
+def _resize_shorter(photo: Image.Image, side_px: int) -> Image.Image:
+    """`photo` with its shorter side `side_px` px long, and the other rounded down, as timm does."""
+    scaled = [side_px * side // min(photo.size) for side in photo.size]
+    return photo.resize((scaled[0], scaled[1]), BICUBIC)
+
+
+def _middle(photo: Image.Image, width: int, height: int) -> Image.Image:
+    """The centre crop of `photo`, no larger than it is."""
+    left, top = round((photo.width - width) / 2), round((photo.height - height) / 2)
+    return photo.crop((left, top, left + width, top + height))
 
 
 class View(NamedTuple):
@@ -48,7 +67,7 @@ class View(NamedTuple):
 
     name: str
     cut: Callable[[Image.Image], Image.Image]
-    finish: Callable[[Image.Image], Tensor]
+    finish: Callable[[Image.Image], np.ndarray]
 
 
 def eval_views(config: ModelConfig) -> list[View]:
@@ -57,12 +76,13 @@ def eval_views(config: ModelConfig) -> list[View]:
     By `config.view` it is the photo's centre square, all of it, or both. With `config.flip` the
     second image, or one more, is a mirror image.
     """
-    plain = to_tensor(config)
-    mirrored = v2.Compose([v2.functional.horizontal_flip, plain])
     names = cut_names(config.view)
     if config.flip and len(names) == 1:
         names *= 2
-    finishes = (plain, mirrored if config.flip else plain)
+    finishes = (
+        partial(normalise, config=config),
+        partial(normalise, config=config, mirrored=config.flip),
+    )
     return [
         View(f"{name} {config.image_size} {config.crop_pct}", partial(CUTS[name], config=config),
              finish)
@@ -75,9 +95,9 @@ def eval_whole(photo: Image.Image, config: ModelConfig) -> Image.Image:
 
     It has about as many pixels as a square of `config.image_size` px, so it costs as much.
     """
-    kept = view_crop(photo.height, photo.width)
-    photo = v2.functional.center_crop(photo, list(kept))
-    return v2.functional.resize(photo, list(view_size(*kept, config.image_size)), BICUBIC)
+    height, width = view_crop(photo.height, photo.width)
+    rows, columns = view_size(height, width, config.image_size)
+    return _middle(photo, width, height).resize((columns, rows), BICUBIC)
 
 
 # Also part of the TorchScript files, which take globals as defaults only.
@@ -104,8 +124,8 @@ def eval_crop(photo: Image.Image, config: ModelConfig) -> Image.Image:
     side_px = int(config.image_size / config.crop_pct)
     photo = shrink(photo, side_px)
     if min(photo.size) != side_px:
-        photo = v2.functional.resize(photo, [side_px], interpolation=BICUBIC)
-    return v2.functional.center_crop(photo, [config.image_size])
+        photo = _resize_shorter(photo, side_px)
+    return _middle(photo, config.image_size, config.image_size)
 
 
 CUTS = {"centre": eval_crop, "whole": eval_whole}
@@ -126,40 +146,38 @@ def whole_photo(photo: Image.Image, config: ModelConfig) -> Image.Image:
     side_px = WHOLE_ZOOM * config.image_size
     scale = side_px * min(1 / min(photo.size), MAX_WHOLE_ASPECT / max(photo.size))
     width, height = (max(1, round(side * scale / STRIDE_PX)) * STRIDE_PX for side in photo.size)
-    return v2.functional.resize(photo, [height, width], interpolation=BICUBIC)
+    return photo.resize((width, height), BICUBIC)
 
 
-def to_tensor(config: ModelConfig) -> v2.Compose:
-    """RGB image -> float32 (3, H, W), normalised as the network expects."""
-    return v2.Compose(
-        [
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(config.mean), list(config.std)),
-        ]
-    )
+def normalise(image: Image.Image, config: ModelConfig, mirrored: bool = False) -> np.ndarray:
+    """RGB image -> float32 (3, H, W), normalised as the network expects; or its mirror image."""
+    std = np.array(config.std, np.float32)
+    pixels = np.asarray(image) * (1 / (255 * std)) - np.array(config.mean, np.float32) / std
+    if mirrored:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)
 
 
-def eval_transform(config: ModelConfig) -> Callable[[Image.Image], list[Tensor]]:
+def eval_transform(config: ModelConfig) -> Callable[[Image.Image], list[np.ndarray]]:
     """RGB photo of any size -> its images by `eval_views`, float32 (3, H, W); no randomness."""
     views = eval_views(config)
     cuts = {view.name: view.cut for view in views}  # a mirror image is of the same cut
 
-    def look(photo: Image.Image) -> list[Tensor]:
+    def look(photo: Image.Image) -> list[np.ndarray]:
         seen = {name: cut(photo) for name, cut in cuts.items()}
         return [view.finish(seen[view.name]) for view in views]
 
     return look
 
 
-def by_shape(photos: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, Tensor]]:
+def by_shape(photos: Sequence[Sequence[np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
     """The images (3, H, W) of photos, those of one shape together: (n, 3, H, W), and of which
     photo (n,) each is, by its number."""
-    groups: dict[torch.Size, list[tuple[Tensor, int]]] = {}
+    groups: dict[tuple[int, ...], list[tuple[np.ndarray, int]]] = {}
     for number, images in enumerate(photos):
         for image in images:
             groups.setdefault(image.shape, []).append((image, number))
     return [
-        (torch.stack([image for image, _ in group]), torch.tensor([number for _, number in group]))
+        (np.stack([image for image, _ in group]), np.array([number for _, number in group]))
         for group in groups.values()
     ]

@@ -1,104 +1,221 @@
-"""Runs a network: photos in; logits, features and maps out. Uses torch on any device."""
+"""Runs a network: photos in; logits, features and maps out. On a CPU by ONNX Runtime.
+
+What is not on the way from a photo to an answer (torch, timm) is not imported: see `torch_trunk`.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
-import torch
+import numpy as np
 from PIL.Image import Image
-from torch import Tensor, nn
 
-from landmark_model.config import LandmarkError, ModelConfig
+from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
 from landmark_model.explain import class_activation
-from landmark_model.networks import compute_features, mean_of_views, restore
-from landmark_model.preprocess import by_shape, eval_transform, to_tensor, whole_photo
+from landmark_model.preprocess import STRIDE_PX, by_shape, eval_transform, normalise, whole_photo
+from landmark_model.tensors import read_network, require_fit
 
-CPU_BATCH, GPU_BATCH = 4, 32  # photos in a forward pass
+BACKENDS = ("onnx", "torch")
+CPU_BATCH, GPU_BATCH = 8, 32  # photos in a forward pass
+# Written by training/graphs.py: networks up to their last layer, without weights.
+GRAPHS = Path(__file__).parent / "graphs"
+TABLE_NAME = "tensors.json"
 
 
-class TorchRuntime:
-    """A network in evaluation mode on a device, with the preprocessing of its config."""
+class Trunk(Protocol):
+    """A network in two parts, on a device: images -> features, and the last layer.
 
-    def __init__(self, network: nn.Module, config: ModelConfig, device: str) -> None:
-        self.config, self.device = config, device
-        self._network = network.to(device, memory_format=torch.channels_last).eval()
+    `weight` (C, D) and `bias` (C,) are those of the last layer; None if it is not linear.
+    """
+
+    device: str
+    weight: np.ndarray | None
+    bias: np.ndarray | None
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Features (N, D) of normalised images (N, 3, H, W)."""
+
+    def maps(self, images: np.ndarray) -> np.ndarray:
+        """The last maps (N, D, h, w) of images, whose means are the features."""
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Logits (N, C) of features (N, D)."""
+
+
+class Runtime:
+    """A network with the preprocessing of its config."""
+
+    def __init__(self, trunk: Trunk, config: ModelConfig) -> None:
+        self.trunk, self.config, self.device = trunk, config, trunk.device
         self._transform = eval_transform(config)
 
     @property
     def batch_size(self) -> int:
-        """The batch size that suits the device: small on a CPU, where maps larger than the
-        allocator keeps cost more than larger batches save."""
+        """The batch size that suits the device."""
         return CPU_BATCH if self.device == "cpu" else GPU_BATCH
 
     @property
     def feature_count(self) -> int | None:
         """The number of features of a photo; None if the last layer does not say."""
-        return getattr(self._network.get_classifier(), "in_features", None)
+        return None if self.trunk.weight is None else self.trunk.weight.shape[1]
 
-    @property
-    def bias(self) -> Tensor:
-        """The bias of the last layer (C,)."""
-        return self._network.get_classifier().bias.detach().cpu()
+    def describe(self, photos: Sequence[Image]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (N, C) and features (N, D), float32, of N upright RGB photos.
 
-    @torch.inference_mode()
-    def describe(self, photos: Sequence[Image]) -> tuple[Tensor, Tensor]:
-        """Logits (N, C) and features (N, D) of N upright RGB photos, on the CPU."""
-        views = by_shape([self._transform(photo) for photo in photos])
-        features = mean_of_views(partial(compute_features, self._network), views, self.device)
-        return self._network.get_classifier()(features).cpu(), features.cpu()
+        Where a network sees several images of a photo, they are those of the mean features, which
+        as the last layer is linear gives the mean logits.
+        """
+        groups = by_shape([self._transform(photo) for photo in photos])
+        values = np.concatenate([self.trunk.features(images) for images, _ in groups])
+        photo = np.concatenate([numbers for _, numbers in groups])
+        features = np.zeros((len(photos), values.shape[1]), np.float32)
+        np.add.at(features, photo, values)
+        features /= np.bincount(photo)[:, None]
+        return self.trunk.logits(features), features
 
-    @torch.inference_mode()
-    def activations(self, photo: Image) -> tuple[Tensor, float]:
+    def activations(self, photo: Image) -> tuple[np.ndarray, float]:
         """What each location of a photo adds to each logit (C, h, w), and its side in px.
 
         It looks at all of the photo, enlarged. Raises LandmarkError if the network is not made
         so that its logits are sums over places.
         """
-        pixels = to_tensor(self.config)(whole_photo(photo, self.config))
-        images = pixels[None].to(self.device)
-        head = self._network.get_classifier()
-        maps = self._maps(images) if isinstance(head, nn.Linear) else images[0, 0]
-        if maps.ndim != 3 or len(maps) != head.in_features:
+        image = whole_photo(photo, self.config)
+        images = normalise(image, self.config)[None]
+        maps = self.trunk.maps(images)
+        if self.config.flip:
+            maps = (maps + self.trunk.maps(images[..., ::-1])[..., ::-1]) / 2
+        if self.trunk.weight is None or maps.shape[1:2] != self.trunk.weight.shape[1:]:
             raise LandmarkError(
                 f"explain does not support {self.config.architecture}: it needs a network "
                 "of convolutions and one linear last layer, such as resnet18."
             )
-        found = class_activation(maps, head.weight).cpu()
-        return found, images.shape[-1] / found.shape[-1]
-
-    def _maps(self, images: Tensor) -> Tensor:
-        """The last maps (D, h, w), not yet averaged, of one photo (1, 3, H, W)."""
-        try:
-            maps = self._network.forward_features(images)
-            if self.config.flip:
-                maps = (maps + self._network.forward_features(images.flip(3)).flip(3)) / 2
-        except AssertionError as error:
-            raise LandmarkError(
-                f"{self.config.architecture} takes images of {self.config.image_size} px only, so "
-                "it cannot be explained."
-            ) from error
-        return maps[0]
+        return class_activation(maps[0], self.trunk.weight), image.width / maps.shape[-1]
 
 
-def open_runtime(config: ModelConfig, folder: Path, device: str | None = None) -> TorchRuntime:
+class OnnxTrunk:
+    """A network that ONNX Runtime runs on the CPU: its graph from here, its weights from `folder`.
+
+    Raises LandmarkError if a tensor is missing, left over or of another shape, or where a number is
+    not finite.
+    """
+
+    device = "cpu"
+
+    def __init__(self, config: ModelConfig, folder: Path) -> None:
+        table, path = tensor_tables()[config.architecture], folder / WEIGHTS_NAME
+        require_fit(path, *expected_shapes(table, len(config.class_names)))
+        tensors = read_network(path)
+        self.weight, self.bias = (tensors[f"{table['last']}.{part}"] for part in ("weight", "bias"))
+        names = table["initializers"]
+        graph = GRAPHS / f"{config.architecture}.onnx"
+        self._session = _open_session(graph, {name: tensors[name] for name in names})
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(["features"], {"images": images})[0]
+
+    def maps(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(["maps"], {"images": np.ascontiguousarray(images)})[0]
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        return features @ self.weight.T + self.bias
+
+
+def expected_shapes(
+    table: dict, class_count: int
+) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
+    """The shape of each tensor that a weights file must hold, and which are counters."""
+    shapes = {name: tuple(shape) for name, shape in table["shapes"].items()}
+    last, width = table["last"], table["width"]
+    shapes |= {f"{last}.weight": (class_count, width), f"{last}.bias": (class_count,)}
+    return shapes, frozenset(name for name in shapes if name.endswith("num_batches_tracked"))
+
+
+def _open_session(graph: Path, tensors: dict[str, np.ndarray]):
+    """ONNX Runtime's session of a graph whose initializers are `tensors`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.log_severity_level = 3
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in tensors.values()]
+    options.add_external_initializers([*tensors], values)
+    return onnxruntime.InferenceSession(
+        graph.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+@cache
+def tensor_tables() -> dict[str, dict]:
+    """What each network that has a graph consists of, by architecture."""
+    return json.loads((GRAPHS / TABLE_NAME).read_text(encoding="utf-8"))
+
+
+def usable_cores() -> int:
+    """How many CPU cores this process may use: by affinity, and by the quota of its container."""
+    count = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or no limit: "max"
+        return count
+
+
+def open_runtime(
+    config: ModelConfig, folder: Path, device: str | None = None, backend: str | None = None
+) -> Runtime:
     """The runtime for the network of `config` with the weights in `folder`.
 
-    `device` is torch's name of one; without, a GPU if there is one. Raises LandmarkError if it
-    is not available, or weights and config do not fit.
+    `device` is torch's name of one; without, a GPU where torch finds one. `backend` is "onnx" or
+    "torch"; without, ONNX Runtime on a CPU, torch elsewhere and for networks that have no graph
+    here. Raises LandmarkError if either is not available, or weights and config do not fit.
     """
-    network, device = restore(config, folder), device or best_device()
-    try:
-        return TorchRuntime(network, config, device)
-    except LandmarkError:
-        raise
-    except (RuntimeError, AssertionError) as error:  # unknown to torch, or not here
-        raise LandmarkError(f"Device {device!r} is not available. Try device='cpu'.") from error
+    if backend is not None and backend not in BACKENDS:
+        raise LandmarkError(f"There is no backend {backend!r}. Use one of {', '.join(BACKENDS)}.")
+    device = device or ("cuda" if backend is None and has_gpu() else None)
+    has_graph = has_graph_for(config)
+    if backend == "onnx" and (device not in (None, "cpu") or not has_graph):
+        raise LandmarkError(
+            f"ONNX Runtime runs {', '.join(tensor_tables())} on device 'cpu' here. "
+            "Use backend='torch' for others."
+        )
+    if backend == "onnx" or (backend is None and device in (None, "cpu") and has_graph):
+        return Runtime(OnnxTrunk(config, folder), config)
+    if find_spec("torch") is None or find_spec("timm") is None:
+        raise LandmarkError(
+            f"{config.architecture} on device {device or 'cpu'!r} needs torch and timm. Run "
+            "pip install 'landmark-model[torch]'."
+        )
+    from landmark_model.torch_trunk import open_torch
+
+    return Runtime(open_torch(config, folder, device), config)
 
 
-def best_device() -> str:
-    """The fastest device that torch finds."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def has_graph_for(config: ModelConfig) -> bool:
+    """Whether ONNX Runtime can run the network of `config`, which sees multiples of 32 px."""
+    return (
+        config.architecture in tensor_tables()
+        and not config.model_args
+        and (config.view == "whole" or config.image_size % STRIDE_PX == 0)
+    )
+
+
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU that torch can use. Where there is none, nothing is imported:
+    torch takes seconds."""
+    names = ["/dev/nvidiactl", "/dev/dxg"] if sys.platform == "linux" else []
+    is_likely = any(map(os.path.exists, names)) or sys.platform == "win32"
+    if not is_likely or find_spec("torch") is None or find_spec("timm") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()

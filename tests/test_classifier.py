@@ -18,7 +18,8 @@ from landmark_model import Answer, LandmarkClassifier, LandmarkError, Prediction
 from landmark_model.config import ModelConfig
 from landmark_model.networks import build
 from landmark_model.places import Place, find_place
-from landmark_model.runtime import TorchRuntime
+from landmark_model.runtime import CPU_BATCH, Runtime
+from landmark_model.torch_trunk import TorchTrunk
 from landmark_model.training.smoke import make_photo
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -40,7 +41,7 @@ def unknown():
     """A classifier of places that no gazetteer knows, untrained."""
     torch.manual_seed(0)
     config = ModelConfig("landmark_cnn", ("my_house", "04.our_shed"), ("My House", "Shed"), 32)
-    return LandmarkClassifier(TorchRuntime(build(config), config, "cpu"))
+    return LandmarkClassifier(Runtime(TorchTrunk(build(config), config, "cpu"), config))
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +154,8 @@ def test_temperature_makes_answers_humbler_and_keeps_their_order():
     for temperature in (0.1, 1.0, 10.0):
         config = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "B", "C"), 32,
                              temperature=temperature)  # fmt: skip
-        answers.append(
-            LandmarkClassifier(TorchRuntime(network, config, "cpu")).predict(make_photo(0, 1))
-        )
+        runtime = Runtime(TorchTrunk(network, config, "cpu"), config)
+        answers.append(LandmarkClassifier(runtime).predict(make_photo(0, 1)))
     best = [guesses[0].probability for guesses in answers]
     assert best == sorted(best, reverse=True)
     assert len({tuple(guess.label for guess in guesses) for guesses in answers}) == 1
@@ -225,7 +225,8 @@ def test_grey_photo_has_one_answer_at_8_and_16_bits(tagger, small_photos):
 
 @pytest.mark.parametrize("photo", [EIFFEL, str(EIFFEL), EIFFEL.read_bytes()], ids=type)
 def test_path_and_bytes_are_the_same_photo(tagger, photo):
-    assert tagger.predict(photo) == tagger.predict(Image.open(EIFFEL))
+    opened = tagger.predict(Image.open(EIFFEL), top_k=ALL)
+    assert gap(tagger.predict(photo, top_k=ALL), opened) < 0.02  # a file is decoded at less detail
 
 
 def test_photo_held_upside_down_is_set_upright(tagger):
@@ -235,7 +236,7 @@ def test_photo_held_upside_down_is_set_upright(tagger):
     assert gap(
         tagger.predict(encoded(turned, "PNG", exif=exif), top_k=ALL),
         tagger.predict(EIFFEL, top_k=ALL),
-    ) == pytest.approx(0)
+    ) == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 3000), (3000, 8), (33, 77)], ids=str)
@@ -271,16 +272,16 @@ def test_answer_does_not_depend_on_batch_mates(tagger, batch_size):
 
 
 def test_passes_on_a_cpu_are_small_unless_told_otherwise(tagger, monkeypatch):
-    sizes, describe = [], TorchRuntime.describe
+    sizes, describe = [], Runtime.describe
 
     def count(runtime, photos):
         sizes.append(len(photos))
         return describe(runtime, photos)
 
-    monkeypatch.setattr(TorchRuntime, "describe", count)
-    tagger.predict_batch(EXAMPLES[:1] * 9)
+    monkeypatch.setattr(Runtime, "describe", count)
+    tagger.predict_batch(EXAMPLES[:1] * (CPU_BATCH + 1))
     tagger.predict_batch(EXAMPLES[:1] * 9, batch_size=7)
-    assert sizes == [4, 4, 1, 7, 2]
+    assert sizes == [CPU_BATCH, 1, 7, 2]
 
 
 def test_no_photos_have_no_answers(tagger):
@@ -337,14 +338,14 @@ def test_what_is_no_photo_is_refused(tagger, photo):
 def test_two_classifiers_do_not_share_weights(tagger):
     other = load(device="cpu")
     before = tagger.predict(EIFFEL)
-    with torch.no_grad():
-        for parameter in other._runtime._network.parameters():
-            parameter.zero_()
+    other._runtime.trunk.weight[:] = 0
     assert tagger.predict(EIFFEL) == before != other.predict(EIFFEL)
 
 
 def test_loaded_network_is_at_rest(tagger):
-    assert not any(module.training for module in tagger._runtime._network.modules())
+    by_torch = load(device="cpu", backend="torch")
+    assert not any(module.training for module in by_torch._runtime.trunk._network.modules())
+    assert by_torch.predict(EIFFEL) == by_torch.predict(EIFFEL)
     assert tagger.predict(EIFFEL) == tagger.predict(EIFFEL)
     assert torch.is_grad_enabled()
 

@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from landmark_model.config import LandmarkError
-from landmark_model.photos import camera_position, open_photo
+from landmark_model.photos import camera_position, open_photo, open_reduced
 from landmark_model.training.smoke import make_photo
 
 pillow_heif.register_heif_opener()
@@ -309,6 +309,43 @@ def test_what_comes_out_is_not_turned_again_and_tells_nothing_of_the_camera(kind
     assert difference(photo, photo.copy()) == 0
     assert open_photo(photo).size == photo.size
     assert dict(photo.getexif()) == {} and photo.info == {}
+
+
+LARGE = make_photo(1, seed=3, size=(1600, 1200))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize(("fewest", "size"), [(20_000, (177, 133)), (400_000, (800, 600))])
+def test_reduced_photo_is_the_whole_one_smaller(kind, orientation, fewest, size):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored = LARGE.transpose(STORED[orientation]) if STORED[orientation] else LARGE
+    image, full_size = open_reduced(encode(stored, kind, exif=exif), fewest)
+    assert full_size == (1600, 1200)
+    assert fewest <= image.width * image.height < 4 * fewest
+    assert abs(image.width / image.height - 4 / 3) < 0.02 and image.width >= size[0]
+    apart = np.asarray(image).astype(int) - np.asarray(LARGE.resize(image.size)).astype(int)
+    assert abs(apart).mean() < 4
+
+
+def test_of_a_strip_the_pixels_in_the_middle_count():
+    image, _ = open_reduced(encode(LARGE.resize((4000, 200)), "PNG"), 40_000)
+    assert image.size == (4000, 200)
+    image, _ = open_reduced(encode(LARGE.resize((4000, 200)), "PNG"), 20_000)
+    assert image.size == (2000, 100)
+
+
+def test_photo_that_is_small_already_is_not_reduced():
+    for photo in (encode(PHOTO, "PNG"), PHOTO, PIXELS):
+        image, size = open_reduced(photo, PHOTO.width * PHOTO.height)
+        assert image.size == size == PHOTO.size and np.array_equal(image, PIXELS)
+
+
+def test_image_that_was_given_is_reduced_in_a_copy():
+    given = Image.open(io.BytesIO(encode(LARGE, "JPEG")))
+    assert open_reduced(given, 20_000).image.width < 1600
+    assert given.size == LARGE.size
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])

@@ -13,9 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
-import torch
-from safetensors.torch import save as serialise
-from torch import Tensor, nn
+import numpy as np
+from safetensors.numpy import save as serialise
 
 from landmark_model.config import (
     CONFIG_NAME,
@@ -57,29 +56,29 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def save(
-    network: nn.Module,
+    tensors: dict[str, np.ndarray],
     config: ModelConfig,
     folder: Path,
-    half: bool = True,
-    neighbours: Memory | None = None,
+    memory: Memory | None = None,
 ) -> None:
-    """Writes config.json and model.safetensors to `folder`; features.safetensors for `neighbours`.
+    """Writes config.json and model.safetensors to `folder`; features.safetensors for `memory`.
 
-    With `half`, tensors of two or more dimensions are stored as float16 (see
-    `networks.round_to_half`), which halves the file.
+    `tensors` are all of a network, by torch's names. Those of two or more dimensions are stored as
+    float16 (see `networks.round_to_half`), which halves the file.
     """
     tensors = {
-        name: (tensor.half() if half and tensor.ndim > 1 else tensor).cpu().contiguous()
-        for name, tensor in network.state_dict().items()
+        name: np.ascontiguousarray(tensor.astype(np.float16) if tensor.ndim > 1 else tensor)
+        for name, tensor in tensors.items()
     }
     # Not save_file, which makes files that only their owner can read.
     (folder / WEIGHTS_NAME).write_bytes(serialise(tensors, metadata={"format": "pt"}))
     (folder / CONFIG_NAME).write_text(config.to_json() + "\n", encoding="utf-8")
-    if neighbours is not None:
-        remembered = {"features": neighbours.features.half(), "labels": neighbours.labels.int()}
-        (folder / FEATURES_NAME).write_bytes(
-            serialise({name: tensor.cpu().contiguous() for name, tensor in remembered.items()})
-        )
+    if memory is not None:
+        remembered = {
+            "features": memory.features.astype(np.float16),
+            "labels": memory.labels.astype(np.int32),
+        }
+        (folder / FEATURES_NAME).write_bytes(serialise(remembered))
 
 
 def read_memory(
@@ -96,11 +95,10 @@ def read_memory(
     path, claims = folder / FEATURES_NAME, _feature_claims(config, folder)
     _refuse(_shape_misfits(claims, class_count, feature_count), folder)
     stored = read_tensors(path)
-    features = stored["features"].float()
-    labels = stored.get("labels", torch.zeros(len(features)).int())
+    features = stored["features"]
+    labels = stored.get("labels", np.zeros(len(features), int))
     _refuse(_value_misfits(features, labels, class_count), folder)
-    weight, temperature = config.neighbour_weight, config.neighbour_temperature
-    return Memory(features, labels, class_count, weight, temperature)
+    return Memory(features, labels, class_count)
 
 
 def _feature_claims(config: ModelConfig, folder: Path) -> dict[str, Claim]:
@@ -149,15 +147,18 @@ def _shape_misfits(
     }
 
 
-def _value_misfits(features: Tensor, labels: Tensor, class_count: int) -> dict[str, bool]:
+def _value_misfits(
+    features: np.ndarray, labels: np.ndarray, class_count: int
+) -> dict[str, bool]:
     """What may be wrong with the numbers in a file of features, and whether it is."""
-    lengths = features.norm(dim=1)  # not finite where a feature is not, and faster to look through
+    # Squares of lengths: not finite where a feature is not, and faster to look through.
+    lengths = np.einsum("md,md->m", features, features)
     return {
-        "its features are not a table of finite numbers": not lengths.isfinite().all(),
+        "its features are not a table of finite numbers": not np.isfinite(lengths).all(),
         f"its labels are not of {class_count} classes": bool(
             ((labels < 0) | (labels >= class_count)).any()
         ),
-        "its features are longer than 1": bool((lengths > 1.01).any()),
+        "its features are longer than 1": bool((lengths > 1.02).any()),
     }
 
 

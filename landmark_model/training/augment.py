@@ -10,8 +10,21 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from landmark_model.config import ModelConfig
-from landmark_model.preprocess import BICUBIC, to_tensor
 from landmark_model.training.recipes import Recipe
+
+
+BICUBIC = v2.InterpolationMode.BICUBIC
+
+
+def to_tensor(config: ModelConfig) -> v2.Compose:
+    """RGB image -> float32 (3, H, W), normalised as by `preprocess.normalise`."""
+    return v2.Compose(
+        [
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(config.mean), list(config.std)),
+        ]
+    )
 
 
 class RandomLowResolution(torch.nn.Module):
