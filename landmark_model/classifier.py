@@ -139,7 +139,9 @@ class LandmarkClassifier:
         if best.probability >= SURE:
             return best.class_name
         side_cells = max(1, round(self.config.image_size / cell_px))
-        index = surest_class(activations, self._runtime.trunk.bias, side_cells, self.config.temperature)
+        index = surest_class(
+            activations, self._runtime.trunk.bias, side_cells, self.config.temperature
+        )
         return self.config.class_names[index]
 
     def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:

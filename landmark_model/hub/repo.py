@@ -147,9 +147,7 @@ def _shape_misfits(
     }
 
 
-def _value_misfits(
-    features: np.ndarray, labels: np.ndarray, class_count: int
-) -> dict[str, bool]:
+def _value_misfits(features: np.ndarray, labels: np.ndarray, class_count: int) -> dict[str, bool]:
     """What may be wrong with the numbers in a file of features, and whether it is."""
     # Squares of lengths: not finite where a feature is not, and faster to look through.
     lengths = np.einsum("md,md->m", features, features)
