@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from io import BytesIO, StringIO
 
 # Read by gradio when it is imported: no visitor statistics, no version check, nothing leaves.
@@ -28,14 +29,15 @@ import landmark_model
 from landmark_model import LandmarkError, open_safely
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.cleanup import (
-    IdleConnections,
-    Uncollected,
+    Lasting,
+    close_idle,
     delete_old,
     delete_unfinished,
+    drop_uncollected,
     keep_clean,
 )
 from landmark_model.web.guard import GuardMiddleware, Rules, say
-from landmark_model.web.layout import KEPT_S, build, previews, translations
+from landmark_model.web.layout import KEPT_S, build, describe, translations
 from landmark_model.web.logs import quiet
 from landmark_model.web.models import Models, open_models
 from landmark_model.web.multipart import bound_uploads
@@ -57,7 +59,7 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
     folder = make_private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
     bound_uploads()
-    words = translations(len(models.known))
+    words = translations(models.known_count)
     page = build(models, words, Uploads(folder), settings.link_secret)
     # Not open: events that are queued cannot be asked for past the queue.
     page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE, api_open=False)
@@ -89,7 +91,7 @@ def rules_for(settings: Settings, page: GuardedBlocks) -> Rules:
         uploads=page.uploads,
         endpoints=frozenset(fn.api_name for fn in public),
         waiting=page.knows,
-        max_upload_bytes=settings.max_upload_bytes,
+        max_upload_bytes=settings.max_upload,
         # A Space and gradio's public links have a proxy of their own before them.
         trusts_proxy=bool(settings.root_path) or settings.share or in_space,
         is_local=bool(LOCAL.fullmatch(settings.host)),
@@ -121,11 +123,8 @@ def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict
         "status": "ok",
         "version": landmark_model.__version__,
         "networks": [models.stamp(network) for network in models.taggers],
-        "landmarks": len(models.known),
+        "landmarks": models.known_count,
     }
-    describe = previews(models, settings.link_secret)
-    uncollected = Uncollected(page._queue, UNCOLLECTED_S)
-    idle = IdleConnections(lambda: page.server, IDLE_S)
 
     async def delete_files() -> None:
         await asyncio.to_thread(delete_old, page.links.folder, KEPT_S)
@@ -137,14 +136,14 @@ def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict
     return {
         "middleware": [
             Middleware(GuardMiddleware, page.rules),
-            Middleware(HeadMiddleware, describe),
+            Middleware(HeadMiddleware, partial(describe, models, settings.link_secret)),
         ],
         "routes": [*routes(health), page.links.route(lambda: page.config["components"])],
         "exception_handlers": {RequestValidationError: refuse},
         "lifespan": keep_clean(
             (delete_files, UNFINISHED_S),
-            (uncollected.drop, 5),
-            (idle.close, 5),
+            (partial(drop_uncollected, page._queue, Lasting(UNCOLLECTED_S)), 5),
+            (partial(close_idle, page, Lasting(IDLE_S)), 5),
             (page.note_loop, 3600),
         ),
     }
