@@ -12,9 +12,9 @@ from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import gradio as gr
-import pillow_heif
 import pytest
-from PIL import ExifTags, Image
+from app_client import photo_with_gps
+from PIL import Image
 
 from landmark_model import LandmarkError, Tagged, cli, tag_photos
 from landmark_model.web import layout, server
@@ -30,6 +30,7 @@ from landmark_model.web.share import read_link
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 TAJ = {"path": str(EXAMPLES / "taj-mahal.jpg"), "orig_name": "taj-mahal.jpg"}
+LIBERTY = {"path": str(EXAMPLES / "statue-of-liberty.jpg")}
 FLOWER = {"path": str(EXAMPLES / "none-of-these.jpg"), "orig_name": "none-of-these.jpg"}
 
 
@@ -55,25 +56,16 @@ def visitor(language: str = "en", **query: str) -> SimpleNamespace:
     return SimpleNamespace(headers=headers, query_params=query, session_hash="session")
 
 
-def photo_with_gps(path: Path, latitude: int, longitude: int) -> Path:
-    """A copy of an example that its camera places there (whole degrees north and east)."""
-    with Image.open(TAJ["path"]) as photo:
-        exif = photo.getexif()
-        exif.get_ifd(ExifTags.IFD.GPSInfo).update(
-            {1: "N", 2: (latitude, 0.0, 0.0), 3: "E", 4: (longitude, 0.0, 0.0)}
-        )
-        photo.save(path, exif=exif)
-    return path
-
-
 @pytest.mark.parametrize("network", ["resnet18", "landmark_cnn", "tf_efficientnet_lite2"])
 def test_a_photo_gives_the_answer_of_the_package_in_the_language_of_the_visitor(
     tab, models, network
 ):
-    card = tab.answer(TAJ, network, None, visitor("de-AT,de;q=0.9"))
-    best, *others = models.pick(network).predict(TAJ["path"], top_k=5)
+    card = tab.answer(LIBERTY, network, None, visitor("de-AT,de;q=0.9"))
+    best, *others = models.pick(network).predict(LIBERTY["path"], top_k=5)
     assert best.name_in("de") in card and "Schlagwörter" in card
-    assert all(guess.name_in("de") in card for guess in others)
+    assert [guess.probability >= 0.01 for guess in others] == [
+        guess.name_in("de") in card for guess in others
+    ]
 
 
 def test_a_photo_of_something_else_is_called_so_and_none_is_welcomed(tab, models):
@@ -96,8 +88,7 @@ def test_a_bad_photo_gives_one_plain_sentence_without_server_paths(tab, tmp_path
 
 
 def test_what_the_camera_says_stands_beside_the_guess_also_of_a_heic_and_its_copy(tab, tmp_path):
-    pillow_heif.register_heif_opener()
-    photo, phone = (photo_with_gps(tmp_path / name, 27, 78) for name in ("a.jpg", "phone.heic"))
+    photo, phone = (photo_with_gps(tmp_path / name) for name in ("a.jpg", "phone.heic"))
     card = tab.answer({"path": str(photo)}, "resnet18", None, visitor())
     assert "The camera says 27.0000° N, 78.0000° E, 20 km away." in card
     copy = see({"path": str(phone)})  # that browsers can show

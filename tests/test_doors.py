@@ -291,14 +291,12 @@ def test_what_was_cut_off_of_an_upload_is_deleted(tmp_path):
 def test_connections_that_ask_nothing_are_closed():
     closed = []
 
-    def connection(name: str, cycle: object) -> SimpleNamespace:
-        transport = SimpleNamespace(close=lambda: closed.append(name))
-        return Connection(cycle=cycle, transport=transport)
+    class Connection:
+        def __init__(self, name: str, cycle: object) -> None:
+            self.cycle = cycle
+            self.transport = SimpleNamespace(close=lambda: closed.append(name))
 
-    class Connection(SimpleNamespace):
-        __hash__ = object.__hash__
-
-    state = SimpleNamespace(connections=[connection("idle", None), connection("busy", object())])
+    state = SimpleNamespace(connections=[Connection("idle", None), Connection("busy", object())])
     page = SimpleNamespace(server=SimpleNamespace(server_state=state))
     asyncio.run(close_idle(page, Lasting(0)))
     assert closed == ["idle"]

@@ -71,6 +71,28 @@ def test_nothing_is_ever_called_impossible_or_a_hundred_percent_sure(probability
     assert cards.percent(probability, language) == text
 
 
+@pytest.mark.parametrize(("probability", "listed"), [(0.01, True), (0.0099, False)])
+def test_only_what_is_likely_at_all_is_said_to_be_possible_too(probability, listed):
+    shown = card(BEST, Prediction("My Old Mill", "my_old_mill", probability))
+    assert ("It could also be" in shown) is ("My Old Mill" in shown) is listed
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "13.1000° S, 72.5000° W"),
+        ("es", "13.1000° S, 72.5000° O"),
+        ("fr", "13.1000° S, 72.5000° O"),
+        ("de", "13.1000° S, 72.5000° W"),
+        ("zh", "13.1000° S, 72.5000° W"),
+    ],
+)
+def test_hemispheres_follow_the_language(language, text):
+    assert cards.degrees(-13.1, -72.5, language) == text
+    east = "O" if language == "de" else "E"
+    assert cards.degrees(0, 0, language) == f"0.0000° N, 0.0000° {east}"
+
+
 def test_an_unknown_photo_names_no_winner():
     shown = card(BEST, OTHER, is_known=False, camera=(30.0, -35.0))
     assert "<h2>Petra" not in shown and "does not look like" in shown

@@ -28,8 +28,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 CLEAN_EVERY_S, KEPT_S = 300, 3600
 
 
-def translations(known_count: int) -> gr.I18n:
-    """The static texts of the page in every language, for the browser to choose from."""
+def translations(known_count: int, titles: list[tuple[str, str]]) -> gr.I18n:
+    """The static texts of the page in every language, for the browser to choose from.
+
+    `titles` are (what visitors read, network) of each network; one of somebody's own has no more.
+    """
     table = all_words(count=known_count)
     for language in LANGUAGES:
         title, tagline = say("title", language), say("tagline", language)
@@ -38,6 +41,9 @@ def translations(known_count: int) -> gr.I18n:
             "welcome": cards.welcome(language, known_count),
             "many_intro": say("many_intro", language, count=MAX_PHOTOS),
         }
+        for title, network in titles:
+            key = f"about_{network}"
+            table[language][key] = table[language].get(key, "{title}").replace("{title}", title)
     return gr.I18n(**table)
 
 

@@ -59,7 +59,7 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
     folder = make_private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
     bound_uploads()
-    words = translations(models.known_count)
+    words = translations(models.known_count, models.titles())
     page = build(models, words, Uploads(folder), settings.link_secret)
     # Not open: events that are queued cannot be asked for past the queue.
     page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE, api_open=False)

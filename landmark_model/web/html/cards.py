@@ -11,6 +11,7 @@ from landmark_model.web import i18n
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import say
 
+LEAST_LISTED = 0.01  # the probability of a guess that is named beside the best
 LEVELS = ((0.9, "sure_90"), (0.7, "sure_70"), (0.45, "sure_45"), (0, "sure_0"))
 
 
@@ -34,13 +35,14 @@ def card(shown: Shown, language: str, known_count: int) -> str:
     """The result: the best guess in large type, or that no known landmark is recognised."""
     note = f'<p class="note">{html.escape(shown.note)}</p>' if shown.note else ""
     best, *others = shown.guesses
+    others = [guess for guess in others if guess.probability >= LEAST_LISTED]
     if shown.is_known is False:
         kind = "result stranger"
         parts = [
             f"<h2>{say('unknown_head', language)}</h2>",
             f"<p>{say('unknown_text', language, count=known_count)}</p>",
             camera_line(shown.camera, None, language),
-            guess_map(shown, language),
+            guess_map(shown.guesses, None, language),
             bars(shown.guesses, say("nearest", language), language),
         ]
     else:
@@ -48,7 +50,7 @@ def card(shown: Shown, language: str, known_count: int) -> str:
         parts = [
             _best(best, language),
             camera_line(shown.camera, best, language),
-            guess_map(shown, language),
+            guess_map([best, *others], best, language),
             map_links(best, language),
             bars(others, say("others", language), language),
             tag_chips(best.in_language(language).tags, language),
@@ -57,20 +59,19 @@ def card(shown: Shown, language: str, known_count: int) -> str:
     return f'<section class="{kind}" aria-live="polite">{body}</section>'
 
 
-def guess_map(shown: Shown, language: str) -> str:
+def guess_map(guesses: Sequence[Prediction], best: Prediction | None, language: str) -> str:
     """The map of the guesses: around the best, or of the world if the photo shows none of them."""
-    is_known = shown.is_known is not False
     dots = [
         Dot(
             guess.latitude,
             guess.longitude,
             guess.probability,
             f"{guess.name_in(language)}, {percent(guess.probability, language)}",
-            best=is_known and guess is shown.guesses[0],
+            best=guess is best,
         )
-        for guess in shown.guesses
+        for guess in guesses
     ]
-    return world_map(dots, say("map", language), zoom=is_known)
+    return world_map(dots, say("map", language), zoom=best is not None)
 
 
 def _best(best: Prediction, language: str) -> str:
@@ -155,9 +156,12 @@ def far(km: float) -> str:
 
 
 def degrees(latitude: float, longitude: float, language: str) -> str:
-    """Coordinates as people read them: "48.8584° N, 2.2945° E"."""
-    north, east = "N" if latitude >= 0 else "S", "E" if longitude >= 0 else "W"
-    return f"{abs(latitude):.4f}° {north}, {abs(longitude):.4f}° {east}"
+    """Coordinates as people read them: "13.1° S, 72.5° W", in French "13.1° S, 72.5° O"."""
+    north, south, east, west = say("hemispheres", language, "numbers")
+    return (
+        f"{abs(latitude):.4f}° {north if latitude >= 0 else south}, "
+        f"{abs(longitude):.4f}° {east if longitude >= 0 else west}"
+    )
 
 
 def map_links(best: Prediction, language: str) -> str:

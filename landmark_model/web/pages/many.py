@@ -18,7 +18,7 @@ from landmark_model.web.i18n import explain, say
 from landmark_model.web.models import Models
 from landmark_model.web.overlay import shrink
 from landmark_model.web.uploads import MAX_PHOTOS, open_upload
-from landmark_model.web.widgets import language_of, network_choice
+from landmark_model.web.widgets import advanced_choice, language_of
 
 PHOTO_KINDS = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff"]
 COLUMNS = ("photo", "landmark", "place", "country", "sure", "note")
@@ -42,7 +42,7 @@ def many_tab(models: Models, words: gr.I18n) -> None:
                 elem_id="many-photos",
             )
         with gr.Column(scale=4, min_width=300):
-            network = network_choice(models, words, "many-network")
+            network = advanced_choice(models, words, "many-network")
             start = gr.Button(words("many_start"), variant="primary", elem_id="many-start")
             status = gr.HTML("", elem_id="many-status")
     with gr.Column(visible=False, elem_id="many-results") as results:

@@ -17,7 +17,7 @@ from landmark_model.web.overlay import SIDE_PX, overlay, shrink
 from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.share import SharedResult, is_link, make_link, read_link
 from landmark_model.web.uploads import open_upload
-from landmark_model.web.widgets import PHOTO_HEIGHT_PX, language_of, network_choice, photo_input
+from landmark_model.web.widgets import PHOTO_HEIGHT_PX, advanced_choice, language_of, photo_input
 
 UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
 COPY_SCRIPT = (STATIC / "copy.js").read_text(encoding="utf-8")
@@ -154,9 +154,9 @@ def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str
                 gr.DeepLinkButton(words("share_photo"), "✓", size="sm", icon=None)
                 gr.HTML(words("share_photo_note"), elem_classes="fine")
         with gr.Column(elem_classes="choice-side"):
-            network = network_choice(tab.models, words, "network")
             title = words("examples")
             gr.Examples(examples, photo, label=title, examples_per_page=20, elem_id="examples")
+            network = advanced_choice(tab.models, words, "network")
     # preprocess=False: gradio would decode the photo before our code runs, and its errors show
     # the server's folders to visitors.
     raw = {"preprocess": False, "api_visibility": "private"}
