@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from app_client import photo_with_gps
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parent.parent
@@ -161,13 +160,16 @@ def test_a_photo_is_named_placed_tagged_and_explained(visit, width):
     expect(page.locator("#photo img").first).to_be_visible()
 
 
-def test_every_bad_file_is_explained_and_the_next_photo_works(visit, tmp_path):
+def test_a_bad_file_is_explained_and_the_next_photo_works(visit, tmp_path):
     page = visit()
-    for name, content, reason in bad_files():
+    taj = (EXAMPLES / "taj-mahal.jpg").read_bytes()
+    for name, content, reason in (
+        ("notes.jpg", b"not a photo at all", "is not a photo"),
+        ("cut.jpg", taj[: len(taj) // 2], "is damaged or cut off"),
+    ):
         (tmp_path / name).write_bytes(content)
         upload(page, tmp_path / name)
-        card = page.locator("#result [role=alert]")
-        expect(card).to_contain_text(f"{name} {reason}")
+        expect(page.locator("#result [role=alert]")).to_contain_text(f"{name} {reason}")
         shown = page.locator("body").inner_text()
         assert "Traceback" not in shown and "/tmp" not in shown and str(ROOT) not in shown
     (tmp_path / "huge.jpg").write_bytes(bytes(31 * 2**20))
@@ -187,23 +189,6 @@ def test_a_photo_of_a_phone_is_shown_with_what_its_camera_says(visit, tmp_path):
     )
     choose_network(page, "trained from nothing")
     expect(page.locator("#result .camera")).to_be_visible()
-
-
-def bad_files() -> list[tuple[str, bytes, str]]:
-    """(name, content, what is said of it) of files that are no good photos."""
-    taj = (EXAMPLES / "taj-mahal.jpg").read_bytes()
-    tiny, huge = io.BytesIO(), io.BytesIO()
-    Image.new("RGB", (4, 4)).save(tiny, "PNG")
-    Image.new("1", (10_000, 9_000)).save(huge, "PNG")
-    return [
-        ("notes.jpg", b"not a photo at all", "is not a photo"),
-        ("empty.jpg", b"", "is empty"),
-        ("cut.jpg", taj[: len(taj) // 2], "is damaged or cut off"),
-        ("paper.png", b"%PDF-1.7 ...", "is a PDF document"),
-        ("drawing.png", b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", "is a drawing (SVG)"),
-        ("tiny.png", tiny.getvalue(), "is 4 x 4 px"),
-        ("huge.png", huge.getvalue(), "has more than 80 megapixels"),
-    ]
 
 
 def test_a_photo_of_something_else_is_called_so_above_greyed_guesses(visit):
@@ -277,37 +262,28 @@ def test_the_networks_answer_side_by_side(visit):
         assert re.fullmatch(r"\d+\.\d\d s", seconds)
 
 
-def test_thirty_photos_with_two_broken_ones_are_tagged_and_can_be_downloaded(visit, tmp_path):
+def test_many_photos_with_a_broken_one_are_tagged_and_can_be_downloaded(visit, tmp_path):
     page = visit()
     open_tab(page, "Many photos")
-    page.locator("#many-photos input[type=file]").set_input_files(thirty_photos(tmp_path))
+    photos = sorted(EXAMPLES.glob("*.jpg"))
+    (tmp_path / "broken.jpg").write_text("no photo")
+    page.locator("#many-photos input[type=file]").set_input_files(
+        [*photos, tmp_path / "broken.jpg"]
+    )
     expect(page.locator("#many-photos .file-preview")).to_be_visible()
     page.get_by_role("button", name="Tag the photos").click()
     status = page.locator("#many-status")
     expect(status).to_contain_text("photos show a landmark I know")
-    expect(status).to_contain_text("Could not be read: 2")
-    expect(page.locator("#many-table")).to_contain_text("03.jpg is not a photo")
+    expect(status).to_contain_text("Could not be read: 1")
+    expect(page.locator("#many-table")).to_contain_text("broken.jpg is not a photo")
     expect(page.locator("#many-map svg[role=group]")).to_be_visible()
-    expect(page.locator("#gallery .thumbnail-item")).to_have_count(28)
+    expect(page.locator("#gallery .thumbnail-item")).to_have_count(len(photos))
     assert findings(page) == []
     rows = list(csv.DictReader(io.StringIO(download(page, "CSV table").decode("utf-8-sig"))))
-    assert [row["file"] for row in rows] == [f"{number:02}.jpg" for number in range(30)]
-    listed = json.loads(download(page, "JSON"))
-    assert [row["file"] for row in listed if row["status"] == "unreadable"] == ["03.jpg", "17.jpg"]
+    assert [row["file"] for row in rows] == [*(photo.name for photo in photos), "broken.jpg"]
+    assert len(json.loads(download(page, "JSON"))) == len(rows)
     with zipfile.ZipFile(io.BytesIO(download(page, "XMP sidecars"))) as sidecars:
-        assert "00.jpg.xmp" in sidecars.namelist() and "03.jpg.xmp" not in sidecars.namelist()
-
-
-def thirty_photos(folder: Path) -> list[Path]:
-    """Copies of the examples, small; the fourth and the eighteenth are no photos."""
-    examples = [Image.open(path) for path in sorted(EXAMPLES.glob("*.jpg"))]
-    paths = [folder / f"{number:02}.jpg" for number in range(30)]
-    for number, path in enumerate(paths):
-        if number in (3, 17):
-            path.write_text("no photo")
-        else:
-            examples[number % len(examples)].resize((320, 240)).save(path)
-    return paths
+        assert "taj-mahal.jpg.xmp" in sidecars.namelist()
 
 
 def download(page: Page, name: str) -> bytes:

@@ -69,10 +69,7 @@ def test_what_is_wrong_with_a_photo_or_link_is_said_in_the_visitors_language(tmp
 )
 def test_a_visitor_gets_the_language_they_read_best(accepted, language):
     assert pick_language(accepted) == language
-
-
-def test_a_language_that_is_not_spoken_gets_english():
-    assert say("photo", "it") == "Photo"
+    assert say("photo_alt", "it") == say("photo_alt", "en"), "where it is not spoken"
 
 
 def test_the_browser_gets_all_words_with_numbers_and_names_in_them():

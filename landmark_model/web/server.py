@@ -10,8 +10,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from functools import partial
 from io import BytesIO, StringIO
@@ -179,10 +177,7 @@ def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
     except KeyboardInterrupt:
         print("Stopping.", flush=True)
     page.rules.stopping = True
-    wait_while(lambda: page.is_busy, LAST_ANSWERS_S)
-    with suppress(TimeoutError):
-        asyncio.run_coroutine_threadsafe(page.tell_stopping(), page.loop).result(1)
-    wait_while(lambda: page.has_news, 2)
+    asyncio.run_coroutine_threadsafe(page.finish(LAST_ANSWERS_S), page.loop).result()
     page.close(verbose=False)
 
 
@@ -193,13 +188,6 @@ def allow_connections() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def wait_while(is_so: Callable[[], bool], most_s: float) -> None:
-    """Waits while a condition holds, up to a time limit."""
-    deadline = time.monotonic() + most_s
-    while is_so() and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def main(arguments: list[str] | None = None) -> None:
