@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 
 from landmark_model import Prediction, wilson
@@ -23,7 +22,6 @@ GUESS_COUNT = 5
 SIDE = 200  # of the reliability diagram, in px
 MARGIN = 52
 TOP = 14
-_say = partial(say, section="quality")
 
 
 @dataclass(frozen=True)
@@ -101,14 +99,9 @@ def _accuracy(test: dict, language: str) -> str:
     if "top1" not in test or not test.get("photo_count"):
         return ""
     low, high = wilson(test["top1"], test["photo_count"])
-    line = _say(
-        "accuracy",
-        language,
-        share=f"<strong>{percent(test['top1'], language, 1)}</strong>",
-        count=number(test["photo_count"], language),
-        low=percent(low, language),
-        high=percent(high, language),
-    )
+    share = f"<strong>{percent(test['top1'], language, 1)}</strong>"
+    counts = {"count": test["photo_count"], "low": float(low), "high": float(high)}
+    line = _say("accuracy", language, share=share, **counts)
     body = (
         f'<p class="figure" aria-hidden="true">{percent(test["top1"], language)}</p><p>{line}</p>'
     )
@@ -123,12 +116,12 @@ def _mixups(measured: Measured, landmarks: list[Prediction], language: str) -> s
     count = sum(map(sum, confusion))
     wrong = count - sum(row[index] for index, row in enumerate(confusion))
     if not wrong:
-        line = _say("no_mixups", language, count=number(count, language))
-        return _section("mixups", language, f"<p>{line}</p>") if count else ""
+        line = f"<p>{_say('no_mixups', language, count=count)}</p>"
+        return _section("mixups", language, line) if count else ""
     pairs = find_mixups(landmarks, measured)
     alike = _lookalikes(pairs[MIXUP_COUNT:])
-    intro = _say("mixups", language, wrong=number(wrong, language), count=number(count, language))
-    body = f"<p>{intro}</p>" + _pair_list(pairs[:MIXUP_COUNT], language)
+    body = f"<p>{_say('mixups', language, wrong=wrong, count=count)}</p>"
+    body += _pair_list(pairs[:MIXUP_COUNT], language)
     if alike:
         body += f"<p>{_say('lookalikes', language)}</p>" + _pair_list(alike, language)
     return _section("mixups", language, body)
@@ -150,8 +143,8 @@ def _pair_list(pairs: Sequence[Mixup], language: str) -> str:
             language,
             truth=f"<b>{escape(pair.truth.name_in(language))}</b>",
             guess=f"<b>{escape(pair.guess.name_in(language))}</b>",
-            wrong=number(pair.wrong, language),
-            count=number(pair.count, language),
+            wrong=pair.wrong,
+            count=pair.count,
         )
         for pair in pairs
     )
@@ -172,10 +165,8 @@ def _diagram(bins: Sequence[dict], language: str) -> str:
     most = max(group["count"] for group in bins)
     dots = []
     for group in sorted(bins, key=lambda group: -group["count"]):
-        says, right = (percent(group[key], language) for key in ("confidence", "accuracy"))
-        count = number(group["count"], language)
-        x, y = _at(group["confidence"], group["accuracy"])
-        radius = 3 + 8 * math.sqrt(group["count"] / most)
+        says, right, count = float(group["confidence"]), float(group["accuracy"]), group["count"]
+        (x, y), radius = _at(says, right), 3 + 8 * math.sqrt(count / most)
         dots.append(
             f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"><title>'
             f"{_say('bin', language, says=says, right=right, count=count)}</title></circle>"
@@ -217,14 +208,9 @@ def _at(confidence: float, accuracy: float) -> tuple[float, float]:
 def _unknown(scores: dict, language: str) -> str:
     if len(scores) < len(UNKNOWN):
         return ""
-    line = _say(
-        "unknown",
-        language,
-        other=number(scores["unknown_count"], language),
-        refused=percent(scores["refused"], language),
-        known=number(scores["known_count"], language),
-        kept=percent(scores["kept"], language),
-    )
+    counts = {"other": scores["unknown_count"], "known": scores["known_count"]}
+    shares = {name: float(scores[name]) for name in ("refused", "kept")}
+    line = _say("unknown", language, **counts, **shares)
     return _section("unknown", language, f"<p>{line}</p>")
 
 
@@ -232,22 +218,26 @@ def _limits(measured: Measured, language: str) -> str:
     lines, data = [], measured.data
     if {"photos", "classes", "fewest", "most"} <= set(data):
         parts = {part: data["photos"][part] for part in ("train", "test")}
-        counts = parts | {key: data[key] for key in ("classes", "fewest", "most")}
-        texts = {key: number(count, language) for key, count in counts.items()}
-        lines.append(_say("data", language, **texts))
+        counts = {key: data[key] for key in ("classes", "fewest", "most")}
+        lines.append(_say("data", language, **parts, **counts))
     supports = [score["support"] for score in measured.test.get("classes", ())]
     few = sum(support < FEW_PHOTOS for support in supports)
     if few:
-        values = {"few": few, "classes": len(supports), "limit": FEW_PHOTOS}
-        texts = {key: number(value, language) for key, value in values.items()}
-        lines.append(_say("few", language, **texts))
+        lines.append(_say("few", language, few=few, classes=len(supports), limit=FEW_PHOTOS))
     if "leaks" in data:
         key = "leaks" if data["leaks"] else "no_leaks"
-        lines.append(_say(key, language, count=number(data["leaks"], language)))
+        lines.append(_say(key, language, count=data["leaks"]))
     body = "".join(f"<p>{line}</p>" for line in lines)
     if data.get("about"):
         body += f'<p lang="en">{escape(data["about"])}</p>'
     return _section("limits", language, body) if body else ""
+
+
+def _say(key: str, language: str, **values: str | int | float) -> str:
+    """The words of a key with texts, counts (int) and shares (float, in per cent) in them."""
+    write = {str: lambda text, _: text, int: number, float: percent}
+    texts = {name: write[type(value)](value, language) for name, value in values.items()}
+    return say(key, language, "quality", **texts)
 
 
 def _section(key: str, language: str, body: str) -> str:
