@@ -52,7 +52,7 @@ def take(url: str, path: Path, preview: Path) -> None:
         page.locator("#result .result").wait_for(timeout=60_000)
         page.locator("#photo input[type=file]").set_input_files(ROOT / "examples/machu-picchu.jpg")
         page.get_by_role("heading", name="Machu Picchu").wait_for(timeout=60_000)
-        page.locator("#result .bars li").nth(3).wait_for()
+        page.locator("#result .places").wait_for()
         page.wait_for_timeout(1_500)  # fades
         page.screenshot(path=path, full_page=True)
         page.set_viewport_size(PREVIEW_SIZE)

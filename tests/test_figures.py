@@ -8,14 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from landmark_model import LandmarkError, Prediction, find_place, read_metrics
+from landmark_model import LANGUAGES, LandmarkError, Prediction, find_place, read_metrics, wilson
 from landmark_model.web import STATIC, models
-from landmark_model.web.html import figures as explore
-from landmark_model.web.html.figures import damage_note, find_mixups, landmark_rows, quality
+from landmark_model.web.html import figures
+from landmark_model.web.html.figures import damage_note, find_mixups, landmark_rows
 from landmark_model.web.i18n import number, percent
-from landmark_model.web.pages.explore import table_rows
-
-LANGUAGES = ("en", "es", "fr", "de", "zh")
+from landmark_model.web.measured import NOTHING, UNREADABLE, read_measured
 
 
 def landmark(class_name: str, **changes: object) -> Prediction:
@@ -72,9 +70,28 @@ def sections(page: str) -> list[str]:
     return [node.get("class") for node in ElementTree.fromstring(page).iter("section")]
 
 
+def changed(*path: object, value: object = None) -> dict:
+    """METRICS with another value at a path, or without what is there."""
+    metrics = place = json.loads(json.dumps(METRICS))
+    *parents, last = path
+    for key in parents:
+        place = place[key]
+    del place[last]
+    if value is not None:
+        place[last] = value
+    return metrics
+
+
+def quality(metrics: dict, landmarks: list[Prediction] = LANDMARKS, language: str = "en") -> str:
+    return figures.quality(read_measured(metrics), landmarks, language)
+
+
+EVERYTHING = sections(quality(METRICS))
+
+
 def test_page_tells_what_the_metrics_hold():
-    text = words_of(quality(METRICS, LANDMARKS))
-    low, high = explore.wilson(0.7, 20)
+    text = words_of(quality(METRICS))
+    low, high = wilson(0.7, 20)
     assert "70.0% of its first guesses on 20 test photos are right" in text
     assert f"expect {low:.0%} to {high:.0%}" in text
     assert "6 of 20 first guesses were wrong" in text
@@ -88,42 +105,35 @@ def test_page_tells_what_the_metrics_hold():
 
 
 def test_copies_in_training_are_owned_up_to():
-    leaky = METRICS | {"training": {"data": METRICS["training"]["data"] | {"leaks": 7}}}
-    text = words_of(quality(leaky, LANDMARKS))
+    text = words_of(quality(changed("training", "data", "leaks", value=7)))
     assert "7 photos or near-copies" in text and "No copy" not in text
 
 
-def test_mixups_are_counted_by_what_the_photo_shows():
-    found = [(m.truth.class_name, m.guess.class_name, m.wrong, m.count)
-             for m in find_mixups(LANDMARKS, METRICS)]  # fmt: skip
-    assert found == [
-        ("Sydney_Harbour_Bridge", "Golden_Gate_Bridge", 3, 9),
-        ("Brooklyn_Bridge", "Stonehenge", 2, 2),
-        ("Sydney_Harbour_Bridge", "Brooklyn_Bridge", 1, 9),
+def test_mixups_are_counted_by_what_the_photo_shows_and_lookalikes_are_of_one_kind():
+    found = find_mixups(LANDMARKS, read_measured(METRICS))
+    assert [(m.truth.class_name, m.guess.class_name, m.wrong, m.count, m.kind) for m in found] == [
+        ("Sydney_Harbour_Bridge", "Golden_Gate_Bridge", 3, 9, "bridge"),
+        ("Brooklyn_Bridge", "Stonehenge", 2, 2, ""),
+        ("Sydney_Harbour_Bridge", "Brooklyn_Bridge", 1, 9, "bridge"),
     ]
-
-
-def test_lookalikes_are_of_one_kind_and_not_merely_neighbours():
-    kinds = {m.wrong: m.kind for m in find_mixups(LANDMARKS, METRICS)}
-    assert kinds == {3: "bridge", 2: "", 1: "bridge"}
     opera = landmark("Sydney_Opera_House", tags=("Sydney", "Australia"))
-    assert explore.Mixup(LANDMARKS[0], opera, 1, 1).kind == ""
+    assert figures.Mixup(LANDMARKS[0], opera, 1, 1).kind == "", "merely neighbours"
 
 
 def test_rare_mixups_between_lookalikes_are_shown_too(monkeypatch):
-    monkeypatch.setattr(explore, "MIXUP_COUNT", 2)
-    text = words_of(quality(METRICS, LANDMARKS))
+    monkeypatch.setattr(figures, "MIXUP_COUNT", 2)
+    text = words_of(quality(METRICS))
     assert "Between look-alikes: Sydney Harbour Bridge mistaken for Brooklyn Bridge: 1 of 9" in text
 
 
 def test_no_mistakes_are_said_so():
-    confusion = [[5, 0], [0, 4]]
-    metrics = {"test": {"confusion": confusion, "classes": METRICS["test"]["classes"][:2]}}
-    assert "None of the 9 test photos" in words_of(quality(metrics, LANDMARKS))
+    classes = METRICS["test"]["classes"][:2]
+    metrics = {"test": {"confusion": [[5, 0], [0, 4]], "classes": classes}}
+    assert "None of the 9 test photos" in words_of(quality(metrics))
 
 
-def test_diagram_has_a_dot_for_each_group_of_answers():
-    page = ElementTree.fromstring(quality(METRICS, LANDMARKS))
+def test_diagram_has_a_styled_dot_for_each_group_of_answers():
+    page = ElementTree.fromstring(quality(METRICS))
     (drawing,) = [node for node in page.iter() if node.get("class") == "diagram"]
     assert drawing.get("role") == "img" and drawing.get("aria-label")
     large, small = [node for node in drawing.iter() if node.get("class") == "dot"]
@@ -131,6 +141,9 @@ def test_diagram_has_a_dot_for_each_group_of_answers():
     assert float(large.get("cx")) > float(small.get("cx"))
     assert float(large.get("cy")) < float(small.get("cy"))
     assert large[0].text == "95% sure, 75% right (16 photos)"
+    style = (STATIC / "explore.css").read_text(encoding="utf-8")
+    parts = {part.get("class") for part in drawing.iter() if part.get("class")}
+    assert parts >= {"frame", "ideal"} and not [name for name in parts if f".{name}" not in style]
 
 
 @pytest.mark.parametrize(
@@ -146,29 +159,14 @@ def test_diagram_has_a_dot_for_each_group_of_answers():
     ],
 )
 def test_what_was_not_measured_is_left_out(path, gone):
-    metrics = json.loads(json.dumps(METRICS))
-    *parents, last = path
-    place = metrics
-    for key in parents:
-        place = place[key]
-    del place[last]
-    everything = sections(quality(METRICS, LANDMARKS))
-    assert sections(quality(metrics, LANDMARKS)) == [name for name in everything if name != gone]
+    assert sections(quality(changed(*path))) == [name for name in EVERYTHING if name != gone]
 
 
 @pytest.mark.parametrize("metrics", [{}, {"test": {}}, {"training": {}}, {"unknown": {}}])
 def test_nothing_measured_is_said_so(metrics):
-    page = quality(metrics, LANDMARKS)
+    page = quality(metrics)
     assert sections(page) == [] and "not been measured" in page
-    assert [row.recall for row in landmark_rows(LANDMARKS, metrics)] == [None] * 4
-
-
-def test_run_folder_is_shown_in_full(small_run):
-    metrics = read_metrics(small_run.folder)
-    names = [score["class_name"] for score in metrics["test"]["classes"]]
-    page = quality(metrics, [landmark(name) for name in names])
-    assert {"accuracy", "mixups", "reliability", "limits"} <= set(sections(page))
-    assert f"on {metrics['test']['photo_count']} test photos" in words_of(page)
+    assert {row[4] for row in landmark_rows(LANDMARKS, read_measured(metrics))} == {None}
 
 
 @pytest.mark.parametrize("network", ["resnet18", "landmark_cnn", "tf_efficientnet_lite2"])
@@ -177,55 +175,44 @@ def test_networks_that_ship_are_shown_in_every_language(network, language):
     metrics = read_metrics(network=network)
     known = [landmark(score["class_name"]) for score in metrics["test"]["classes"]]
     page = quality(metrics, known, language)
-    assert len(sections(page)) == 5
+    assert sections(page) == EVERYTHING and 'class="note"' not in page
     assert percent(metrics["test"]["top1"], language, 1) in page
 
 
-# --- rows ---
-
-
 def test_rows_are_by_name_with_scores_where_there_are_photos():
-    rows = landmark_rows(LANDMARKS, METRICS)
-    assert [row.name for row in rows] == sorted(row.name for row in rows)
-    by_name = {row.name: row for row in rows}
-    sydney, stones = by_name["Sydney Harbour Bridge"], by_name["Stonehenge"]
-    assert (sydney.photos, sydney.precision, sydney.flag) == (9, 1, "🇦🇺")
-    assert sydney.recall == pytest.approx(5 / 9)
-    assert (stones.photos, stones.recall, stones.precision) == (0, None, 0)
-    assert (by_name["Brooklyn Bridge"].recall, by_name["Brooklyn Bridge"].precision) == (0, 0)
+    rows = landmark_rows(LANDMARKS, read_measured(METRICS))
+    assert [row[0] for row in rows] == sorted(landmark.label for landmark in LANDMARKS)
+    by_name = {name: scores for name, _, _, *scores in rows}
+    assert rows[-1][:3] == ["Sydney Harbour Bridge", "Sydney", "Australia 🇦🇺"]
+    assert by_name["Sydney Harbour Bridge"] == [9, 56, 100]
+    assert by_name["Stonehenge"] == [0, None, 0]
+    assert by_name["Brooklyn Bridge"] == [2, 0, 0]
+    never_named = changed("test", "confusion", 0, value=[6, 3, 0, 0])
+    rows = {row[0]: row for row in landmark_rows(LANDMARKS, read_measured(never_named))}
+    assert rows["Brooklyn Bridge"][3:] == [2, 0, None]
 
 
-def test_precision_of_a_name_never_given_is_left_out():
-    metrics = json.loads(json.dumps(METRICS))
-    metrics["test"]["confusion"][0] = [6, 3, 0, 0]
-    rows = {row.name: row for row in landmark_rows(LANDMARKS, metrics)}
-    assert (rows["Brooklyn Bridge"].recall, rows["Brooklyn Bridge"].precision) == (0, None)
-
-
-def test_rows_speak_the_language():
-    (row,) = landmark_rows([landmark("Colosseum")], {}, "de")
-    assert (row.name, row.place, row.country) == ("Kolosseum", "Rom", "Italien")
-
-
-def test_landmark_of_ones_own_has_a_row():
-    (row,) = landmark_rows([Prediction("My Old Mill", "my_old_mill", 1.0)], METRICS)
-    assert (row.name, row.place, row.country, row.flag) == ("My Old Mill", "", "", "")
-
-
-# --- words ---
+def test_rows_speak_the_language_and_know_landmarks_of_ones_own():
+    mill = Prediction("My Old Mill", "my_old_mill", 1.0)
+    rows = landmark_rows([mill, landmark("Colosseum")], NOTHING, "de")
+    assert [row[:3] for row in rows] == [
+        ["Kolosseum", "Rom", "Italien 🇮🇹"],
+        ["My Old Mill", "", ""],
+    ]
 
 
 @pytest.mark.parametrize(
-    ("language", "text"),
-    [("en", "1,522.5"), ("de", "1.522,5"), ("zh", "1,522.5"), ("xx", "1,522.5")],
+    ("language", "text", "share"),
+    [
+        ("en", "1,522.5", "84.6%"),
+        ("de", "1.522,5", "84,6\u202f%"),
+        ("zh", "1,522.5", "84.6%"),
+        ("xx", "1,522.5", "84.6%"),
+    ],
 )
-def test_numbers_are_written_as_in_the_language(language, text):
+def test_numbers_are_written_as_in_the_language(language, text, share):
     assert number(1522.49, language, 1) == text
-
-
-def test_per_cent_is_written_as_in_the_language():
-    assert percent(0.846, "en", 1) == "84.6%"
-    assert percent(0.846, "de", 1) == "84,6\u202f%"
+    assert percent(0.846, language, 1) == share
 
 
 def test_names_cannot_inject_html():
@@ -234,61 +221,48 @@ def test_names_cannot_inject_html():
     assert "<script" not in page and "<my>" not in page
 
 
-def test_every_part_of_the_diagram_has_its_colour_in_light_and_dark():
-    style = (STATIC / "explore.css").read_text(encoding="utf-8")
-    light, dark = (
-        set(re.findall(r"(--[\w-]+):", style.split(start, 1)[1].split("}", 1)[0]))
-        for start in (".quality {", ".dark .quality {")
-    )
-    assert light == dark == set(re.findall(r"var\((--chart-[\w-]+)\)", style))
-    for name in ("diagram", "frame", "ideal", "dot", "figure"):
-        assert f'class="{name}"' in quality(METRICS, LANDMARKS) and f".{name} " in style
+# --- metrics.json of anybody ---
 
 
-# --- metrics.json ---
-
-
-def test_folder_without_metrics_gives_nothing(tmp_path, small_run):
-    (tmp_path / "config.json").write_bytes((small_run.folder / "config.json").read_bytes())
-    assert read_metrics(tmp_path) == {}
+@pytest.fixture
+def folder(tmp_path, small_run):
+    """A network without measurements."""
+    for name in ("config.json", "model.safetensors", "features.safetensors"):
+        (tmp_path / name).symlink_to(small_run.folder / name)
+    return tmp_path
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "\udcff", "[" * 20_000])
-def test_damaged_metrics_are_refused(tmp_path, small_run, text):
-    (tmp_path / "config.json").write_bytes((small_run.folder / "config.json").read_bytes())
-    (tmp_path / "metrics.json").write_bytes(text.encode(errors="surrogateescape"))
+def test_damaged_metrics_are_refused(folder, text):
+    assert read_metrics(folder) == {}
+    (folder / "metrics.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(LandmarkError, match="metrics"):
-        read_metrics(tmp_path)
+        read_metrics(folder)
 
 
-def test_metrics_that_are_no_file_or_too_large_are_refused(tmp_path, small_run):
-    (tmp_path / "config.json").write_bytes((small_run.folder / "config.json").read_bytes())
-    with (tmp_path / "metrics.json").open("wb") as file:
+def test_metrics_that_are_no_file_or_too_large_are_refused(folder):
+    with (folder / "metrics.json").open("wb") as file:
         file.truncate(1_000_000_000)
     with pytest.raises(LandmarkError, match=r"metrics\.json is larger than 64 MB"):
-        read_metrics(tmp_path)
-    (tmp_path / "metrics.json").unlink()
-    (tmp_path / "metrics.json").mkdir()
+        read_metrics(folder)
+    (folder / "metrics.json").unlink()
+    (folder / "metrics.json").mkdir()
     with pytest.raises(LandmarkError, match=r"metrics\.json is not a file"):
-        read_metrics(tmp_path)
+        read_metrics(folder)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"test": {"top1": NaN, "photo_count": 9}}'])
-def test_app_starts_with_broken_metrics_and_says_so(tmp_path, small_run, text):
-    for name in ("config.json", "model.safetensors", "features.safetensors"):
-        (tmp_path / name).write_bytes((small_run.folder / name).read_bytes())
-    (tmp_path / "metrics.json").write_text(text)
-    opened = models.open_models(str(tmp_path))
-    metrics, known = opened.metrics("landmark_cnn"), opened.landmarks("landmark_cnn")
+def test_app_starts_with_broken_metrics_and_says_so(folder, text):
+    (folder / "metrics.json").write_text(text)
+    opened = models.open_models(str(folder))
+    measured, known = opened.metrics("landmark_cnn"), opened.landmarks("landmark_cnn")
     for language in LANGUAGES:
-        page = quality(metrics, known, language)
-        assert damage_note(metrics, language) in page and damage_note(metrics, language)
+        page = figures.quality(measured, known, language)
+        assert damage_note(measured, language) in page and damage_note(measured, language)
         assert sections(page) == []
-    assert "not been measured" not in quality(metrics, known)
-    assert [row[3] for row in table_rows(opened, "landmark_cnn", "en")] == [None] * 3
+    assert "not been measured" not in figures.quality(measured, known)
+    assert {row[3] for row in landmark_rows(known, measured)} == {None}
 
-
-# --- metrics.json of anybody ---
 
 MARK = "<b onload=x>'\""
 JUNK = (
@@ -327,8 +301,8 @@ def test_spoilt_metrics_never_break_the_page():
         for _ in range(dice.randint(1, 3)):
             metrics = spoil(metrics, dice)
         language = LANGUAGES[seed % len(LANGUAGES)]
-        metrics = metrics if isinstance(metrics, dict) else None
-        page, note = quality(metrics, known, language), damage_note(metrics, language)
+        measured = read_measured(metrics) if isinstance(metrics, dict) else UNREADABLE
+        page, note = figures.quality(measured, known, language), damage_note(measured, language)
         page.encode("utf-8")
         tags = {node.tag.rpartition("}")[2] for node in ElementTree.fromstring(page).iter()}
         assert tags <= {"div", "section", "h3", "p", "strong", "ul", "li", "b", "svg", "title",
@@ -336,9 +310,9 @@ def test_spoilt_metrics_never_break_the_page():
         assert MARK not in page and not re.search("[\u202e\x00]", page), seed
         assert not re.search(r"\bnan\b|\binf\b|\d{14}", words_of(page)), seed
         assert page.count(note) == 1 if note else "left out" not in page
-        rows = landmark_rows(known, metrics, language)
+        rows = landmark_rows(known, measured, language)
         assert len(rows) == len(known), seed
-        assert all(0 <= (row.recall or 0) <= 1 and (row.photos or 0) >= 0 for row in rows), seed
+        assert all(0 <= (row[4] or 0) <= 100 and (row[3] or 0) >= 0 for row in rows), seed
         noted += bool(note)
     assert noted > 100
 
@@ -356,11 +330,8 @@ def test_spoilt_metrics_never_break_the_page():
         ("unknown", "test", [], "unknown"),
     ],
 )
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_figures_of_the_wrong_kind_leave_out_their_section_alone(part, key, value, gone, language):
-    spoilt = METRICS | {part: METRICS[part] | {key: value}}
-    page = quality(spoilt, LANDMARKS, language)
-    everything = sections(quality(METRICS, LANDMARKS, language))
-    assert sections(page) == [name for name in everything if name != gone]
-    assert page.count('<p class="note">') == 1
-    assert 'class="note"' not in quality(METRICS, LANDMARKS, language)
+def test_figures_of_the_wrong_kind_leave_out_their_section_alone(part, key, value, gone):
+    for language in LANGUAGES:
+        page = quality(changed(part, key, value=value), LANDMARKS, language)
+        assert sections(page) == [name for name in EVERYTHING if name != gone]
+        assert page.count('<p class="note">') == 1

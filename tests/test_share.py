@@ -7,6 +7,7 @@ import pytest
 from landmark_model import LandmarkError
 from landmark_model.web.share import SharedResult, _check, is_link, make_link, read_link
 
+NONSENSE = "not hold a possible answer"
 NAMES = {"Taj_Mahal", "Petra", "My house, 3:1 & more", "Lac Léman"}
 SENT = SharedResult((("Taj_Mahal", 0.75), ("Petra", 0.25)), True, "resnet18@v1-1a2b3c4d")
 
@@ -31,33 +32,28 @@ def test_a_link_is_short_readable_and_holds_no_photo():
 
 
 @pytest.mark.parametrize("part", ["result", "known", "model", "check"])
-def test_a_link_that_was_changed_anywhere_is_refused(part):
-    changed = query(make_link(SENT)) | {part: "0"}
-    with pytest.raises(LandmarkError, match="changed or cut off"):
-        read_link(changed, NAMES)
-    with pytest.raises(LandmarkError, match="changed or cut off"):
-        read_link({key: value for key, value in changed.items() if key != part}, NAMES)
-
-
-def test_without_the_secret_nobody_can_make_a_link():
-    with pytest.raises(LandmarkError, match="changed or cut off"):
-        read_link(query(make_link(SENT)), NAMES, "hush")
+def test_a_link_that_was_changed_anywhere_or_made_without_the_secret_is_refused(part):
+    sent = query(make_link(SENT))
+    without = {key: value for key, value in sent.items() if key != part}
+    for link, secret in ((sent | {part: "0"}, ""), (without, ""), (sent, "hush")):
+        with pytest.raises(LandmarkError, match="changed or cut off"):
+            read_link(link, NAMES, secret)
 
 
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
         ({"result": "Atlantis:0.9000"}, 'names "Atlantis", which is not among the 4'),
-        ({"result": "Petra:0.2000,Taj_Mahal:0.8000"}, "not hold a possible answer"),
-        ({"result": "Petra:0.8000,Taj_Mahal:0.8000"}, "not hold a possible answer"),
-        ({"result": "Petra:1.9000"}, "not hold a possible answer"),
-        ({"result": "Petra:0.5000,Petra:0.5000"}, "not hold a possible answer"),
-        ({"result": "Petra:nan"}, "not hold a possible answer"),
-        ({"result": "Petra:-0.5000"}, "not hold a possible answer"),
-        ({"result": "Petra:0.\uff15\uff10\uff10\uff10"}, "not hold a possible answer"),
-        ({"result": ""}, "not hold a possible answer"),
-        ({"result": "Petra:0.5000", "known": "maybe"}, "not hold a possible answer"),
-        ({"result": "Petra:0.5000", "model": "<script>"}, "not hold a possible answer"),
+        ({"result": "Petra:0.2000,Taj_Mahal:0.8000"}, NONSENSE),
+        ({"result": "Petra:0.8000,Taj_Mahal:0.8000"}, NONSENSE),
+        ({"result": "Petra:1.9000"}, NONSENSE),
+        ({"result": "Petra:0.5000,Petra:0.5000"}, NONSENSE),
+        ({"result": "Petra:nan"}, NONSENSE),
+        ({"result": "Petra:-0.5000"}, NONSENSE),
+        ({"result": "Petra:0.\uff15\uff10\uff10\uff10"}, NONSENSE),
+        ({"result": ""}, NONSENSE),
+        ({"result": "Petra:0.5000", "known": "maybe"}, NONSENSE),
+        ({"result": "Petra:0.5000", "model": "<script>"}, NONSENSE),
         ({"result": "Petra:0.5000", "model": "x" * 3000}, "changed or cut off"),
     ],
 )

@@ -37,8 +37,8 @@ def test_a_language_has_the_same_sections_and_keys_as_english(language):
 
 def test_every_text_is_used():
     code = "".join(path.read_text(encoding="utf-8") for path in WEB.rglob("*.py"))
-    # Named by the tables' columns and by what is wrong with a photo or link.
-    made_up = {key for key in ENGLISH if key.startswith(("col_", "why_"))}
+    # Named by the networks, the tables' columns, and what is wrong with a photo or link.
+    made_up = {key for key in ENGLISH if key.startswith(("about_", "col_", "why_"))}
     used = set(re.findall(r"""["'](\w+)["']""", code)) | made_up
     assert not set(ENGLISH) - used
 
@@ -69,16 +69,22 @@ def test_what_is_wrong_with_a_photo_or_link_is_said_in_the_visitors_language(tmp
 )
 def test_a_visitor_gets_the_language_they_read_best(accepted, language):
     assert pick_language(accepted) == language
+    assert say("photo_alt", "it") == say("photo_alt", "en"), "where it is not spoken"
 
 
-def test_a_language_that_is_not_spoken_gets_english():
-    assert say("photo", "it") == "Photo"
-
-
-def test_the_browser_gets_all_words_with_the_number_of_landmarks():
-    translations = page.translations(17).translations_dict
+def test_the_browser_gets_all_words_with_numbers_and_names_in_them():
+    titles = [("ResNet18", "resnet18"), ("My own", "mine")]
+    translations = page.translations(17, titles).translations_dict
     assert set(translations) == set(LANGUAGES)
     for words in translations.values():
         assert "17" in words["explore_intro"] and "17" in words["welcome"]
         assert "200" in words["many_intro"] and "<h1>" in words["hero"]
+        assert words["about_mine"] == "My own" and words["about_resnet18"].startswith("ResNet18")
+        assert len(words["about_resnet18"]) > len("ResNet18: ")
     assert all_words(count=3)["de"]["camera"] == LOCALES["de"]["page"]["camera"]
+
+
+def test_every_network_that_ships_has_a_sentence_and_the_most_accurate_is_called_so(models):
+    assert {f"about_{n}" for n in models.taggers} == {k for k in ENGLISH if k.startswith("about_")}
+    best = max(models.taggers, key=lambda network: models.metrics(network).test["top1"])
+    assert "most accurate" in ENGLISH[f"about_{best}"]

@@ -3,11 +3,10 @@
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 
-from landmark_model import LandmarkError
 from landmark_model.web import STATIC
 from landmark_model.web.html import worldmap
 from landmark_model.web.html.worldmap import Dot, world_map
@@ -16,6 +15,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 PARIS = Dot(48.8584, 2.2945, 0.9, "Eiffel Tower", best=True)
 LONDON = Dot(51.5007, -0.1246, 0.05, "Big Ben")
 SYDNEY = Dot(-33.8568, 151.2153, 0.03, "Sydney Opera House")
+MIDDLE = (worldmap.WIDTH / 2, worldmap.ZOOM_HEIGHT / 2)
+EARTH_PX = worldmap._equal_earth(worldmap.WIDTH)
 
 
 def draw(dots, label="Where it is", **options) -> ElementTree.Element:
@@ -31,11 +32,6 @@ def spots(drawing: ElementTree.Element) -> dict[str, list[ElementTree.Element]]:
 def circles(drawing: ElementTree.Element) -> dict[str, ElementTree.Element]:
     """The dots of the large map by name; those of the inset have none."""
     return {name: dot for name, (_, dot) in spots(drawing).items()}
-
-
-def reaches(drawing: ElementTree.Element) -> dict[str, float]:
-    """How far from a dot's middle a finger may be, in px, by the dot's name."""
-    return {name: float(touch.get("r")) for name, (touch, _) in spots(drawing).items()}
 
 
 def place(circle: ElementTree.Element) -> tuple[float, float]:
@@ -55,46 +51,37 @@ def is_land(drawing: ElementTree.Element, x: float, y: float) -> bool:
     return inside
 
 
-def test_zoomed_map_has_the_best_in_its_middle_and_neighbours_where_they_lie():
-    drawing = draw([PARIS, LONDON, SYDNEY])
+def test_zoomed_map_has_the_best_named_in_its_middle_and_neighbours_where_they_lie():
+    drawing = draw([LONDON, PARIS, SYDNEY])
     dots = circles(drawing)
     assert set(dots) == {"Eiffel Tower", "Big Ben"}, "Sydney is only in the inset"
     (x, y), (london_x, london_y) = place(dots["Eiffel Tower"]), place(dots["Big Ben"])
-    assert (x, y) == (240, 150)
-    assert london_x < x and london_y < y
+    assert (x, y) == MIDDLE and london_x < x and london_y < y
     assert len(list(drawing.iter(f"{SVG}circle"))) == 2 * 2 + 3
-
-
-def test_best_is_named_and_the_others_when_pointed_at_or_tapped():
-    drawing = draw([LONDON, PARIS])
     (svg,) = drawing
     assert [name.text for name in svg.findall(f"{SVG}text")] == ["Eiffel Tower"]
-    assert "best" in circles(drawing)["Eiffel Tower"].get("class")
-    (hidden,) = svg.findall(f"{SVG}g[@class='spot']/{SVG}text")
+    assert "best" in dots["Eiffel Tower"].get("class")
+    (hidden,) = svg.findall(f"{SVG}g[@class='spot']/{SVG}text")  # until it is pointed at or tapped
     assert hidden.text == "Big Ben"
 
 
 def test_a_finger_reaches_every_dot_and_the_nearest_one():
     dots = [Dot(0, degrees, 0.01, str(degrees)) for degrees in (0, 9, 120)]
     drawing = draw(dots, zoom=False)
-    reach, (near, middle, _) = reaches(drawing), map(place, circles(drawing).values())
+    reach = {name: float(touch.get("r")) for name, (touch, _) in spots(drawing).items()}
+    near, middle, _ = map(place, circles(drawing).values())
     assert reach["0"] == reach["9"] == pytest.approx(math.dist(near, middle) / 2, abs=0.1)
     assert reach["120"] == worldmap.TOUCH_PX
 
 
 @pytest.mark.parametrize(
     ("latitude", "longitude", "land"),
-    [
-        (48.0, 2.5, True),
-        (46.0, -6.0, False),  # Biscay
-        (51.5, -1.0, True),
-        (53.0, 3.0, False),  # North Sea
-    ],
+    [(48.0, 2.5, True), (46.0, -6.0, False), (51.5, -1.0, True), (53.0, 3.0, False)],
+    ids=["France", "Biscay", "England", "North Sea"],
 )
 def test_land_is_where_land_is(latitude, longitude, land):
-    window = worldmap.Window(2.3, 48.9, 26)
-    drawing = draw([PARIS])
-    assert is_land(drawing, *window.project((longitude, latitude))) is land
+    window = worldmap._window_around(PARIS)
+    assert is_land(draw([PARIS]), *window.project((longitude, latitude))) is land
 
 
 @pytest.mark.parametrize(
@@ -103,8 +90,7 @@ def test_land_is_where_land_is(latitude, longitude, land):
     ids=["Congo", "Atlantic", "Antarctica", "Caspian Sea", "Chukotka"],
 )
 def test_land_of_the_world_is_where_land_is(latitude, longitude, land):
-    to_px = worldmap._equal_earth(worldmap.WIDTH)
-    assert is_land(draw([], zoom=False), *to_px((longitude, latitude))) is land
+    assert is_land(draw([], zoom=False), *EARTH_PX((longitude, latitude))) is land
 
 
 def test_equal_earth_agrees_with_its_published_values():
@@ -116,11 +102,8 @@ def test_equal_earth_agrees_with_its_published_values():
         (_, low), (left, _), (_, high) = (
             to_px((degrees, latitude + tilt)) for degrees, tilt in ((0, -0.5), (0, 0), (0, 0.5))
         )
-        right = to_px((1, latitude))[0]
-        one = math.radians(1)
-        assert (right - left) * (low - high) == pytest.approx(
-            one * one * math.cos(math.radians(latitude)), rel=1e-3
-        )
+        area = math.radians(1) ** 2 * math.cos(math.radians(latitude))
+        assert (to_px((1, latitude))[0] - left) * (low - high) == pytest.approx(area, rel=1e-3)
 
 
 @pytest.mark.parametrize("longitude", [179.9, -179.9, 180, -180])
@@ -130,14 +113,13 @@ def test_map_goes_on_beyond_the_antimeridian(longitude):
     dots = circles(drawing)
     assert place(dots["Auckland"])[0] < place(dots["here"])[0]
     window = worldmap._window_around(here)
-    taupo = (176.0 - 360 * (longitude < 0), -38.6)
-    assert is_land(drawing, *window.project(taupo))
+    assert is_land(drawing, *window.project((176.0 - 360 * (longitude < 0), -38.6)))  # Taupo
     assert not is_land(drawing, *window.project((longitude, -25)))
 
 
 def test_nothing_jumps_across_the_map():
     """A ring that jumps from 180 to -180 would draw a bar through the whole map."""
-    for ring in worldmap._land():
+    for ring, _ in worldmap._land():
         for (start, _), (end, latitude) in pairwise(ring):
             assert abs(start - end) < 180 or abs(latitude) == 90
 
@@ -159,39 +141,27 @@ def test_map_without_dots_is_the_world(zoom):
     for dots in ([], [unplaced], iter([Dot(3.0, None, 0.1, "half")])):
         drawing = draw(dots, zoom=zoom)
         assert not circles(drawing) and not list(drawing.iter(f"{SVG}text"))
-        assert is_land(drawing, *worldmap._equal_earth(480)((20, 0)))
+        assert is_land(drawing, *EARTH_PX((20, 0)))
 
 
 def test_heaviest_is_in_the_middle_where_none_is_best():
-    assert place(
-        circles(draw([LONDON, Dot(35.66, 139.75, 0.4, "Tokyo Tower")]))["Tokyo Tower"]
-    ) == (
-        240,
-        150,
-    )
-
-
-def test_dots_grow_with_their_weight():
-    drawing = draw([Dot(0, 10.0 * n, n / 4, str(n)) for n in range(5)], zoom=False)
-    radii = [float(circle.get("r")) for circle in circles(drawing).values()]
-    assert radii == sorted(radii, reverse=True) and len(set(radii)) == 5
+    dots = circles(draw([LONDON, Dot(35.66, 139.75, 0.4, "Tokyo Tower")]))
+    assert place(dots["Tokyo Tower"]) == MIDDLE
 
 
 def test_dots_of_one_city_do_not_hide_each_other():
     same = [Dot(48.86, 2.3 + n / 100, 0.2, str(n)) for n in range(4)]
-    dots = circles(draw([PARIS, *same])).values()
-    for one in dots:
-        for other in dots:
-            if one is not other:
-                radii = float(one.get("r")) + float(other.get("r"))
-                assert math.dist(place(one), place(other)) > 0.85 * radii
+    for one, other in combinations(circles(draw([PARIS, *same])).values(), 2):
+        radii = float(one.get("r")) + float(other.get("r"))
+        assert math.dist(place(one), place(other)) > 0.85 * radii
 
 
-def test_all_dots_are_on_the_map_of_the_world():
-    drawing = draw([PARIS, LONDON, SYDNEY], zoom=False)
-    assert set(circles(drawing)) == {"Eiffel Tower", "Big Ben", "Sydney Opera House"}
-    for circle in circles(drawing).values():
-        x, y = place(circle)
+def test_all_dots_are_on_the_map_of_the_world_the_heavier_the_larger():
+    dots = circles(draw([SYDNEY, PARIS, LONDON], zoom=False))
+    assert list(dots) == ["Eiffel Tower", "Big Ben", "Sydney Opera House"]
+    radii = [float(circle.get("r")) for circle in dots.values()]
+    assert radii == sorted(set(radii), reverse=True)
+    for x, y in map(place, dots.values()):
         assert 0 < x < 480 and 0 < y < 234
 
 
@@ -210,15 +180,6 @@ def test_long_names_are_cut():
     assert len(name.text) <= 40 and name.text.endswith("…")
 
 
-@pytest.mark.parametrize(
-    ("latitude", "longitude", "weight"),
-    [(91, 0, 0.5), (0, -181, 0.5), (math.nan, 0, 0.5), (0, 0, 1.2), (0, 0, -0.1), (0, 0, math.nan)],
-)
-def test_what_cannot_be_is_refused(latitude, longitude, weight):
-    with pytest.raises(LandmarkError):
-        Dot(latitude, longitude, weight, "nowhere")
-
-
 def test_map_needs_nothing_from_outside_and_is_small():
     text = world_map([PARIS, LONDON, SYDNEY], "map")
     assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]
@@ -227,13 +188,20 @@ def test_map_needs_nothing_from_outside_and_is_small():
     assert worldmap.LAND.stat().st_size < 250_000
 
 
-def test_every_part_of_the_map_has_its_colour_in_light_and_dark():
-    style = (STATIC / "worldmap.css").read_text(encoding="utf-8")
-    drawing = draw([PARIS, LONDON])
-    parts = {name for part in drawing.iter() for name in (part.get("class") or "").split()}
-    assert [name for name in parts if f".{name}" not in style] == []
+@pytest.mark.parametrize("sheet", ["worldmap", "explore"])
+def test_every_colour_of_a_drawing_is_there_in_light_and_dark(sheet):
+    style = (STATIC / f"{sheet}.css").read_text(encoding="utf-8")
+    name = {"worldmap": ".worldmap", "explore": ".quality"}[sheet]
     light, dark = (
         set(re.findall(r"(--[\w-]+):", style.split(start, 1)[1].split("}", 1)[0]))
-        for start in (".worldmap {", ".dark .worldmap {")
+        for start in (f"{name} {{", f".dark {name} {{")
     )
-    assert light == dark == set(re.findall(r"var\((--[\w-]+)\)", style))
+    assert light == dark == set(re.findall(r"var\((--(?:map|chart)-[\w-]+)\)", style))
+
+
+def test_every_part_of_the_map_has_its_style():
+    style = (STATIC / "worldmap.css").read_text(encoding="utf-8")
+    parts = {
+        name for part in draw([PARIS, LONDON]).iter() for name in part.get("class", "").split()
+    }
+    assert not [name for name in parts if f".{name}" not in style]

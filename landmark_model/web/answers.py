@@ -96,17 +96,15 @@ def where_json(found: Explanation, name: str, size: tuple[int, int]) -> Where:
     `size` is the width and height in px of the photo that the explained one may be a copy of.
     """
     height, width = found.heatmap.shape
-    across, down = size[0] / width, size[1] / height
-    left, top, right, bottom = found.box
-    scale = min(1.0, GRID_CELLS / max(width, height))
-    cells = (max(1, round(width * scale)), max(1, round(height * scale)))
-    grid = Image.fromarray(found.heatmap).resize(cells, Image.Resampling.BOX)
+    scales = (size[0] / width, size[1] / height) * 2
+    grid = Image.fromarray(found.heatmap)
+    grid.thumbnail((GRID_CELLS, GRID_CELLS), Image.Resampling.BOX, reducing_gap=None)
     return Where(
         name=name,
         class_name=found.class_name,
         width=size[0],
         height=size[1],
-        box=[round(left * across), round(top * down), round(right * across), round(bottom * down)],
+        box=[round(side * scale) for side, scale in zip(found.box, scales, strict=True)],
         mask_share=round(float(found.mask.mean()), 4),
         heatmap=np.asarray(grid).round(3).clip(0, 1).astype(float).tolist(),
     )

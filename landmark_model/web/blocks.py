@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import gradio as gr
 from gradio.block_function import BlockFunction
@@ -40,35 +41,23 @@ class GuardedBlocks(gr.Blocks):
         """Keeps the server's event loop, for calls from other threads."""
         self.loop = asyncio.get_running_loop()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether events are running or queued."""
-        return any(self._queue.active_jobs) or len(self._queue) > 0
-
-    @property
-    def has_news(self) -> bool:
-        """Whether there are results that have not reached their client yet."""
-        return any(list(self._queue.pending_event_ids_session.values()))
-
     def knows(self, session: str) -> bool:
         """Whether a session, or an event by its number, awaits results or has some."""
         queue = self._queue
         numbers = list(queue.pending_event_ids_session.values())
-        return (
-            session in queue.pending_messages_per_session
-            or session in queue.event_ids_to_events
-            or any(session in events for events in numbers)
-        )
+        known = queue.pending_messages_per_session, queue.event_ids_to_events, *numbers
+        return any(session in those for those in known)
 
-    async def tell_stopping(self) -> None:
-        """Ends pending requests with a sentence."""
-        queue = self._queue
+    async def finish(self, most_s: float) -> None:
+        """Gives the answers in progress that many seconds, and ends the others with a sentence."""
+        queue, unheard = self._queue, self._queue.pending_event_ids_session
+        await _wait_while(lambda: any(queue.active_jobs) or len(queue) > 0, most_s)
+        output = {"error": STOPPING, "visible": True, "title": "Error", "duration": 10}
         for session, messages in list(queue.pending_messages_per_session.items()):
-            for event in list(queue.pending_event_ids_session.get(session, ())):
-                output = {"error": STOPPING, "visible": True, "title": "Error", "duration": 10}
-                messages.put_nowait(
-                    ProcessCompletedMessage(output=output, success=False, event_id=event)
-                )
+            for event in list(unheard.get(session, ())):
+                end = ProcessCompletedMessage(output=output, success=False, event_id=event)
+                messages.put_nowait(end)
+        await _wait_while(lambda: any(unheard.values()), 2)
 
     async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
         """gradio's, of inputs that were admitted. Raises LandmarkError if they were not."""
@@ -86,6 +75,12 @@ class GuardedBlocks(gr.Blocks):
         except Exception as error:
             log_error(error)
             raise _told(BROKEN) from None
+
+
+async def _wait_while(is_so: Callable[[], bool], most_s: float) -> None:
+    deadline = time.monotonic() + most_s
+    while is_so() and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
 
 
 def _told(message: str) -> gr.Error:

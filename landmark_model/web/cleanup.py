@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,9 +16,7 @@ Job = Callable[[], Awaitable[None]]
 
 def delete_old(folder: Path, age_s: float) -> None:
     """Deletes the folders in `folder` that are older than that, if any."""
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
+    for entry in folder.glob("*"):
         if time.time() - entry.stat().st_mtime > age_s:
             shutil.rmtree(entry, ignore_errors=True)
 
@@ -27,56 +25,45 @@ def delete_unfinished(folder: Path, age_s: float) -> None:
     """Deletes what interrupted uploads left in `folder`, and empty folders."""
     for entry in folder.iterdir():
         with suppress(OSError):
-            if time.time() - entry.stat().st_mtime <= age_s:
-                continue
-            if entry.is_file():
-                entry.unlink()
-            elif entry.name != "deep_links":
-                entry.rmdir()  # fails, as it should, where something is in it
+            if time.time() - entry.stat().st_mtime > age_s:
+                # rmdir fails, as it should, where something is in it.
+                entry.unlink() if entry.is_file() else entry.rmdir()
 
 
-class IdleConnections:
-    """Idle connections, which could crowd others out.
+class Lasting:
+    """Tells what has been there for `age_s` seconds, of things that it is shown now and then."""
 
-    `server` gives uvicorn's, once it runs.
-    """
+    def __init__(self, age_s: float) -> None:
+        self.age_s = age_s
+        self._since: dict[Hashable, float] = {}
 
-    def __init__(self, server: Callable[[], object], age_s: float) -> None:
-        self.server, self.age_s = server, age_s
-        self._since: dict[object, float] = {}
-
-    async def close(self) -> None:
-        """Closes those without a request for `age_s` seconds."""
-        state = getattr(self.server(), "server_state", None)
-        idle = [c for c in getattr(state, "connections", ()) if getattr(c, "cycle", True) is None]
+    def of(self, seen: Iterable[Hashable]) -> list:
+        """Those of `seen` that were seen each time for that long."""
         now = time.monotonic()
-        self._since = {one: self._since.get(one, now) for one in idle}
-        for connection, since in self._since.items():
-            if now - since >= self.age_s and connection.transport is not None:
-                connection.transport.close()
+        self._since = {thing: self._since.get(thing, now) for thing in seen}
+        return [thing for thing, since in self._since.items() if now - since >= self.age_s]
 
 
-class Uncollected:
-    """Results in gradio's queue that their client does not fetch.
+async def close_idle(page: object, lasting: Lasting) -> None:
+    """Closes connections that have asked nothing for a while, which could crowd others out."""
+    server = getattr(page, "server", None)  # uvicorn's, once it runs
+    connections = getattr(getattr(server, "server_state", None), "connections", ())
+    for connection in lasting.of(c for c in connections if getattr(c, "cycle", True) is None):
+        if connection.transport is not None:
+            connection.transport.close()
 
-    A client that listens takes a message at once, so one that lies for `age_s` seconds has none.
+
+async def drop_uncollected(queue: Queue, lasting: Lasting) -> None:
+    """Forgets results, and events, of sessions that nobody listens to any more.
+
+    A client that listens takes a message at once, so one that lies there for a while has none.
     """
-
-    def __init__(self, queue: Queue, age_s: float) -> None:
-        self.queue, self.age_s = queue, age_s
-        self._since: dict[str, float] = {}  # session -> when messages were first seen lying
-
-    async def drop(self) -> None:
-        """Forgets the results, and the events, of sessions that nobody listens to any more."""
-        waiting = self.queue.pending_messages_per_session
-        lying = {session for session, messages in list(waiting.items()) if messages.qsize()}
-        now = time.monotonic()
-        self._since = {session: self._since.get(session, now) for session in lying}
-        for session, since in list(self._since.items()):
-            if now - since >= self.age_s:
-                await self.queue.clean_events(session_hash=session)
-                waiting.pop(session, None)
-                self.queue.pending_event_ids_session.pop(session, None)
+    waiting = queue.pending_messages_per_session
+    lying = [session for session, messages in list(waiting.items()) if messages.qsize()]
+    for session in lasting.of(lying):
+        await queue.clean_events(session_hash=session)
+        waiting.pop(session, None)
+        queue.pending_event_ids_session.pop(session, None)
 
 
 def keep_clean(*jobs: tuple[Job, float]) -> Callable[[object], AbstractAsyncContextManager[None]]:

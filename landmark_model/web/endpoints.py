@@ -45,10 +45,8 @@ def named(photos: object) -> list[tuple[str, Path]]:
 
 def batch_row(name: str, row: Tagged | None, stamp: str) -> BatchRow:
     """A photo of a batch as JSON; without a row, time ran out before it."""
-    if row is None:
-        return BatchRow(file=name, answer=None, reason=LATE)
-    answer = row.answer and answer_json(row.answer, stamp)
-    return BatchRow(file=name, answer=answer, reason=row.reason)
+    answer = answer_json(row.answer, stamp) if row and row.answer else None
+    return BatchRow(file=name, answer=answer, reason=row.reason if row else LATE)
 
 
 class Endpoints:
@@ -69,7 +67,6 @@ class Endpoints:
             language: language of names, places and tags: en, es, fr, de or zh
         """
         self._check(network, language, top_k)
-        network = network or self.models.default
         answer = self.models.pick(network).predict(opened(photo).image, top_k=top_k)
         return answer_json(answer.in_language(language), self.models.stamp(network))
 
@@ -85,7 +82,6 @@ class Endpoints:
             language: language of names, places and tags: en, es, fr, de or zh
         """
         self._check(network, language, top_k)
-        network = network or self.models.default
         wanted, stamp = named(photos), self.models.stamp(network)
         once = {path: name for name, path in wanted}  # a photo that is named twice is read once
         tagger, end = self.models.pick(network), time.monotonic() + MOST_SECONDS
@@ -137,9 +133,5 @@ def api(models: Models) -> None:
     endpoints = Endpoints(models)
     for name in ("predict", "explain", "landmarks"):
         gr.api(getattr(endpoints, name), api_name=name, concurrency_id="model")
-    gr.api(
-        endpoints.predict_batch,
-        api_name="predict_batch",
-        concurrency_id="many",
-        concurrency_limit=1,
-    )
+    many = {"concurrency_id": "many", "concurrency_limit": 1}
+    gr.api(endpoints.predict_batch, api_name="predict_batch", **many)

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,21 +23,19 @@ from landmark_model.web.logs import log_error
 from landmark_model.web.uploads import MAX_PHOTOS, Uploads
 
 MAX_BODY_BYTES = 2**20
-MAX_BRACKETS = 2000  # lists and objects in a request: Python is slow to make many
+MAX_BRACKETS = 2000  # lists and objects in a request, more than in any of the page or the API
 SILENCE_S = 30  # how long a request may say nothing while it is sent
 SPARE_BYTES = 200 * 2**20  # of the disk, which uploads leave free
 API = "/gradio_api"
+CALL, FILE, MCP, UPLOAD = f"{API}/call/", f"{API}/file=", f"{API}/mcp", f"{API}/upload"
 # Whole paths, and beginnings of paths, that the page and its API need.
 READ = {"/", "/config", "/config/", "/health", "/preview.png", "/theme.css", "/favicon.ico",
         "/robots.txt", "/manifest.json", "/pwa_icon",
         *(f"{API}/{name}" for name in ("info", "info/", "openapi.json", "startup-events", "app_id",
           "queue/data", "queue/status", "upload_progress", "deep_link", "theme.css", "user",
           "login_check"))}  # fmt: skip
-READ_BELOW = ("/static/", "/assets/", "/svelte/", "/pwa_icon/", f"{API}/heartbeat/",
-              f"{API}/call/", f"{API}/file=")  # fmt: skip
+READ_BELOW = ("/static/", "/assets/", "/svelte/", "/pwa_icon/", f"{API}/heartbeat/", FILE)
 WRITE = {f"{API}/{name}" for name in ("queue/join", "run/predict", "upload", "cancel", "reset")}
-WRITE_BELOW = (f"{API}/call/",)
-MCP = f"{API}/mcp"
 SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 HOST = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.IGNORECASE)
 RANGE = re.compile(rb"bytes=\d{1,12}-")  # of a file from there to its end
@@ -57,18 +55,11 @@ SENTENCES = {
     "large": (413, "The request is too large: the limit is 1 MB, except for uploads."),
     "many": (413, f"The upload is too large: the limit is {MAX_PHOTOS} photos at once."),
     "no_json": (400, 'The request is not JSON like {"data": [...]}.'),
-    "bad_call": (
-        400,
-        f"The request has a missing or extra value. {API}/info lists them.",
-    ),
+    "bad_call": (400, f"The request has a missing or extra value. {API}/info lists them."),
     "no_form": (400, 'An upload must be a form of files in the field "files".'),
     "slow": (408, "The request took too long to arrive. Send it again."),
     "bad_session": (400, "session_hash must be 1 to 64 letters, digits, - or _."),
-    "bad_host": (
-        400,
-        "This app is not served under that name. If it stands behind a proxy, start "
-        "it with --root-path.",
-    ),
+    "bad_host": (400, "This app has another name. Behind a proxy, start it with --root-path."),
     "full": (507, "There is no room for uploads at the moment. Try again later."),
     "stopping": (503, "The app is stopping. Try again in a minute."),
     "broken": (500, "Something went wrong here. Try again in a moment."),
@@ -92,7 +83,7 @@ class Rules:
     is_local: bool = True
     in_space: bool = False
     has_mcp: bool = False
-    stopping: bool = field(default=False)
+    stopping: bool = False
 
 
 class GuardMiddleware:
@@ -117,12 +108,9 @@ class GuardMiddleware:
         answer = _Answer(send, self.headers)
         try:
             refusal = self._refuse(scope)
-            if refusal is None:
-                receive, refusal = await self._bounded(scope, receive)
-            if refusal is not None:
-                await say(refusal)(scope, receive, answer)
-                return
-            await self.app(scope, receive, answer)
+            if refusal:
+                raise _Refused(refusal)
+            await self.app(scope, await self._bounded(scope, receive), answer)
         except _Refused as error:
             await answer.instead(error.sentence, scope, receive)
         except TimeoutError:
@@ -133,60 +121,57 @@ class GuardMiddleware:
 
     def _refuse(self, scope: Scope) -> str | None:
         """The key in SENTENCES if a request is refused by its headers alone; else None."""
-        headers, path = Headers(scope=scope), route_of(scope)
-        allowed = LOCAL_HOST if self.rules.is_local and not self.rules.trusts_proxy else HOST
-        hosts = [
-            headers.get("host", ""),
-            headers.get("x-forwarded-host", "localhost").split(",")[0],
-        ]
-        if not all(allowed.fullmatch(host.strip()) for host in hosts):
-            return "bad_host"
-        if not self._is_route(scope["method"], path):
-            return "no_route"
-        if self.rules.stopping and scope["method"] == "POST":
-            return "stopping"
-        if path.startswith(f"{API}/file=") and not self._is_upload(path):
-            return "no_file"
-        if path.startswith(f"{API}/heartbeat/") and not SESSION.fullmatch(path.split("/")[-1]):
-            return "bad_session"
+        rules, path, method = self.rules, route_of(scope), scope["method"]
         query = parse_qs(scope["query_string"].decode("latin-1"))
-        if path == f"{API}/queue/data":
-            return None if self.rules.waiting(query.get("session_hash", [""])[0]) else "no_session"
-        if path.startswith(f"{API}/call/") and scope["method"] != "POST":
-            return None if self.rules.waiting(path.split("/")[-1]) else "no_session"
-        if "page" in query:  # the app has one
+        if not self._is_ours(Headers(scope=scope)):
+            return "bad_host"
+        if not self._is_route(method, path) or "page" in query:  # the app has one page
             return "no_route"
-        if path == f"{API}/upload" and _free_bytes(self.rules.uploads) < SPARE_BYTES:
+        if rules.stopping and method == "POST":
+            return "stopping"
+        if path.startswith(FILE) and rules.uploads.find(path.removeprefix(FILE)) is None:
+            return "no_file"
+        last = path.split("/")[-1]
+        if path.startswith(f"{API}/heartbeat/") and not SESSION.fullmatch(last):
+            return "bad_session"
+        if path == f"{API}/queue/data":
+            return None if rules.waiting(query.get("session_hash", [""])[0]) else "no_session"
+        if path.startswith(CALL) and method != "POST":
+            return None if rules.waiting(last) else "no_session"
+        if path == UPLOAD and _free_bytes(rules.uploads) < SPARE_BYTES:
             return "full"
         return None
+
+    def _is_ours(self, headers: Headers) -> bool:
+        """Whether the app may be asked under the name that a request gives it."""
+        allowed = LOCAL_HOST if self.rules.is_local and not self.rules.trusts_proxy else HOST
+        forwarded = headers.get("x-forwarded-host", "localhost").split(",")[0]
+        return all(allowed.fullmatch(host.strip()) for host in (headers.get("host", ""), forwarded))
 
     def _is_route(self, method: str, path: str) -> bool:
         if self.rules.has_mcp and path.startswith(MCP):
             return True
-        whole, below = (WRITE, WRITE_BELOW) if method == "POST" else (READ, READ_BELOW)
         if method not in ("GET", "HEAD", "POST", "OPTIONS"):
             return False
-        if path.startswith(f"{API}/call/"):
-            name = path.removeprefix(f"{API}/call/").removeprefix("v2/").split("/")[0]
+        if path.startswith(CALL):
+            name = path.removeprefix(CALL).removeprefix("v2/").split("/")[0]
             return name in self.rules.endpoints
-        return path in whole or path.startswith(below)
+        if method == "POST":
+            return path in WRITE
+        return path in READ or path.startswith(READ_BELOW)
 
-    def _is_upload(self, path: str) -> bool:
-        return self.rules.uploads.find(path.removeprefix(f"{API}/file=")) is not None
-
-    async def _bounded(self, scope: Scope, receive: Receive) -> tuple[Receive, str | None]:
-        """`receive` for a body of the size that is allowed; why it is refused, if it is."""
-        path, most = route_of(scope), MAX_BODY_BYTES
-        if path == f"{API}/upload":
-            most = MAX_PHOTOS * self.rules.max_upload_bytes
-            return counted(receive, most, self.rules.uploads), None
-        if path.startswith(MCP):  # photos come as base64 text there
-            most += self.rules.max_upload_bytes * 4 // 3
-        body = await read_all(receive, most)
-        if path.startswith(MCP):
-            return replayed(body, receive), "large" if has_many_brackets(body) else None
-        refusal = check_json(body) if scope["method"] == "POST" else None
-        return replayed(body, receive), refusal
+    async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """`receive` for a body of the size that is allowed; raises _Refused for any other."""
+        path, uploads, most = route_of(scope), self.rules.uploads, self.rules.max_upload_bytes
+        if path == UPLOAD:
+            return limited(receive, MAX_PHOTOS * most, "many", uploads)
+        is_mcp = path.startswith(MCP)  # photos come as base64 text there
+        body = await read_all(limited(receive, MAX_BODY_BYTES + is_mcp * most * 4 // 3, "large"))
+        if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+            raise _Refused("large")
+        if scope["method"] == "POST" and not is_mcp:
+            check_json(body)
+        return replayed(body, receive)
 
 
 class _Refused(Exception):
@@ -237,9 +222,9 @@ def _excuse(error: Exception, path: str) -> str:
     if isinstance(error, OSError) and path.startswith(READ_BELOW):
         return "no_route"  # a name that no file can have
     is_odd = isinstance(error, LookupError | TypeError | ValueError)
-    if is_odd and path == f"{API}/upload":
+    if is_odd and path == UPLOAD:
         return "no_form"
-    calls = (f"{API}/call/", f"{API}/queue", f"{API}/run")
+    calls = (CALL, f"{API}/queue", f"{API}/run")
     return "bad_call" if is_odd and path.startswith(calls) else "broken"
 
 
@@ -261,19 +246,34 @@ def _forget_forged(scope: Scope, trusts_proxy: bool) -> None:
     ]
 
 
-async def read_all(receive: Receive, most: int) -> bytes:
-    """The body of a request; raises _Refused as soon as it is over `most` bytes."""
-    parts, size = [], 0
-    while True:
+def limited(receive: Receive, most: int, refusal: str, disk: Uploads | None = None) -> Receive:
+    """`receive`, which raises _Refused once over `most` bytes came or the disk is full.
+
+    Raises TimeoutError where nothing comes.
+    """
+    size = 0
+
+    async def count() -> Message:
+        nonlocal size
         message = await asyncio.wait_for(receive(), SILENCE_S)
-        if message["type"] != "http.request":
-            break
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+        size += len(message.get("body", b""))
         if size > most:
-            raise _Refused("large")
-        if not message.get("more_body"):
-            break
+            raise _Refused(refusal)
+        if disk and _free_bytes(disk) < SPARE_BYTES:
+            raise _Refused("full")
+        return message
+
+    return count
+
+
+async def read_all(receive: Receive) -> bytes:
+    """The body of a request."""
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 
@@ -287,45 +287,17 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def counted(receive: Receive, most: int, uploads: Uploads) -> Receive:
-    """`receive`, which raises _Refused once over `most` bytes came, or the disk is full."""
-    size = unchecked = 0
-
-    async def count() -> Message:
-        nonlocal size, unchecked
-        message = await asyncio.wait_for(receive(), SILENCE_S)
-        size += len(message.get("body", b""))
-        unchecked += len(message.get("body", b""))
-        if size > most:
-            raise _Refused("many")
-        if unchecked > SPARE_BYTES // 4:
-            unchecked = 0
-            if _free_bytes(uploads) < SPARE_BYTES:
-                raise _Refused("full")
-        return message
-
-    return count
-
-
-def check_json(body: bytes) -> str | None:
-    """Why a request's body cannot come from the page or the API; None if it can."""
-    if has_many_brackets(body):
-        return "large"
+def check_json(body: bytes) -> None:
+    """Raises _Refused for a body that cannot come from the page or the API."""
     try:
         request = json.loads(body or b"null", parse_constant=_no_number)
     except (ValueError, RecursionError):
-        return "no_json"
+        raise _Refused("no_json") from None
     if not isinstance(request, dict) or not isinstance(request.get("data", []), list):
-        return "no_json"
+        raise _Refused("no_json")
     session = request.get("session_hash")
     if session is not None and not (isinstance(session, str) and SESSION.fullmatch(session)):
-        return "bad_session"
-    return None
-
-
-def has_many_brackets(body: bytes) -> bool:
-    """Whether JSON holds more lists and objects than any request of the page or the API."""
-    return body.count(b"[") + body.count(b"{") > MAX_BRACKETS
+        raise _Refused("bad_session")
 
 
 def _no_number(name: str) -> None:

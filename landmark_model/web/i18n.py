@@ -31,18 +31,13 @@ def explain(error: LandmarkError, language: str) -> str:
 
 def all_words(**values: object) -> dict[str, dict[str, str]]:
     """Every key's words by language, with those of `values` that it names filled in."""
-    filled = _Filled(values)
-    return {
-        language: {key: text.format_map(filled) for key, text in _locale(language)["page"].items()}
-        for language in LANGUAGES
-    }
-
-
-class _Filled(dict):
-    """Leaves placeholders without a value as they are."""
-
-    def __missing__(self, key: str) -> str:
-        return f"{{{key}}}"
+    words: dict[str, dict[str, str]] = {}
+    for language in LANGUAGES:
+        words[language] = dict(_locale(language)["page"])
+        for name, value in values.items():
+            gap = f"{{{name}}}"
+            words[language] |= {k: w.replace(gap, str(value)) for k, w in words[language].items()}
+    return words
 
 
 def percent(share: float, language: str, digits: int = 0) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -17,7 +16,7 @@ from landmark_model.web.i18n import LANGUAGES, all_words, say
 from landmark_model.web.models import Models
 from landmark_model.web.pages.compare import compare_tab
 from landmark_model.web.pages.explore import explore_tab
-from landmark_model.web.pages.many import ManyTab, many_tab
+from landmark_model.web.pages.many import many_tab
 from landmark_model.web.pages.photo import PhotoTab, photo_tab
 from landmark_model.web.pages.quality import quality_tab
 from landmark_model.web.photo_links import PhotoLinks
@@ -29,24 +28,23 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 CLEAN_EVERY_S, KEPT_S = 300, 3600
 
 
-def translations(known_count: int) -> gr.I18n:
-    """The static texts of the page in every language, for the browser to choose from."""
+def translations(known_count: int, titles: list[tuple[str, str]]) -> gr.I18n:
+    """The static texts of the page in every language, for the browser to choose from.
+
+    `titles` are (what visitors read, network) of each network; one of somebody's own has no more.
+    """
     table = all_words(count=known_count)
     for language in LANGUAGES:
+        title, tagline = say("title", language), say("tagline", language)
         table[language] |= {
-            "hero": hero(language),
+            "hero": f'<header class="hero"><h1>{title}</h1><p>{tagline}</p></header>',
             "welcome": cards.welcome(language, known_count),
             "many_intro": say("many_intro", language, count=MAX_PHOTOS),
         }
+        for title, network in titles:
+            key = f"about_{network}"
+            table[language][key] = table[language].get(key, "{title}").replace("{title}", title)
     return gr.I18n(**table)
-
-
-def hero(language: str) -> str:
-    """The head of the page, as HTML."""
-    return (
-        f'<header class="hero"><h1>{say("title", language)}</h1>'
-        f"<p>{say('tagline', language)}</p></header>"
-    )
 
 
 def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") -> GuardedBlocks:
@@ -62,11 +60,11 @@ def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") ->
             with gr.Tab(words("tab_photo"), id="photo"):
                 files = [str(EXAMPLES / row["file"]) for row in credits]
                 photo = photo_tab(page, PhotoTab(models, secret, page.links), words, files)
-            several = len(models.titles()) > 1
+            several = len(models.taggers) > 1
             with gr.Tab(words("tab_compare"), id="compare", visible=several) as tab:
                 compare_tab(tab, models, words, photo)
             with gr.Tab(words("tab_many"), id="many"):
-                many_tab(ManyTab(models), words)
+                many_tab(models, words)
             with gr.Tab(words("tab_explore"), id="explore"):
                 explore_tab(page, models, words)
             with gr.Tab(words("tab_quality"), id="quality"):
@@ -81,11 +79,11 @@ def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") ->
 def describe(models: Models, secret: str, query: Mapping[str, str], language: str) -> Preview:
     """The preview of a link: the result it shows, or what the page does."""
     title, text = say("title", language), say("tagline", language)
-    if not is_link(query):
-        return Preview(title, text)
     try:
-        shared = read_link(query, models.class_names, secret)
+        shared = read_link(query, models.class_names, secret) if is_link(query) else None
     except LandmarkError:
+        shared = None
+    if shared is None:
         return Preview(title, text)
     if shared.is_known is False:
         return Preview(f"{say('unknown_head', language)} · {title}", text)
@@ -93,11 +91,6 @@ def describe(models: Models, secret: str, query: Mapping[str, str], language: st
     sure = cards.percent(best.probability, language)
     where = f"{best.flag} {best.where_in(language)}".strip()
     return Preview(f"{best.name_in(language)} ({sure}) · {title}", where or text)
-
-
-def previews(models: Models, secret: str) -> partial:
-    """`describe` for these models."""
-    return partial(describe, models, secret)
 
 
 def read_credits() -> list[dict[str, str]]:

@@ -11,29 +11,32 @@ Check = Callable[[object], bool]
 
 
 class Measured(NamedTuple):
-    """The parts of a metrics.json that can be shown, by its keys, and whether that is all.
+    """The parts of a metrics.json that can be shown.
 
-    `is_whole` is False where a part was left out because it is not what it should be.
+    `fault` is the key of the sentence to say if some, or all, could not be read.
     """
 
-    metrics: dict
-    is_whole: bool
+    test: dict
+    unknown: dict
+    data: dict
+    fault: str = ""
 
 
-def read_measured(metrics: object) -> Measured:
-    """What can be shown of `metrics`, as `read_metrics` gives them; None for a damaged file."""
-    if not isinstance(metrics, dict):
-        return Measured({}, False)
+NOTHING = Measured({}, {}, {})
+UNREADABLE = Measured({}, {}, {}, "unreadable")
+
+
+def read_measured(metrics: dict) -> Measured:
+    """What can be shown of `metrics`, as `read_metrics` gives them."""
     faults: list[str] = []
-    test = _part(metrics, "test", faults)
-    data = _part(_part(metrics, "training", faults), "data", faults)
+    test = _kept(_part(metrics, "test", faults), TEST, faults)
     unknown = _part(_part(metrics, "unknown", faults), "test", faults)
-    shown = {
-        "test": _agreeing(_kept(test, TEST, faults), faults),
-        "unknown": {"test": _kept(unknown, UNKNOWN, faults)},
-        "training": {"data": _kept(data, DATA, faults)},
-    }
-    return Measured(shown, not faults)
+    data = _part(_part(metrics, "training", faults), "data", faults)
+    if len(test.get("confusion", ())) not in (0, len(test.get("classes", ()))):
+        faults.append("confusion")
+        del test["confusion"]
+    kept = _kept(unknown, UNKNOWN, faults), _kept(data, DATA, faults)
+    return Measured(test, *kept, "partly" if faults else "")
 
 
 def _part(whole: dict, key: str, faults: list[str]) -> dict:
@@ -53,39 +56,29 @@ def _kept(part: dict, checks: dict[str, Check], faults: list[str]) -> dict:
     return kept
 
 
-def _agreeing(test: dict, faults: list[str]) -> dict:
-    """`test` without a confusion matrix that does not match its classes."""
-    if "confusion" in test and len(test["confusion"]) != len(test.get("classes", ())):
-        faults.append("confusion")
-        return {key: value for key, value in test.items() if key != "confusion"}
-    return test
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**12
+    return _is_number(value) and isinstance(value, int) and 0 <= value <= 10**12
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return _is_number(value) and 0 <= value <= 1
 
 
 def _is_text(value: object) -> bool:
-    return (
-        isinstance(value, str)
-        and len(value) <= MOST_TEXT
-        and all(letter.isprintable() or letter in SPACES for letter in value)
-    )
+    is_short = isinstance(value, str) and len(value) <= MOST_TEXT
+    return is_short and all(letter.isprintable() or letter in SPACES for letter in value)
 
 
 def _all_of(**checks: Check) -> Check:
     """A check for an object that has each of these keys, its value passing its own check."""
-
-    def check(value: object) -> bool:
-        return isinstance(value, dict) and all(
-            key in value and passes(value[key]) for key, passes in checks.items()
-        )
-
-    return check
+    return lambda value: (
+        isinstance(value, dict)
+        and all(key in value and passes(value[key]) for key, passes in checks.items())
+    )
 
 
 def _each(passes: Check) -> Check:
@@ -102,12 +95,11 @@ TEST: dict[str, Check] = {
     "photo_count": _is_count,
     "calibration_error": _is_share,
     "classes": _each(
-        _all_of(class_name=_is_text, precision=_is_share, recall=_is_share, f1=_is_share,
-                support=_is_count)
+        _all_of(class_name=_is_text, precision=_is_share, recall=_is_share, support=_is_count)
     ),
     "confusion": _is_square,
     "reliability": _each(_all_of(count=_is_count, confidence=_is_share, accuracy=_is_share)),
-}  # fmt: skip
+}
 UNKNOWN: dict[str, Check] = {
     "unknown_count": _is_count,
     "known_count": _is_count,

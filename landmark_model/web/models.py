@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from hashlib import blake2b
 
 import landmark_model
 from landmark_model import (
-    Answer,
-    Explanation,
     LandmarkClassifier,
     LandmarkError,
     Prediction,
@@ -17,13 +17,18 @@ from landmark_model import (
     load,
     read_metrics,
 )
+from landmark_model.web.measured import NOTHING, UNREADABLE, Measured, read_measured
 
 TITLES = {
     "resnet18": "ResNet18",
     "landmark_cnn": "LandmarkCNN",
     "tf_efficientnet_lite2": "EfficientNet-Lite2",
-    "tf_efficientnet_lite0": "EfficientNet-Lite0",
 }
+
+
+def title_of(tagger: LandmarkClassifier) -> str:
+    """A network's name as visitors read it."""
+    return TITLES.get(tagger.config.architecture, tagger.config.architecture)
 
 
 class InTurn:
@@ -33,37 +38,30 @@ class InTurn:
     """
 
     def __init__(self, tagger: LandmarkClassifier, turns: threading.Semaphore) -> None:
-        self._tagger, self._turns = tagger, turns
+        self._turns = turns
+        self.config, self.labels, self.describe = tagger.config, tagger.labels, tagger.describe
+        self.predict = self._in_turn(tagger.predict)
+        self.predict_batch = self._in_turn(tagger.predict_batch)
+        self.explain = self._in_turn(tagger.explain)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._tagger, name)
+    def _in_turn(self, ask: Callable) -> Callable:
+        @wraps(ask)
+        def wait_and_ask(*photos: object, **settings: object) -> object:
+            with self._turns:
+                return ask(*photos, **settings)
 
-    def predict(self, *photo: object, **settings: object) -> Answer:
-        """`LandmarkClassifier.predict`, when it is its turn."""
-        with self._turns:
-            return self._tagger.predict(*photo, **settings)
-
-    def predict_batch(self, *photos: object, **settings: object) -> list[Answer]:
-        """`LandmarkClassifier.predict_batch`, when it is its turn."""
-        with self._turns:
-            return self._tagger.predict_batch(*photos, **settings)
-
-    def explain(self, *photo: object, **settings: object) -> Explanation:
-        """`LandmarkClassifier.explain`, when it is its turn."""
-        with self._turns:
-            return self._tagger.explain(*photo, **settings)
+        return wait_and_ask
 
 
 @dataclass(frozen=True)
 class Models:
     """The classifiers by network ("resnet18"), the default first.
 
-    `measured` is what was measured of each, None where its metrics.json cannot be read; `version`
-    is the revision they are of, "" if unknown.
+    `measured` is what was measured of each; `version` the revision they are of, "" if unknown.
     """
 
     taggers: dict[str, LandmarkClassifier | InTurn]
-    measured: dict[str, dict | None] = field(default_factory=dict)
+    measured: dict[str, Measured] = field(default_factory=dict)
     version: str = ""
 
     @property
@@ -72,29 +70,27 @@ class Models:
         return next(iter(self.taggers))
 
     @property
-    def known(self) -> list[str]:
-        """The names of the landmarks that the default network knows, in order."""
-        return sorted(self.taggers[self.default].labels)
+    def known_count(self) -> int:
+        """How many landmarks the default network knows."""
+        return len(self.pick("").labels)
+
+    @property
+    def class_names(self) -> frozenset[str]:
+        """The class names of all networks."""
+        return frozenset().union(*(tagger.config.class_names for tagger in self.taggers.values()))
 
     def landmarks(self, network: str) -> list[Prediction]:
         """All landmarks that a network knows, each as a guess of probability 1."""
         tagger = self.pick(network)
         return [tagger.describe(name) for name in tagger.config.class_names]
 
-    def metrics(self, network: str) -> dict | None:
-        """A network's measurements in metrics.json; {} if there are none, None if it is damaged."""
-        return self.measured.get(network, {})
-
-    @property
-    def class_names(self) -> frozenset[str]:
-        """The class names of all networks."""
-        return frozenset(
-            name for tagger in self.taggers.values() for name in tagger.config.class_names
-        )
+    def metrics(self, network: str) -> Measured:
+        """What was measured of a network."""
+        return self.measured.get(network, NOTHING)
 
     def titles(self) -> list[tuple[str, str]]:
         """(what visitors read, network) of each."""
-        return [(TITLES.get(network, network), network) for network in self.taggers]
+        return [(title_of(tagger), network) for network, tagger in self.taggers.items()]
 
     def pick(self, network: str | None) -> LandmarkClassifier | InTurn:
         """The classifier of a network; the default one for None and "".
@@ -106,12 +102,11 @@ class Models:
             raise LandmarkError(f"There is no such network. Use one of {', '.join(self.taggers)}.")
         return self.taggers[name]
 
-    def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
+    def describe(self, class_name: str, probability: float) -> Prediction:
         """A landmark that one of the networks knows, as a guess of that probability."""
-        for tagger in self.taggers.values():
-            if class_name in tagger.config.class_names:
-                return tagger.describe(class_name, probability)
-        raise LandmarkError(f"No network here knows {class_name!r}.")
+        taggers = self.taggers.values()
+        tagger = next(one for one in taggers if class_name in one.config.class_names)
+        return tagger.describe(class_name, probability)
 
     def stamp(self, network: str) -> str:
         """The model that answered: network, revision, and a fingerprint of its config.
@@ -122,7 +117,7 @@ class Models:
         text = self.pick(network).config.to_json()
         fingerprint = blake2b(text.encode(), digest_size=4).hexdigest()
         revision = "-".join(filter(None, (self.version, fingerprint)))
-        return f"{network}@{revision}"
+        return f"{network or self.default}@{revision}"
 
 
 def open_models(
@@ -148,12 +143,9 @@ def open_models(
     return Models(taggers, measured, revision or shipped)
 
 
-def _measured(source: str | None, revision: str | None, network: str) -> dict | None:
-    """The measurements of a loaded network; None if its metrics.json is damaged.
-
-    It answers as well without, so the page opens all the same and says so.
-    """
+def _measured(source: str | None, revision: str | None, network: str) -> Measured:
+    """What was measured of a network, which answers as well without."""
     try:
-        return read_metrics(source, revision, network)
+        return read_measured(read_metrics(source, revision, network))
     except LandmarkError:
-        return None
+        return UNREADABLE

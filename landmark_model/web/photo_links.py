@@ -10,7 +10,6 @@ import copy
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -22,16 +21,6 @@ from starlette.routing import Route
 from landmark_model.web.guard import API
 
 MAX_VISITS, MAX_LINKS = 1000, 300
-ROUTE = f"{API}/deep_link"
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A photo, as gradio describes its file, the network that was asked, and the card about it."""
-
-    photo: dict[str, object]
-    network: str
-    card: str
 
 
 class PhotoLinks:
@@ -39,12 +28,15 @@ class PhotoLinks:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "deep_links"
-        self._visits: OrderedDict[str, Answered] = OrderedDict()
+        self._visits: OrderedDict[str, dict[str, object]] = OrderedDict()
 
-    def remember(self, session: str | None, answered: Answered) -> None:
-        """Remembers what a link of that visit will show; the oldest of 1,000 visits is dropped."""
+    def remember(self, session: str | None, shown: dict[str, object]) -> None:
+        """Remembers what a link of that visit will show, by the `elem_id` of its component.
+
+        "photo" is the file as gradio describes it. The oldest of 1,000 visits is dropped.
+        """
         if session:
-            self._visits[session] = answered
+            self._visits[session] = shown
             self._visits.move_to_end(session)
             while len(self._visits) > MAX_VISITS:
                 self._visits.popitem(last=False)
@@ -54,10 +46,9 @@ class PhotoLinks:
 
         `components` are those of the page as it is first shown. Of 300 links, the oldest goes.
         """
-        answered = self._visits.get(session)
-        if answered is None or not Path(str(answered.photo["path"])).is_file():
+        values = self._visits.get(session)
+        if values is None or not Path(values["photo"]["path"]).is_file():
             return ""
-        values = {"photo": answered.photo, "network": answered.network, "result": answered.card}
         shown = copy.deepcopy(components)
         for component in shown:
             name = component.get("props", {}).get("elem_id")
@@ -67,13 +58,10 @@ class PhotoLinks:
         name = create_url_safe_hash(content)
         (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / name / "state.json").write_bytes(content)
-        self._forget_oldest()
-        return name
-
-    def _forget_oldest(self) -> None:
         links = sorted(self.folder.iterdir(), key=lambda link: link.stat().st_mtime)
         for link in links[:-MAX_LINKS]:
             shutil.rmtree(link, ignore_errors=True)
+        return name
 
     def route(self, components: Callable[[], list[dict]]) -> Route:
         """The route that the page's button calls for the name of a link."""
@@ -82,4 +70,4 @@ class PhotoLinks:
             session = request.query_params.get("session_hash", "")
             return JSONResponse(self.make(session, components()))
 
-        return Route(ROUTE, answer)
+        return Route(f"{API}/deep_link", answer)

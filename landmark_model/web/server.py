@@ -10,9 +10,8 @@ import shutil
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from io import BytesIO, StringIO
 
 # Read by gradio when it is imported: no visitor statistics, no version check, nothing leaves.
@@ -28,14 +27,15 @@ import landmark_model
 from landmark_model import LandmarkError, open_safely
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.cleanup import (
-    IdleConnections,
-    Uncollected,
+    Lasting,
+    close_idle,
     delete_old,
     delete_unfinished,
+    drop_uncollected,
     keep_clean,
 )
 from landmark_model.web.guard import GuardMiddleware, Rules, say
-from landmark_model.web.layout import KEPT_S, build, previews, translations
+from landmark_model.web.layout import KEPT_S, build, describe, translations
 from landmark_model.web.logs import quiet
 from landmark_model.web.models import Models, open_models
 from landmark_model.web.multipart import bound_uploads
@@ -57,7 +57,7 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
     folder = make_private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
     bound_uploads()
-    words = translations(len(models.known))
+    words = translations(models.known_count, models.titles())
     page = build(models, words, Uploads(folder), settings.link_secret)
     # Not open: events that are queued cannot be asked for past the queue.
     page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE, api_open=False)
@@ -89,7 +89,7 @@ def rules_for(settings: Settings, page: GuardedBlocks) -> Rules:
         uploads=page.uploads,
         endpoints=frozenset(fn.api_name for fn in public),
         waiting=page.knows,
-        max_upload_bytes=settings.max_upload_bytes,
+        max_upload_bytes=settings.max_upload,
         # A Space and gradio's public links have a proxy of their own before them.
         trusts_proxy=bool(settings.root_path) or settings.share or in_space,
         is_local=bool(LOCAL.fullmatch(settings.host)),
@@ -121,11 +121,8 @@ def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict
         "status": "ok",
         "version": landmark_model.__version__,
         "networks": [models.stamp(network) for network in models.taggers],
-        "landmarks": len(models.known),
+        "landmarks": models.known_count,
     }
-    describe = previews(models, settings.link_secret)
-    uncollected = Uncollected(page._queue, UNCOLLECTED_S)
-    idle = IdleConnections(lambda: page.server, IDLE_S)
 
     async def delete_files() -> None:
         await asyncio.to_thread(delete_old, page.links.folder, KEPT_S)
@@ -137,14 +134,14 @@ def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict
     return {
         "middleware": [
             Middleware(GuardMiddleware, page.rules),
-            Middleware(HeadMiddleware, describe),
+            Middleware(HeadMiddleware, partial(describe, models, settings.link_secret)),
         ],
         "routes": [*routes(health), page.links.route(lambda: page.config["components"])],
         "exception_handlers": {RequestValidationError: refuse},
         "lifespan": keep_clean(
             (delete_files, UNFINISHED_S),
-            (uncollected.drop, 5),
-            (idle.close, 5),
+            (partial(drop_uncollected, page._queue, Lasting(UNCOLLECTED_S)), 5),
+            (partial(close_idle, page, Lasting(IDLE_S)), 5),
             (page.note_loop, 3600),
         ),
     }
@@ -180,10 +177,7 @@ def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
     except KeyboardInterrupt:
         print("Stopping.", flush=True)
     page.rules.stopping = True
-    wait_while(lambda: page.is_busy, LAST_ANSWERS_S)
-    with suppress(TimeoutError):
-        asyncio.run_coroutine_threadsafe(page.tell_stopping(), page.loop).result(1)
-    wait_while(lambda: page.has_news, 2)
+    asyncio.run_coroutine_threadsafe(page.finish(LAST_ANSWERS_S), page.loop).result()
     page.close(verbose=False)
 
 
@@ -194,13 +188,6 @@ def allow_connections() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def wait_while(is_so: Callable[[], bool], most_s: float) -> None:
-    """Waits while a condition holds, up to a time limit."""
-    deadline = time.monotonic() + most_s
-    while is_so() and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def main(arguments: list[str] | None = None) -> None:

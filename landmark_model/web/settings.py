@@ -32,17 +32,11 @@ class Settings:
     revision: str | None
     network: str | None
     concurrency: int
-    max_upload: str
+    max_upload: int  # bytes
     root_path: str
     share: bool
     mcp: bool
     link_secret: str = ""
-
-    @property
-    def max_upload_bytes(self) -> int:
-        """The largest photo to take, in bytes."""
-        number, unit = re.fullmatch(r"(\d+)\s*(\w+)", self.max_upload).groups()
-        return int(number) * BYTES[unit]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,33 +46,32 @@ def make_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-    def option(flag: str, variable: str, default: object, text: str, **more: object) -> None:
-        value = os.environ.get(variable) or default
-        parser.add_argument(flag, default=value, help=f"{text} [{variable}]", **more)
-
-    def switch(flag: str, variable: str, text: str) -> None:
-        value = os.environ.get(variable, "").lower() in YES
-        parser.add_argument(
-            flag, action=argparse.BooleanOptionalAction, default=value, help=f"{text} [{variable}]"
-        )
-
-    host = "address to listen on; 0.0.0.0 for all; default: 127.0.0.1"
-    option("--host", "GRADIO_SERVER_NAME", "127.0.0.1", host)
-    option("--port", "GRADIO_SERVER_PORT", 7860, "port to listen on; default: 7860", type=_port)
+    at = "address to listen on; 0.0.0.0 for all; default: 127.0.0.1"
+    port = "port to listen on; default: 7860"
     repo = "folder or hub repo to load the networks from; default: the ones that ship"
-    option("--repo", "LANDMARK_REPO", None, repo, metavar="FOLDER|ORG/NAME")
-    option("--revision", "LANDMARK_REVISION", None, "its tag, branch or commit")
-    network = "the network selected at first; default: the best"
-    option("--network", "LANDMARK_NETWORK", None, network)
+    first = "the network selected at first; default: the best"
     many = "photos answered at the same time; default: 1"
-    option("--concurrency", "LANDMARK_CONCURRENCY", 1, many, type=_count, metavar="N")
     size = "largest photo to accept; default: 30mb"
-    option("--max-upload", "LANDMARK_MAX_UPLOAD", "30mb", size, type=_size, metavar="SIZE")
     root = "behind a proxy: the public address, https://example.org/landmarks or /landmarks"
-    option("--root-path", "GRADIO_ROOT_PATH", "", root, type=_root, metavar="ADDRESS")
-    switch("--share", "GRADIO_SHARE", "open a temporary public link; needs the internet")
-    switch("--mcp", "GRADIO_MCP_SERVER", f"serve the API to MCP clients, too; {INSTALL_MCP}")
+    for flag, variable, default, kind, metavar, text in (
+        ("--host", "GRADIO_SERVER_NAME", "127.0.0.1", str, None, at),
+        ("--port", "GRADIO_SERVER_PORT", 7860, _port, None, port),
+        ("--repo", "LANDMARK_REPO", None, str, "FOLDER|ORG/NAME", repo),
+        ("--revision", "LANDMARK_REVISION", None, str, None, "its tag, branch or commit"),
+        ("--network", "LANDMARK_NETWORK", None, str, None, first),
+        ("--concurrency", "LANDMARK_CONCURRENCY", 1, _count, "N", many),
+        ("--max-upload", "LANDMARK_MAX_UPLOAD", "30mb", _size, "SIZE", size),
+        ("--root-path", "GRADIO_ROOT_PATH", "", _root, "ADDRESS", root),
+    ):
+        value, text = os.environ.get(variable) or default, f"{text} [{variable}]"
+        parser.add_argument(flag, default=value, type=kind, metavar=metavar, help=text)
+    for flag, variable, text in (
+        ("--share", "GRADIO_SHARE", "open a temporary public link; needs the internet"),
+        ("--mcp", "GRADIO_MCP_SERVER", f"serve the API to MCP clients, too; {INSTALL_MCP}"),
+    ):
+        value, text = os.environ.get(variable, "").lower() in YES, f"{text} [{variable}]"
+        yes_or_no = argparse.BooleanOptionalAction
+        parser.add_argument(flag, action=yes_or_no, default=value, help=text)
     return parser
 
 
@@ -94,10 +87,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _size(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d*\s*(b|kb|mb|gb)", text.lower()):
+def _size(text: str) -> int:
+    size = re.fullmatch(r"([1-9]\d*)\s*(b|kb|mb|gb)", text.lower())
+    if size is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size. Write it like 30mb.")
-    return text.lower()
+    return int(size[1]) * BYTES[size[2]]
 
 
 def _root(text: str) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
+from typing import NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
 from landmark_model import LandmarkError
@@ -33,8 +33,7 @@ _MODEL = re.compile(r"[\w.@/+-]{1,120}", re.ASCII)
 _NUMBER = re.compile(r"[01]\.\d{4}", re.ASCII)  # no digits of other scripts
 
 
-@dataclass(frozen=True)
-class SharedResult:
+class SharedResult(NamedTuple):
     """The content of a link: (class name, probability) best first, is it known, which model."""
 
     guesses: tuple[tuple[str, float], ...]
@@ -69,14 +68,23 @@ def read_link(
     if not whole or not hmac.compare_digest(check.encode(), _check(fields, secret).encode()):
         raise _refusal("link_changed")
     guesses = tuple(_read_guess(text) for text in fields["result"].split(","))
-    _refuse_nonsense(guesses, class_names)
-    if fields["known"] not in KNOWN or not _MODEL.fullmatch(fields["model"]):
+    names, shares = zip(*guesses, strict=True)
+    strangers = [name for name in names if name not in class_names]
+    if strangers:
+        raise _refusal("link_stranger", name=strangers[0][:60], count=len(class_names))
+    if not (
+        len(set(names)) == len(names) <= MOST_GUESSES
+        and [1.0, *shares] == sorted([1.0, *shares], reverse=True)
+        and sum(shares) <= 1 + 5e-4  # each of ten was rounded by half of the last digit at most
+        and fields["known"] in KNOWN
+        and _MODEL.fullmatch(fields["model"])
+    ):
         raise _refusal("link_nonsense")
     return SharedResult(guesses, KNOWN[fields["known"]], fields["model"])
 
 
 def _check(fields: Mapping[str, str], secret: str) -> str:
-    payload = urlencode([(part, fields[part]) for part in PARTS if part in fields])
+    payload = urlencode(sorted(fields.items()))
     key = blake2b(secret.encode(), digest_size=32).digest()
     return blake2b(payload.encode(), key=key, digest_size=9).hexdigest()
 
@@ -86,19 +94,6 @@ def _read_guess(text: str) -> tuple[str, float]:
     if not name or not _NUMBER.fullmatch(number):
         raise _refusal("link_nonsense")
     return unquote(name), float(number)
-
-
-def _refuse_nonsense(guesses: Sequence[tuple[str, float]], class_names: Collection[str]) -> None:
-    names = [name for name, _ in guesses]
-    shares = [share for _, share in guesses]
-    strangers = [name for name in names if name not in class_names]
-    if strangers:
-        raise _refusal("link_stranger", name=strangers[0][:60], count=len(class_names))
-    if len(names) > MOST_GUESSES or len(set(names)) < len(names):
-        raise _refusal("link_nonsense")
-    # Each of up to ten figures was rounded by at most half of the last digit.
-    if shares != sorted(shares, reverse=True) or shares[0] > 1 or sum(shares) > 1 + 5e-4:
-        raise _refusal("link_nonsense")
 
 
 def _refusal(reason: str, **details: object) -> LandmarkError:

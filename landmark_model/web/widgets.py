@@ -31,13 +31,20 @@ def photo_input(words: gr.I18n, elem_id: str, height_px: int = PHOTO_HEIGHT_PX) 
     )
 
 
-def network_choice(models: Models, words: gr.I18n, elem_id: str) -> gr.Radio:
-    """The choice of network; hidden where there is only one."""
-    titles = models.titles()
+def network_choice(
+    models: Models, words: gr.I18n, elem_id: str, described: bool = False
+) -> gr.Radio:
+    """The choice of network, by name or by a sentence about it; hidden where there is only one."""
     return gr.Radio(
-        titles,
+        [(words(f"about_{name}") if described else title, name) for title, name in models.titles()],
         value=models.default,
         label=words("network"),
-        visible=len(titles) > 1,
+        visible=len(models.taggers) > 1,
         elem_id=elem_id,
     )
+
+
+def advanced_choice(models: Models, words: gr.I18n, elem_id: str) -> gr.Radio:
+    """The choice of network by what is said of each, folded away: few visitors need it."""
+    with gr.Accordion(words("advanced"), open=False, visible=len(models.taggers) > 1):
+        return network_choice(models, words, elem_id, described=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
-from landmark_model import Answer, Prediction, distance_km
-from landmark_model.web import i18n as words
+from landmark_model import Answer, LandmarkError, Prediction, distance_km
+from landmark_model.web import i18n
+from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import say
 
+LEAST_LISTED = 0.01  # the probability of a guess that is named beside the best
 LEVELS = ((0.9, "sure_90"), (0.7, "sure_70"), (0.45, "sure_45"), (0, "sure_0"))
 
 
@@ -20,7 +21,7 @@ class Shown:
 
     `guesses` are best first. `is_known` is None where nobody measured a threshold. `link` is the
     query string of a link to the result, "" for none, `camera` the (latitude, longitude) in degrees
-    that the camera wrote into the photo, `note` a line above the result, `map_svg` a map of it.
+    that the camera wrote into the photo, `note` a line above the result.
     """
 
     guesses: Sequence[Prediction]
@@ -28,28 +29,49 @@ class Shown:
     link: str = ""
     camera: tuple[float, float] | None = None
     note: str = ""
-    map_svg: str = ""
 
 
 def card(shown: Shown, language: str, known_count: int) -> str:
     """The result: the best guess in large type, or that no known landmark is recognised."""
-    stranger = shown.is_known is False
-    best, *others = shown.guesses
-    head = _stranger(language, known_count) if stranger else _best(best, language)
-    listed, title = (shown.guesses, "nearest") if stranger else (others, "others")
     note = f'<p class="note">{html.escape(shown.note)}</p>' if shown.note else ""
-    parts = [
-        note,
-        head,
-        camera_line(shown.camera, None if stranger else best, language),
-        shown.map_svg,
-        "" if stranger else map_links(best),
-        bars(listed, say(title, language), language),
-        "" if stranger else tag_chips(best.in_language(language).tags, language),
-        share_line(shown.link, language),
+    best, *others = shown.guesses
+    others = [guess for guess in others if guess.probability >= LEAST_LISTED]
+    if shown.is_known is False:
+        kind = "result stranger"
+        parts = [
+            f"<h2>{say('unknown_head', language)}</h2>",
+            f"<p>{say('unknown_text', language, count=known_count)}</p>",
+            camera_line(shown.camera, None, language),
+            guess_map(shown.guesses, None, language),
+            bars(shown.guesses, say("nearest", language), language),
+        ]
+    else:
+        kind = "result"
+        parts = [
+            _best(best, language),
+            camera_line(shown.camera, best, language),
+            guess_map([best, *others], best, language),
+            map_links(best, language),
+            bars(others, say("others", language), language),
+            tag_chips(best.in_language(language).tags, language),
+        ]
+    body = "".join([note, *parts, share_line(shown.link, language)])
+    return f'<section class="{kind}" aria-live="polite">{body}</section>'
+
+
+def guess_map(guesses: Sequence[Prediction], best: Prediction | None, language: str) -> str:
+    """The map of the guesses: around the best, or of the world if the photo shows none of them."""
+    dots = [
+        Dot(
+            guess.latitude,
+            guess.longitude,
+            guess.probability,
+            f"{guess.name_in(language)}, {percent(guess.probability, language)}",
+            best=guess is best,
+        )
+        for guess in guesses
     ]
-    kind = "result stranger" if stranger else "result"
-    return f'<section class="{kind}" aria-live="polite">{"".join(parts)}</section>'
+    return world_map(dots, say("map", language), zoom=best is not None)
 
 
 def _best(best: Prediction, language: str) -> str:
@@ -59,21 +81,12 @@ def _best(best: Prediction, language: str) -> str:
         local = f'<p class="local">{html.escape(best.local_name)}</p>'
     flag = f'<span class="flag" aria-hidden="true">{best.flag}</span> ' if best.flag else ""
     where = f'<p class="where">{flag}{html.escape(where)}</p>' if where else ""
+    sure = next(key for limit, key in LEVELS if best.probability >= limit)
     return (
-        f'<p class="sure">{say(how_sure(best.probability), language)} '
+        f'<p class="sure">{say(sure, language)} '
         f'<b class="percent">{html.escape(percent(best.probability, language))}</b></p>'
         f"<h2>{html.escape(name)}</h2>{local}{where}"
     )
-
-
-def _stranger(language: str, known_count: int) -> str:
-    text = say("unknown_text", language, count=known_count)
-    return f"<h2>{say('unknown_head', language)}</h2><p>{html.escape(text)}</p>"
-
-
-def how_sure(probability: float) -> str:
-    """The key of the words for how sure the network is."""
-    return next(key for limit, key in LEVELS if probability >= limit)
 
 
 def percent(probability: float, language: str) -> str:
@@ -81,8 +94,8 @@ def percent(probability: float, language: str) -> str:
     if probability >= 0.995:
         return say("over_99", language)
     if probability < 0.005:
-        return f"<{words.percent(0.01, language)}"
-    return words.percent(probability, language)
+        return f"<{i18n.percent(0.01, language)}"
+    return i18n.percent(probability, language)
 
 
 def bars(guesses: Sequence[Prediction], title: str, language: str) -> str:
@@ -127,13 +140,12 @@ def camera_line(camera: tuple[float, float] | None, best: Prediction | None, lan
     """The camera's recorded position and its distance from the guess; "" if there is none."""
     if camera is None:
         return ""
-    values = {"degrees": degrees(*camera)}
-    key = "camera_only"
+    at = degrees(*camera, language)
+    text = say("camera_only", language, degrees=at)
     if best and best.latitude is not None and best.longitude is not None:
-        key = "camera"
-        km = distance_km(camera, (best.latitude, best.longitude))
-        values["distance"] = far(km)
-    return f'<p class="camera">{html.escape(say(key, language, **values))}</p>'
+        away = far(distance_km(camera, (best.latitude, best.longitude)))
+        text = say("camera", language, degrees=at, distance=away)
+    return f'<p class="camera">{html.escape(text)}</p>'
 
 
 def far(km: float) -> str:
@@ -143,13 +155,16 @@ def far(km: float) -> str:
     return f"{km:.1f} km" if km < 10 else f"{km:.0f} km"
 
 
-def degrees(latitude: float, longitude: float) -> str:
-    """Coordinates as people read them: "48.8584° N, 2.2945° E"."""
-    north, east = "N" if latitude >= 0 else "S", "E" if longitude >= 0 else "W"
-    return f"{abs(latitude):.4f}° {north}, {abs(longitude):.4f}° {east}"
+def degrees(latitude: float, longitude: float, language: str) -> str:
+    """Coordinates as people read them: "13.1° S, 72.5° W", in French "13.1° S, 72.5° O"."""
+    north, south, east, west = say("hemispheres", language, "numbers")
+    return (
+        f"{abs(latitude):.4f}° {north if latitude >= 0 else south}, "
+        f"{abs(longitude):.4f}° {east if longitude >= 0 else west}"
+    )
 
 
-def map_links(best: Prediction) -> str:
+def map_links(best: Prediction, language: str) -> str:
     """Coordinates, with links to maps; "" if the place is not known."""
     if best.latitude is None or best.longitude is None:
         return ""
@@ -157,33 +172,29 @@ def map_links(best: Prediction) -> str:
     links = {
         "OpenStreetMap": "https://www.openstreetmap.org/"
         f"?mlat={latitude}&mlon={longitude}#map=15/{latitude}/{longitude}",
-        "Google Maps": "https://www.google.com/maps/search/?api=1&query="
-        + quote(f"{latitude},{longitude}"),
+        "Google Maps": f"https://www.google.com/maps/search/?api=1&query={latitude}%2C{longitude}",
     }
     anchors = " ".join(
         f'<a href="{html.escape(url)}" target="_blank" rel="noopener noreferrer">{name}</a>'
         for name, url in links.items()
     )
-    return f'<p class="places"><span>{degrees(latitude, longitude)}</span> {anchors}</p>'
+    return f'<p class="places"><span>{degrees(latitude, longitude, language)}</span> {anchors}</p>'
 
 
-def message(title: str, text: str, role: str = "") -> str:
-    """A card with a title and a sentence; `role` "alert" where something went wrong."""
-    marked = f' role="{role}"' if role else ""
+def sorry(error: LandmarkError, language: str, title: str = "cannot") -> str:
+    """A card that says why a photo or link cannot be used; `title` is the key of its words."""
     return (
-        f'<section class="result empty"{marked}><h2>{html.escape(title)}</h2>'
-        f"<p>{html.escape(text)}</p></section>"
+        f'<section class="result empty" role="alert"><h2>{say(title, language)}</h2>'
+        f"<p>{html.escape(i18n.explain(error, language))}</p></section>"
     )
-
-
-def sorry(reason: str, language: str) -> str:
-    """A card that says why a photo could not be used."""
-    return message(say("cannot", language), reason, "alert")
 
 
 def welcome(language: str, known_count: int) -> str:
     """The placeholder for the result."""
-    return message(say("welcome_head", language), say("welcome_text", language, count=known_count))
+    return (
+        f'<section class="result empty"><h2>{say("welcome_head", language)}</h2>'
+        f"<p>{say('welcome_text', language, count=known_count)}</p></section>"
+    )
 
 
 def verdict(title: str, seconds: float, answer: Answer, language: str) -> str:

@@ -12,10 +12,13 @@ SCRIPT = (STATIC / "tables.js").read_text(encoding="utf-8")
 Cell = str | int | float | None
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, language: str) -> str:
-    """A table of `rows`, each as long as `headers`; None is left empty. `title` says what it is."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, language: str) -> str:
+    """A table of `rows`, each as long as `columns`; None is left empty. `title` says what it is.
+
+    A column "sure" is headed by the words of "col_sure".
+    """
     heads = "".join(
-        f'<th scope="col"><button>{html.escape(name)}</button></th>' for name in headers
+        f'<th scope="col"><button>{say(f"col_{name}", language)}</button></th>' for name in columns
     )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return (

@@ -18,7 +18,6 @@ from functools import cache
 from html import escape
 from itertools import accumulate
 
-from landmark_model import LandmarkError
 from landmark_model.web import STATIC
 
 Point = tuple[float, float]  # (longitude, latitude) in degrees, or (x, y) in px
@@ -34,11 +33,10 @@ TURNS = (-360, 0, 360)  # the same place again on the other side of the antimeri
 # that has both land and sea in it, because what one recognises is the coast.
 GROUND_DEGREES = (26, 39, 58, 87, 120)
 LAND_SHARES = (0.06, 0.92)
-MERCATOR_LIMIT = 83.0
-ROOT_3 = math.sqrt(3)
+MOST_LATITUDE = 75  # of a zoomed map's middle
+EARTH = (-180, -90, 180, 90)
 EQUAL_EARTH = (1.340264, -0.081106, 0.000893, 0.003796)
 EQUAL_EARTH_X, EQUAL_EARTH_Y = 2.70663, 1.31737  # where its east edge and north pole lie
-WORLD_HEIGHT = round(WIDTH * EQUAL_EARTH_Y / EQUAL_EARTH_X)
 LABEL_LENGTH = 40
 TOUCH_PX = 16
 
@@ -48,7 +46,7 @@ class Dot:
     """Something on the map: degrees (WGS84), its weight 0..1 that sets the size, and its name.
 
     The best dot stands out and is named on the map; the others say their names when pointed at or
-    tapped. Raises LandmarkError if a coordinate or weight cannot be.
+    tapped.
     """
 
     latitude: float | None
@@ -56,16 +54,6 @@ class Dot:
     weight: float
     title: str
     best: bool = False
-
-    def __post_init__(self) -> None:
-        limits = ((self.latitude, 90), (self.longitude, 180))
-        if not all(degrees is None or abs(degrees) <= limit for degrees, limit in limits):
-            raise LandmarkError(
-                f"{self.latitude}, {self.longitude} is not a place on earth. Give latitude -90 "
-                "to 90 and longitude -180 to 180 degrees."
-            )
-        if not 0 <= self.weight <= 1:
-            raise LandmarkError(f"{self.weight} is not a valid weight of a dot. Give 0 to 1.")
 
     @property
     def radius(self) -> float:
@@ -77,33 +65,38 @@ class Dot:
         """Longitude and latitude, as projections take them."""
         return self.longitude, self.latitude
 
+    @property
+    def kind(self) -> str:
+        """Its class in the style sheet."""
+        return "dot best" if self.best else "dot"
+
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of the Mercator map around a point; `degrees` is its width at that latitude."""
+    """A rectangle of the earth, true to scale in its middle, where it is `degrees` wide."""
 
     longitude: float
     latitude: float
     degrees: float
 
     @property
-    def scale(self) -> float:
-        """Px per degree of longitude."""
-        return WIDTH * math.cos(math.radians(self.latitude)) / self.degrees
+    def scale(self) -> Point:
+        """Px per degree of longitude and of latitude."""
+        down = WIDTH / self.degrees
+        return down * math.cos(math.radians(self.latitude)), down
 
     def project(self, point: Point) -> Point:
         """Where a (longitude, latitude) lies, in px from the upper left corner."""
-        longitude, latitude = point
-        x = WIDTH / 2 + (longitude - self.longitude) * self.scale
-        y = ZOOM_HEIGHT / 2 - (_mercator(latitude) - _mercator(self.latitude)) * self.scale
-        return x, y
+        across, down = self.scale
+        x = WIDTH / 2 + (point[0] - self.longitude) * across
+        return x, ZOOM_HEIGHT / 2 - (point[1] - self.latitude) * down
 
     def edges(self) -> tuple[float, float, float, float]:
         """West, south, east and north in degrees; west and east may lie beyond 180."""
-        half = WIDTH / 2 / self.scale
-        middle, rise = _mercator(self.latitude), ZOOM_HEIGHT / 2 / self.scale
-        south, north = _mercator_latitude(middle - rise), _mercator_latitude(middle + rise)
-        return self.longitude - half, south, self.longitude + half, north
+        across, down = self.scale
+        width, height = WIDTH / 2 / across, ZOOM_HEIGHT / 2 / down
+        south, north = max(-90, self.latitude - height), min(90, self.latitude + height)
+        return self.longitude - width, south, self.longitude + width, north
 
 
 def world_map(dots: Iterable[Dot], label: str, zoom: bool = True) -> str:
@@ -117,22 +110,20 @@ def world_map(dots: Iterable[Dot], label: str, zoom: bool = True) -> str:
     # The best keeps its place and large ones do not cover small ones.
     placed.sort(key=lambda dot: (not dot.best, -dot.weight))
     if zoom and placed:
-        best = next((dot for dot in placed if dot.best), placed[0])
-        height, drawing = ZOOM_HEIGHT, _surroundings(placed, _window_around(best))
+        height, drawing = ZOOM_HEIGHT, _surroundings(placed, _window_around(placed[0]))
     else:
-        height, drawing = WORLD_HEIGHT, _world(placed, WIDTH)
-    text = escape(label)
+        to_px, height = _equal_earth(WIDTH), _world_height(WIDTH)
+        drawing = _globe(WIDTH) + _markers([(dot, to_px(dot.point)) for dot in placed], WORLD_DOTS)
     return (
         f'<div class="worldmap"><svg viewBox="0 0 {WIDTH} {height}" role="group" '
-        f'aria-label="{text}" xmlns="http://www.w3.org/2000/svg">{drawing}</svg></div>'
+        f'aria-label="{escape(label)}" xmlns="http://www.w3.org/2000/svg">{drawing}</svg></div>'
     )
 
 
 def _surroundings(dots: Sequence[Dot], window: Window) -> str:
     west, south, east, north = window.edges()
-    lines = [
-        [(degrees, south), (degrees, north)] for degrees in _tens(west, east)
-    ] + [[(west, degrees), (east, degrees)] for degrees in _tens(south, north)]  # fmt: skip
+    lines = [[(degrees, south), (degrees, north)] for degrees in _tens(west, east)]
+    lines += [[(west, degrees), (east, degrees)] for degrees in _tens(south, north)]
     around = [
         (dot, (x, y))
         for dot in dots
@@ -142,7 +133,7 @@ def _surroundings(dots: Sequence[Dot], window: Window) -> str:
     return (
         f'<rect class="sea" width="{WIDTH}" height="{ZOOM_HEIGHT}"/>'
         f'<path class="grid" d="{_lines(lines, window.project)}"/>'
-        f'<path class="land" d="{_path(_land_in(window), 0.5)}"/>'
+        f'<path class="land" d="{_rings(_land_in(window), 0.5)}"/>'
         + _markers(_spread(around))
         + _inset(dots, window)
     )
@@ -150,18 +141,17 @@ def _surroundings(dots: Sequence[Dot], window: Window) -> str:
 
 def _inset(dots: Sequence[Dot], window: Window) -> str:
     """The world in the lower left corner, with what the window shows of it framed."""
-    height = round(INSET_WIDTH * EQUAL_EARTH_Y / EQUAL_EARTH_X)
+    height, to_px = _world_height(INSET_WIDTH), _equal_earth(INSET_WIDTH)
     west, south, east, north = window.edges()
-    to_px = _equal_earth(INSET_WIDTH)
     frames = []
     for turn in TURNS:
         left, right = max(west + turn, -180), min(east + turn, 180)
         if left < right:
             corners = [(left, south), (right, south), (right, north), (left, north)]
             frames.append([*corners, corners[0]])
-    places = [(dot, to_px(dot.point)) for dot in sorted(dots, key=lambda dot: dot.best)]
+    places = [(dot, to_px(dot.point)) for dot in reversed(dots)]  # the best on top
     points = "".join(
-        f'<circle class="{_kind(dot)}" cx="{x:.1f}" cy="{y:.1f}" r="{2.6 if dot.best else 2}"/>'
+        f'<circle class="{dot.kind}" cx="{x:.1f}" cy="{y:.1f}" r="{2.6 if dot.best else 2}"/>'
         for dot, (x, y) in places
     )
     return (
@@ -172,27 +162,19 @@ def _inset(dots: Sequence[Dot], window: Window) -> str:
     )
 
 
-def _world(dots: Sequence[Dot], width: int) -> str:
-    to_px = _equal_earth(width)
-    return _globe(width) + _markers([(dot, to_px(dot.point)) for dot in dots], WORLD_DOTS)
-
-
 @cache
 def _globe(width: int) -> str:
     """Sea, grid and land of the whole earth, `width` px wide."""
-    to_px = _equal_earth(width)
-    rim = [(180, degrees) for degrees in range(-90, 91, 5)]
+    to_px, latitudes = _equal_earth(width), range(-90, 91, 5)
+    rim = [(180, degrees) for degrees in latitudes]
     rim += [(-x, -y) for x, y in rim]
-    lines = [
-        [(longitude, latitude) for latitude in range(-90, 91, 5)]
-        for longitude in range(-150, 151, 30)
-    ] + [[(-180, latitude), (180, latitude)] for latitude in range(-60, 61, 30)]  # fmt: skip
-    earth = (-180, -90, 180, 90)
-    rings = [list(map(to_px, _cut(ring, *earth))) for ring in _rings_in(*earth)]
+    lines = [[(degrees, latitude) for latitude in latitudes] for degrees in range(-150, 151, 30)]
+    lines += [[(-180, degrees), (180, degrees)] for degrees in range(-60, 61, 30)]
+    land = [list(map(to_px, _cut(ring, *EARTH))) for ring in _rings_in(*EARTH)]
     return (
-        f'<path class="sea" d="{_path([list(map(to_px, rim))], 0)}"/>'
+        f'<path class="sea" d="{_lines([rim], to_px)}Z"/>'
         f'<path class="grid" d="{_lines(lines, to_px)}"/>'
-        f'<path class="land" d="{_path(rings, 0.9)}"/>'
+        f'<path class="land" d="{_rings(land, 0.9)}"/>'
     )
 
 
@@ -200,14 +182,14 @@ def _spread(places: list[tuple[Dot, Point]]) -> list[tuple[Dot, Point]]:
     """The places with dots that would hide each other, as two of one city, set side by side."""
     apart: list[tuple[Dot, Point]] = []
     for dot, (x, y) in places:
-        rings = [(x, y)] + [
+        around = [
             (x + reach * math.cos(angle), y - reach * math.sin(angle))
             for reach in (dot.radius + 9, dot.radius + 18)
             for angle in (math.radians(degrees) for degrees in range(0, 360, 30))
         ]
         free = (
             place
-            for place in rings
+            for place in [(x, y), *around]
             if all(math.dist(place, at) > 0.9 * (dot.radius + big.radius) for big, at in apart)
         )
         apart.append((dot, next(free, (x, y))))
@@ -228,7 +210,7 @@ def _markers(places: Sequence[tuple[Dot, Point]], size: float = 1) -> str:
         spots.append(
             f'<g class="spot" role="img" aria-label="{escape(dot.title)}" tabindex="-1">'
             f'<circle class="touch" cx="{x:.1f}" cy="{y:.1f}" r="{max(reach, radius):.1f}"/>'
-            f'<circle class="{_kind(dot)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
+            f'<circle class="{dot.kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
             f"{'' if dot.best else name}</g>"
         )
         names.append(name if dot.best else "")
@@ -250,13 +232,9 @@ def _name(dot: Dot, place: Point, others: Sequence[Point]) -> str:
     )
 
 
-def _kind(dot: Dot) -> str:
-    return "dot best" if dot.best else "dot"
-
-
 def _window_around(best: Dot) -> Window:
     """The narrowest window around a dot in which there is a coast to recognise."""
-    latitude = max(-75.0, min(75.0, best.latitude))
+    latitude = max(-MOST_LATITUDE, min(MOST_LATITUDE, best.latitude))
     for degrees in GROUND_DEGREES:
         window = Window(best.longitude, latitude, degrees)
         share = abs(sum(map(_area, _land_in(window)))) / (WIDTH * ZOOM_HEIGHT)
@@ -273,7 +251,7 @@ def _land_in(window: Window) -> list[list[Point]]:
 
 def _rings_in(west: float, south: float, east: float, north: float) -> Iterator[list[Point]]:
     """The rings of land that may reach into a part of the earth, moved to its longitudes."""
-    for ring, (left, bottom, right, top) in zip(_land(), _boxes(), strict=True):
+    for ring, (left, bottom, right, top) in _land():
         if bottom > north or top < south:
             continue
         for turn in TURNS:
@@ -282,19 +260,21 @@ def _rings_in(west: float, south: float, east: float, north: float) -> Iterator[
 
 
 @cache
-def _land() -> list[list[Point]]:
-    """The rings of the coast, (longitude, latitude) in degrees; seas inside land run the other way.
+def _land() -> list[tuple[list[Point], tuple[float, float, float, float]]]:
+    """The rings of the coast in degrees, each with its west, south, east and north.
 
-    A ring over the antimeridian goes on beyond 180.
+    Seas inside land run the other way. A ring over the antimeridian goes on beyond 180.
     """
     topology = json.loads(LAND.read_text(encoding="utf-8"))
     (step_x, step_y), (west, south) = (topology["transform"][key] for key in ("scale", "translate"))
-    rings = []
+    land = []
     for arc in topology["arcs"]:  # whole numbers, each the step from the one before
         xs, ys = (list(accumulate(axis)) for axis in zip(*arc, strict=True))
         points = zip(xs, ys, strict=True)
-        rings.append(_unrolled([(west + x * step_x, south + y * step_y) for x, y in points]))
-    return rings
+        ring = _unrolled([(west + x * step_x, south + y * step_y) for x, y in points])
+        xs, ys = zip(*ring, strict=True)
+        land.append((ring, (min(xs), min(ys), max(xs), max(ys))))
+    return land
 
 
 def _unrolled(ring: list[Point]) -> list[Point]:
@@ -308,13 +288,6 @@ def _unrolled(ring: list[Point]) -> list[Point]:
         pole = math.copysign(90, latitude)
         points += [(last, pole), (first, pole)]
     return points
-
-
-@cache
-def _boxes() -> list[tuple[float, float, float, float]]:
-    """West, south, east and north of each ring."""
-    spans = [list(zip(*ring, strict=True)) for ring in _land()]
-    return [(min(xs), min(ys), max(xs), max(ys)) for xs, ys in spans]
 
 
 def _cut(ring: list[Point], left: float, top: float, right: float, bottom: float) -> list[Point]:
@@ -338,31 +311,30 @@ def _area(ring: list[Point]) -> float:
     return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in ends) / 2
 
 
-def _path(rings: Iterable[list[Point]], step_px: float) -> str:
+def _rings(rings: Iterable[list[Point]], step_px: float) -> str:
     """SVG path data of closed rings; points nearer than `step_px` to the one before are left out.
 
     Rings that are hardly larger than that vanish.
     """
-    parts = []
+    kept_rings = []
     for ring in rings:
         kept: list[Point] = []
         for x, y in ring:
             if not kept or abs(x - kept[-1][0]) + abs(y - kept[-1][1]) >= step_px:
                 kept.append((x, y))
         if len(kept) > 2:
-            parts.append("M" + " ".join(f"{_short(x)} {_short(y)}" for x, y in kept) + "Z")
-    return "".join(parts)
+            kept_rings.append(_line(kept) + "Z")
+    return "".join(kept_rings)
 
 
 def _lines(lines: Iterable[list[Point]], to_px: Projection) -> str:
     """SVG path data of open lines in degrees."""
-    return "".join(
-        "M" + " ".join(f"{_short(x)} {_short(y)}" for x, y in map(to_px, line)) for line in lines
-    )
+    return "".join(_line(map(to_px, line)) for line in lines)
 
 
-def _short(number: float) -> str:
-    return f"{number:.1f}".removesuffix(".0")
+def _line(points: Iterable[Point]) -> str:
+    numbers = (f"{x:.1f} {y:.1f}".replace(".0", "") for x, y in points)
+    return "M" + " ".join(numbers)
 
 
 def _tens(low: float, high: float) -> range:
@@ -370,15 +342,8 @@ def _tens(low: float, high: float) -> range:
     return range(math.ceil(low / 10) * 10, math.floor(high / 10) * 10 + 1, 10)
 
 
-def _mercator(latitude: float) -> float:
-    """Latitude on a Mercator map whose unit is one degree of longitude."""
-    radians = math.radians(max(-MERCATOR_LIMIT, min(MERCATOR_LIMIT, latitude)))
-    return math.degrees(math.log(math.tan(math.pi / 4 + radians / 2)))
-
-
-def _mercator_latitude(y: float) -> float:
-    """The latitude at which `_mercator` gives `y`."""
-    return math.degrees(2 * math.atan(math.exp(math.radians(y))) - math.pi / 2)
+def _world_height(width: int) -> int:
+    return round(width * EQUAL_EARTH_Y / EQUAL_EARTH_X)
 
 
 def _equal_earth(width: float) -> Projection:
@@ -388,9 +353,9 @@ def _equal_earth(width: float) -> Projection:
 
     def project(point: Point) -> Point:
         longitude, latitude = map(math.radians, point)
-        t = math.asin(ROOT_3 / 2 * math.sin(latitude))
+        t = math.asin(math.sqrt(3) / 2 * math.sin(latitude))
         slope = 9 * a4 * t**8 + 7 * a3 * t**6 + 3 * a2 * t**2 + a1
-        x = 2 * ROOT_3 * longitude * math.cos(t) / (3 * slope)
+        x = 2 * math.sqrt(3) * longitude * math.cos(t) / (3 * slope)
         y = a4 * t**9 + a3 * t**7 + a2 * t**3 + a1 * t
         return (EQUAL_EARTH_X + x) * scale, (EQUAL_EARTH_Y - y) * scale
 

@@ -8,7 +8,6 @@ import gradio as gr
 
 from landmark_model import LandmarkError
 from landmark_model.web.html import cards
-from landmark_model.web.i18n import explain
 from landmark_model.web.models import Models
 from landmark_model.web.uploads import open_upload
 from landmark_model.web.widgets import language_of, photo_input
@@ -47,14 +46,13 @@ def verdicts(models: Models, upload: dict | None, language: str) -> str:
     """Each network's answer for a photo, as HTML; "" without a photo."""
     if not upload:
         return ""
-    columns = []
     try:
         photo = open_upload(upload["path"]).image
     except LandmarkError as error:
-        return cards.sorry(explain(error, language), language)
+        return cards.sorry(error, language)
+    columns = ""
     for title, network in models.titles():
         start = time.perf_counter()
         answer = models.pick(network).predict(photo, top_k=5)
-        seconds = time.perf_counter() - start
-        columns.append(cards.verdict(title, seconds, answer, language))
-    return f'<div class="verdicts" aria-live="polite">{"".join(columns)}</div>'
+        columns += cards.verdict(title, time.perf_counter() - start, answer, language)
+    return f'<div class="verdicts" aria-live="polite">{columns}</div>'

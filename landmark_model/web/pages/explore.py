@@ -6,7 +6,7 @@ import gradio as gr
 
 from landmark_model import Prediction
 from landmark_model.web.html.figures import damage_note, landmark_rows
-from landmark_model.web.html.tables import SCRIPT, Cell, table
+from landmark_model.web.html.tables import SCRIPT, table
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import say
 from landmark_model.web.models import Models
@@ -20,12 +20,11 @@ def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
     """Lays out the table and the map of the landmarks."""
 
     def fill(network: str, request: gr.Request) -> tuple[str, str]:
-        language = language_of(request)
-        headers = [say(f"col_{name}", language) for name in COLUMNS]
-        rows = table_rows(models, network, language)
-        sheet = table(headers, rows, say("landmarks", language), language)
-        note = damage_note(models.metrics(network), language)
-        return note + sheet, map_of_all(models.landmarks(network), language)
+        language, measured = language_of(request), models.metrics(network)
+        landmarks = models.landmarks(network)
+        rows = landmark_rows(landmarks, measured, language)
+        sheet = table(COLUMNS, rows, say("landmarks", language), language)
+        return damage_note(measured, language) + sheet, map_of_all(landmarks, language)
 
     gr.HTML(words("explore_intro"), elem_classes="intro")
     network = network_choice(models, words, "explore-network")
@@ -33,22 +32,6 @@ def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
     sheet = gr.HTML("", js_on_load=SCRIPT, elem_id="explore-table")
     fresh = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on([page.load, network.change], fill, network, [sheet, world], **fresh)
-
-
-def table_rows(models: Models, network: str, language: str) -> list[list[Cell]]:
-    """Each landmark a network knows, with its scores in per cent; None if not measured."""
-    rows = landmark_rows(models.landmarks(network), models.metrics(network), language)
-    return [
-        [
-            row.name,
-            row.place,
-            f"{row.country} {row.flag}".strip(),
-            row.photos,
-            None if row.recall is None else round(100 * row.recall),
-            None if row.precision is None else round(100 * row.precision),
-        ]
-        for row in rows
-    ]
 
 
 def map_of_all(landmarks: list[Prediction], language: str) -> str:

@@ -8,19 +8,16 @@ from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import Answer, LandmarkError, Prediction
+from landmark_model import Answer, LandmarkError
 from landmark_model.web import STATIC
 from landmark_model.web.html import cards
-from landmark_model.web.html.worldmap import Dot, world_map
-from landmark_model.web.i18n import explain, say
+from landmark_model.web.i18n import say
 from landmark_model.web.models import Models
 from landmark_model.web.overlay import SIDE_PX, overlay, shrink
-from landmark_model.web.photo_links import Answered, PhotoLinks
+from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.share import SharedResult, is_link, make_link, read_link
 from landmark_model.web.uploads import open_upload
-from landmark_model.web.widgets import PHOTO_HEIGHT_PX, language_of, network_choice, photo_input
-
-Position = tuple[float, float]  # latitude, longitude in degrees
+from landmark_model.web.widgets import PHOTO_HEIGHT_PX, advanced_choice, language_of, photo_input
 
 UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
 COPY_SCRIPT = (STATIC / "copy.js").read_text(encoding="utf-8")
@@ -30,11 +27,12 @@ COPY_SCRIPT = (STATIC / "copy.js").read_text(encoding="utf-8")
 class Copy:
     """A copy of an upload. It lacks what the camera wrote into the photo, so that comes with it.
 
-    `made_at` tells copies of the same photo apart, so that each is shown.
+    `camera` is a (latitude, longitude) in degrees; `made_at` tells copies of the same photo apart,
+    so that each is shown.
     """
 
     path: Path
-    camera: Position | None
+    camera: tuple[float, float] | None
     made_at: float
 
 
@@ -42,7 +40,8 @@ class Copy:
 class PhotoTab:
     """The tab's callbacks; `secret` signs links to results, "" for none.
 
-    `links` remembers what a link with the photo will show.
+    `links` remembers what a link with the photo will show. An `upload` is a file as gradio hands it
+    over when it does not decode it; a `copy` is what `see` made of it, if it did.
     """
 
     models: Models
@@ -52,18 +51,26 @@ class PhotoTab:
     def answer(
         self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request
     ) -> str:
-        """The result card. `upload` is a file as gradio hands it over when it does not decode it;
-        `copy` is what `see` made of it, if it did.
-        """
+        """The result card."""
         language = language_of(request)
         if not upload:
-            return cards.welcome(language, len(self.models.known))
+            return cards.welcome(language, self.models.known_count)
+        path = Path(upload["path"])
         try:
-            shown = self._ask(Path(upload["path"]), network, copy, language)
+            opened = open_upload(path)
+            answer = self.models.pick(network).predict(opened.image, top_k=5)
         except LandmarkError as error:
-            return cards.sorry(explain(error, language), language)
-        card = cards.card(shown, language, len(self.models.known))
-        self.links.remember(request.session_hash, Answered(upload, network, card))
+            return cards.sorry(error, language)
+        shown = cards.Shown(
+            answer,
+            answer.is_known,
+            link=self.link(answer, network),
+            camera=copy.camera if copy and copy.path == path else opened.position,
+        )
+        card = cards.card(shown, language, self.models.known_count)
+        self.links.remember(
+            request.session_hash, {"photo": upload, "network": network, "result": card}
+        )
         return card
 
     def answer_again(
@@ -72,24 +79,11 @@ class PhotoTab:
         """`answer` by another network; without a photo, a shared result stays."""
         return self.answer(upload, network, copy, request) if upload else gr.skip()
 
-    def _ask(self, photo: Path, network: str, copy: Copy | None, language: str) -> cards.Shown:
-        opened = open_upload(photo)
-        answer = self.models.pick(network).predict(opened.image, top_k=5)
-        is_copy = copy is not None and copy.path == photo
-        return cards.Shown(
-            answer,
-            answer.is_known,
-            link=self.link(answer, network),
-            camera=copy.camera if is_copy else opened.position,
-            map_svg=guess_map(answer, answer.is_known, language),
-        )
-
     def link(self, answer: Answer, network: str) -> str:
         """The query string of a link to an answer."""
         guesses = tuple((guess.class_name, guess.probability) for guess in answer)
-        return make_link(
-            SharedResult(guesses, answer.is_known, self.models.stamp(network)), self.secret
-        )
+        shared = SharedResult(guesses, answer.is_known, self.models.stamp(network))
+        return make_link(shared, self.secret)
 
     def open_link(self, request: gr.Request) -> str | dict:
         """The result card of the link that opened the page, or a welcome.
@@ -100,24 +94,15 @@ class PhotoTab:
         if "deep_link" in query:
             return gr.skip()
         if not is_link(query):
-            return cards.welcome(language, len(self.models.known))
+            return cards.welcome(language, self.models.known_count)
         try:
             shared = read_link(query, self.models.class_names, self.secret)
         except LandmarkError as error:
-            return cards.message(say("link_refused", language), explain(error, language), "alert")
-        return self.shared_card(shared, language)
-
-    def shared_card(self, shared: SharedResult, language: str) -> str:
-        """The result card of a link."""
+            return cards.sorry(error, language, "link_refused")
         guesses = [self.models.describe(name, share) for name, share in shared.guesses]
         note = f"{say('shared', language)} {say('shared_by', language, model=shared.model)}"
-        shown = cards.Shown(
-            guesses,
-            shared.is_known,
-            note=note,
-            map_svg=guess_map(guesses, shared.is_known, language),
-        )
-        return cards.card(shown, language, len(self.models.known))
+        shown = cards.Shown(guesses, shared.is_known, note=note)
+        return cards.card(shown, language, self.models.known_count)
 
     def look(self, upload: dict | None, network: str, looks: list[str]) -> dict:
         """A picture with the heat and box of `looks` on the photo, to be shown in its place."""
@@ -131,8 +116,7 @@ class PhotoTab:
         best = tagger.predict(photo, top_k=1)[0]
         photo = shrink(photo, SIDE_PX)
         found = tagger.explain(photo, best.class_name)
-        picture = overlay(photo, found, "heat" in looks, "box" in looks)
-        return gr.update(value=picture, visible=True)
+        return gr.update(value=overlay(photo, found, "heat" in looks, "box" in looks), visible=True)
 
 
 def see(upload: dict | None) -> Copy | None:
@@ -154,21 +138,6 @@ def show_copy(copy: Copy | None) -> object:
     return gr.skip() if copy is None else str(copy.path)
 
 
-def guess_map(guesses: list[Prediction], is_known: bool | None, language: str) -> str:
-    """The map of an answer's guesses; without a best one where the photo shows none of them."""
-    dots = [
-        Dot(
-            guess.latitude,
-            guess.longitude,
-            guess.probability,
-            f"{guess.name_in(language)}, {cards.percent(guess.probability, language)}",
-            best=is_known is not False and guess is guesses[0],
-        )
-        for guess in guesses
-    ]
-    return world_map(dots, say("map", language), zoom=is_known is not False)
-
-
 def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str]) -> gr.Image:
     """Lays out and wires the tab; returns the photo field."""
     with gr.Row(equal_height=False, elem_id="one-photo"):
@@ -185,27 +154,15 @@ def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str
                 gr.DeepLinkButton(words("share_photo"), "✓", size="sm", icon=None)
                 gr.HTML(words("share_photo_note"), elem_classes="fine")
         with gr.Column(elem_classes="choice-side"):
-            network = network_choice(tab.models, words, "network")
             title = words("examples")
             gr.Examples(examples, photo, label=title, examples_per_page=20, elem_id="examples")
-    page.load(tab.open_link, None, result, api_visibility="private", show_progress="hidden")
-    _wire(tab, photo, figure, looks, network, result)
-    return photo
-
-
-def _wire(
-    tab: PhotoTab,
-    photo: gr.Image,
-    figure: gr.Image,
-    looks: gr.CheckboxGroup,
-    network: gr.Radio,
-    result: gr.HTML,
-) -> None:
+            network = advanced_choice(tab.models, words, "network")
     # preprocess=False: gradio would decode the photo before our code runs, and its errors show
     # the server's folders to visitors.
     raw = {"preprocess": False, "api_visibility": "private"}
     asked = {**raw, "concurrency_id": "model", "show_progress": "minimal"}
     copy = gr.State(None)
+    page.load(tab.open_link, None, result, api_visibility="private", show_progress="hidden")
     # gradio's link with the photo loses what an update was sent to; so the photo is sent a value,
     # and only where there is a copy, and the style sheet shows and hides what depends on it.
     photo.upload(see, photo, copy, **raw)
@@ -214,6 +171,7 @@ def _wire(
     network.change(tab.answer_again, [photo, network, copy], result, **asked)
     photo.change(list, None, looks, **raw)  # a new photo is first shown as it is
     gr.on([looks.change, network.change], tab.look, [photo, network, looks], figure, **asked)
+    return photo
 
 
 def _figure(words: gr.I18n) -> gr.Image:
