@@ -28,6 +28,7 @@ Photo = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic"}
 PHOTO_ENDINGS |= {".heif", ".avif"}
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "HEIF", "AVIF")
+COMMON = (b"\xff\xd8", b"\x89PNG")  # JPEG and PNG, which Pillow knows without further modules
 MAX_MEGAPIXELS = 80
 MAX_FILE_BYTES = 100 * 2**20
 MAX_MEMORY_GB = 1
@@ -110,7 +111,8 @@ def identify(content: bytes, name: str) -> Image.Image:
 
     Raises LandmarkError as `open_photo` does.
     """
-    register_decoders()
+    if not content.startswith(COMMON):
+        register_decoders()
     size = traps.webp_size(content)
     if size and size[0] * size[1] > MAX_MEGAPIXELS * 1_000_000:
         # Pillow makes room for the pixels before it says how many there are.
