@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landmark_model import LANGUAGES
-from landmark_model.config import LandmarkError
+from landmark_model import LANGUAGES, LandmarkError
 from landmark_model.files import printable
 
 if TYPE_CHECKING:
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 20
 EXAMPLE = Path(__file__).parent / "examples" / "taj-mahal.jpg"
-# Commands with a command line of their own: where their main is, and what they do.
+# Commands with a command line of their own: where it is, where their main is, what they do.
 PROGRAMS = {
-    "serve": ("landmark_model.web.server", "serve the app; see landmark serve --help"),
-    "train": ("landmark_model.training.pipeline", "train a network; see landmark train --help"),
-}
+    "serve": ("web.settings", "web.server", "serve the app; see landmark serve --help"),
+    "train": ("training.options", "training.pipeline",
+              "train a network; see landmark train --help"),
+}  # fmt: skip
 # What commands need beyond prediction: the extra to install.
 EXTRAS = {"serve": "app", "train": "train", "export": "train"}
 
@@ -34,8 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     command = arguments[0] if arguments else ""
     try:
         if command in PROGRAMS:
-            module, _ = PROGRAMS[command]
-            return import_module(module).main(arguments[1:]) or 0
+            words, program, _ = PROGRAMS[command]
+            # First, since help and mistakes in the words need none of the extra's packages.
+            import_module(f"landmark_model.{words}").make_parser().parse_args(arguments[1:])
+            return import_module(f"landmark_model.{program}").main(arguments[1:]) or 0
         options = make_parser().parse_args(arguments)
         return options.run(options)
     except LandmarkError as error:
@@ -134,13 +137,8 @@ def _tag_photos(run: LibraryRun, options: argparse.Namespace) -> None:
     if said:
         print(printable(said))
     run.start(settings)
-    batches = tag_batches(
-        tagger,
-        waiting,
-        options.top_k,
-        min_probability=options.min_probability,
-        language=options.language,
-    )
+    batches = tag_batches(tagger, waiting, options.top_k, language=options.language,
+                          min_probability=options.min_probability)  # fmt: skip
     done = len(run) - len(waiting)
     with tqdm(desc="Tagging", total=len(run), initial=done, unit="photo") as progress:
         for rows in batches:
@@ -180,14 +178,8 @@ def push(options: argparse.Namespace) -> int:
     """Publishes run folders as one hub repo."""
     from landmark_model.hub.publish import publish
 
-    done = publish(
-        options.folders,
-        options.repo,
-        tag=options.revision,
-        private=options.private,
-        create_pr=options.create_pr,
-    )
-    print(done)
+    settings = {"tag": options.revision, "private": options.private, "create_pr": options.create_pr}
+    print(publish(options.folders, options.repo, **settings))
     return 0
 
 
@@ -197,18 +189,15 @@ def space(options: argparse.Namespace) -> int:
 
     if options.action == "push":
         print(push_space(options.where, options.model, options.private))
-    else:
-        build_space(Path(options.where), options.model)
-        more = f" --model {options.model}" if options.model else ""
-        print(
-            f"{printable(options.where)} is the folder of a Space. To build and upload it in one "
-            f"step: landmark space push ORG/NAME{more}"
-        )
-        if options.model:
-            print(
-                "If you upload it by hand, set the Space's variable LANDMARK_REPO "
-                "(and LANDMARK_REVISION); `space push` does that for you."
-            )
+        return 0
+    build_space(Path(options.where), options.model)
+    more = f" --model {options.model}" if options.model else ""
+    print(
+        f"{printable(options.where)} is the folder of a Space. To build and upload it in one "
+        f"step: landmark space push ORG/NAME{more}"
+    )
+    if options.model:  # `push_space` does that
+        print("If you upload it by hand, set its variables LANDMARK_REPO and LANDMARK_REVISION.")
     return 0
 
 
@@ -243,125 +232,78 @@ def _path(text: str) -> Path:
     return Path(_given(text))
 
 
-TOP_K = "number of guesses for each photo; default: 5"
-LANGUAGE = {
-    "--language": {
-        "choices": LANGUAGES,
-        "default": "en",
-        "help": "language of names, places and tags; default: en",
-    }
-}
-SOURCE_HELP = "a run folder, or org/name on the hub; default: the networks that ship"
-SOURCE = {
-    "--source": {"type": _given, "metavar": "WHERE", "help": SOURCE_HELP},
-    "--revision": {"type": _given, "help": "tag, branch or commit of the hub repo"},
-    "--network": {"type": _given, "help": "the network to use, if there are several"},
-}
-COMMANDS = {
+# Options by name: what to call their value ("" for a switch), help, and other settings.
+Options = dict[str, tuple[str, str, dict[str, object]]]
+SWITCH = {"action": "store_true"}
+TYPES = {"FOLDER": _path, "FILE": _path, "K": int, "P": float}  # of values; others are text
+TOP_K: Options = {"--top-k": ("K", "number of guesses for each photo; default: 5", {"default": 5})}
+LANGUAGE: Options = {
+    "--language": ("NAME", f"language of names, places and tags: {', '.join(LANGUAGES)}; "
+                   "default: en", {"choices": LANGUAGES, "default": "en"}),
+}  # fmt: skip
+SOURCE: Options = {
+    "--source": ("WHERE", "a run folder, or org/name on the hub; default: the networks that ship",
+                 {}),
+    "--revision": ("NAME", "tag, branch or commit of the hub repo", {}),
+    "--network": ("NAME", "the network to use, if there are several", {}),
+}  # fmt: skip
+COMMANDS: dict[Callable[[argparse.Namespace], int], tuple[str, Options]] = {
     predict: (
         "name the landmark in photos",
-        {
-            "photos": {"nargs": "*", "metavar": "PHOTO", "help": "default: an example"},
-            "--top-k": {"type": int, "default": 5, "metavar": "K", "help": TOP_K},
-            **LANGUAGE,
-            **SOURCE,
-        },
+        {"photos": ("PHOTO", "default: an example", {"nargs": "*", "type": str}),
+         **TOP_K, **LANGUAGE, **SOURCE},
     ),
     tag: (
         "write tags and XMP sidecars for all photos in a folder; run it again after an "
         "interruption, and it resumes where it stopped",
-        {
-            "folder": {"type": _path, "metavar": "FOLDER", "help": "the photos"},
-            "--out": {
-                "type": _path,
-                "required": True,
-                "metavar": "FOLDER",
-                "help": "a new folder, or the folder of the photos",
-            },
-            "--min-probability": {
-                "type": float,
-                "default": 0.0,
-                "metavar": "P",
-                "help": "leave photos untagged if the best guess is below P, 0 to 1; default: 0",
-            },
-            "--overwrite": {"action": "store_true", "help": "replace existing sidecars"},
-            "--top-k": {"type": int, "default": 5, "metavar": "K", "help": TOP_K},
-            **LANGUAGE,
-            **SOURCE,
-        },
+        {"folder": ("FOLDER", "the photos", {}),
+         "--out": ("FOLDER", "a new folder, or the folder of the photos", {"required": True}),
+         "--min-probability": ("P", "leave photos untagged if the best guess is below P, 0 to 1; "
+                               "default: 0", {"default": 0.0}),
+         "--overwrite": ("", "replace existing sidecars", {}),
+         **TOP_K, **LANGUAGE, **SOURCE},
     ),
     export: (
         "write the TorchScript or ONNX file of a network",
-        {
-            "--onnx": {"action": "store_true", "help": "write ONNX instead of TorchScript"},
-            "--out": {"type": _path, "metavar": "FILE", "help": "the file to write"},
-            **SOURCE,
-        },
+        {"--onnx": ("", "write ONNX instead of TorchScript", {}),
+         "--out": ("FILE", "the file to write", {}),
+         **SOURCE},
     ),
     push: (
         "publish run folders as one hub repo; log in first with `hf auth login`",
-        {
-            "folders": {
-                "nargs": "+",
-                "type": _path,
-                "metavar": "FOLDER",
-                "help": "run folders written by training; the first goes to the root of the repo",
-            },
-            "repo": {"type": _given, "metavar": "ORG/NAME", "help": "created if it does not exist"},
-            "--revision": {
-                "type": _given,
-                "metavar": "TAG",
-                "help": "tag for this version; default: the next vN",
-            },
-            "--private": {"action": "store_true", "help": "create a new repo as private"},
-            "--create-pr": {"action": "store_true", "help": "propose it as a pull request"},
-        },
+        {"folders": ("FOLDER", "run folders written by training; the first goes to the root of the "
+                     "repo", {"nargs": "+"}),
+         "repo": ("ORG/NAME", "created if it does not exist", {}),
+         "--revision": ("TAG", "tag for this version; default: the next vN", {}),
+         "--private": ("", "create a new repo as private", {}),
+         "--create-pr": ("", "propose it as a pull request", {})},
     ),
     space: (
         "write the folder of a hosted Gradio Space with the demo, or upload it",
-        {
-            "action": {"choices": ("build", "push")},
-            "where": {
-                "type": _given,
-                "metavar": "WHERE",
-                "help": "a new folder for build; ORG/NAME for push",
-            },
-            "--model": {
-                "type": _given,
-                "metavar": "ORG/NAME[@TAG]",
-                "help": "hub repo to load the networks from",
-            },
-            "--private": {"action": "store_true", "help": "create a new Space as private"},
-        },
+        {"action": ("ACTION", "build or push", {"choices": ("build", "push")}),
+         "where": ("WHERE", "a new folder for build; ORG/NAME for push", {}),
+         "--model": ("ORG/NAME[@TAG]", "hub repo to load the networks from", {}),
+         "--private": ("", "create a new Space as private", {})},
     ),
     card: (
         "rewrite the model card of a folder",
-        {
-            "--source": {
-                "type": _given,
-                "metavar": "FOLDER",
-                "help": "default: the networks that ship",
-            },
-            "--out": {"type": _path, "metavar": "FILE", "help": "default: its README.md"},
-            "--results-in": {
-                "type": _path,
-                "metavar": "FILE",
-                "help": "document to update between its result markers",
-            },
-        },
+        {"--source": ("WHERE", "a folder; default: the networks that ship", {}),
+         "--out": ("FILE", "default: its README.md", {}),
+         "--results-in": ("FILE", "document to update between its result markers", {})},
     ),
-}
+}  # fmt: skip
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="landmark", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (_, text) in PROGRAMS.items():
+    for name, (*_, text) in PROGRAMS.items():
         commands.add_parser(name, help=text)
-    for function, (text, arguments) in COMMANDS.items():
+    for function, (text, options) in COMMANDS.items():
         command = commands.add_parser(function.__name__, help=text, description=text)
         command.set_defaults(run=function)
-        for name, settings in arguments.items():
-            command.add_argument(name, **settings)
+        for name, (value, told, more) in options.items():
+            kind = {"metavar": value, "type": TYPES.get(value, _given)} if value else SWITCH
+            command.add_argument(name, help=told, **kind | more)
     return parser

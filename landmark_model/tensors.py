@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from landmark_model.config import LandmarkError, parse_json
+from landmark_model.errors import LandmarkError
+from landmark_model.files import parse_json
 
 MOST_NUMBERS = 200_000_000  # in one file: 0.8 GB in float32
 MOST_HEADER_BYTES = 4_000_000

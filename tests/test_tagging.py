@@ -11,18 +11,14 @@ import pytest
 from PIL import Image
 
 from landmark_model import Answer, LandmarkError, Place, Prediction, load
-from landmark_model.library import tagging
-from landmark_model.library.tagging import (
-    COLUMNS,
+from landmark_model.library import sidecars, tagging
+from landmark_model.library.sidecars import (
     NAMESPACES,
-    Tagged,
     sidecar_names,
-    tag_photos,
-    to_csv,
-    to_json,
     to_xmp,
     write_sidecars_zip,
 )
+from landmark_model.library.tagging import COLUMNS, Tagged, tag_photos, to_csv, to_json
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHRIST = Prediction(
@@ -278,7 +274,7 @@ def test_sidecar_says_what_and_where():
     [(0.0, "0,0.000000N"), (51.9999999999, "52,0.000000N"), (-0.5, "0,30.000000S")],
 )
 def test_degrees_are_written_as_xmp_has_them(degrees, text):
-    assert tagging._xmp_degrees(degrees, "NS") == text
+    assert sidecars._degrees(degrees, "NS") == text
 
 
 def test_sidecar_leaves_the_position_to_the_camera():

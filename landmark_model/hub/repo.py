@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
@@ -22,13 +21,11 @@ from landmark_model.config import (
     ONNX_NAME,
     TORCHSCRIPT_NAME,
     WEIGHTS_NAME,
-    LandmarkError,
     ModelConfig,
-    parse_json,
-    read_bounded,
     read_config,
-    read_text,
 )
+from landmark_model.errors import LandmarkError
+from landmark_model.files import parse_json, read_bounded, read_text
 from landmark_model.hub.client import fetch
 from landmark_model.memory import Memory
 from landmark_model.tensors import Claim, read_claims, read_tensors
@@ -52,24 +49,21 @@ PUBLISHED = (
     CARD_NAME,
 )
 MOST_METRICS_BYTES = 64_000_000  # those of 1,500 classes: two confusion matrices
+NO_TABLE = "its features are not a table of finite numbers"
 MOST_CHECKSUMS_BYTES = 1_000_000
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def save(
-    network: nn.Module,
-    config: ModelConfig,
-    folder: Path,
-    half: bool = True,
-    neighbours: Memory | None = None,
+    network: nn.Module, config: ModelConfig, folder: Path, neighbours: Memory | None = None
 ) -> None:
     """Writes config.json and model.safetensors to `folder`; features.safetensors for `neighbours`.
 
-    With `half`, tensors of two or more dimensions are stored as float16 (see
-    `networks.round_to_half`), which halves the file.
+    Tensors of two or more dimensions are stored as float16 (see `networks.round_to_half`), which
+    halves the file.
     """
     tensors = {
-        name: (tensor.half() if half and tensor.ndim > 1 else tensor).cpu().contiguous()
+        name: (tensor.half() if tensor.ndim > 1 else tensor).cpu().contiguous()
         for name, tensor in network.state_dict().items()
     }
     # Not save_file, which makes files that only their owner can read.
@@ -92,73 +86,54 @@ def read_memory(
     """
     if not config.needs_neighbours:
         return None
-    class_count = len(config.class_names)
-    path, claims = folder / FEATURES_NAME, _feature_claims(config, folder)
-    _refuse(_shape_misfits(claims, class_count, feature_count), folder)
-    stored = read_tensors(path)
-    features = stored["features"].float()
-    labels = stored.get("labels", torch.zeros(len(features)).int())
-    _refuse(_value_misfits(features, labels, class_count), folder)
-    weight, temperature = config.neighbour_weight, config.neighbour_temperature
-    return Memory(features, labels, class_count, weight, temperature)
-
-
-def _feature_claims(config: ModelConfig, folder: Path) -> dict[str, Claim]:
-    """What features.safetensors in `folder` says it holds: "features" and "labels"."""
+    class_count, path = len(config.class_names), folder / FEATURES_NAME
     try:
-        claims = read_claims(folder / FEATURES_NAME)
-        features = claims["features"]
+        claims = read_claims(path)
+        features, labels = claims["features"], claims["labels"]
     except (LandmarkError, KeyError) as error:
-        why = f" ({error})" if (folder / FEATURES_NAME).is_file() else ""
+        why = f" ({error})" if path.is_file() else ""
         raise LandmarkError(
             f"{folder.name} lacks a complete {FEATURES_NAME}, which its {CONFIG_NAME} needs{why}. "
             "Copy the whole folder again."
         ) from error
-    # Files for knn alone have no labels, if they are old.
-    unlabelled = Claim("I32", features.shape[:1] if not config.neighbour_weight else ())
-    return {"labels": unlabelled} | claims
+    _require(len(claims) == 2, folder, f"it also holds {sorted(claims)[:5]}")
+    _require_shapes(folder, features, labels, class_count, feature_count)
+    stored = read_tensors(path)
+    _require_values(folder, features := stored["features"].float(), stored["labels"], class_count)
+    weight, temperature = config.neighbour_weight, config.neighbour_temperature
+    return Memory(features, stored["labels"], class_count, weight, temperature)
 
 
-def _refuse(misfits: dict[str, bool], folder: Path) -> None:
-    """Raises LandmarkError for the first of `misfits` that applies."""
-    for problem, found in misfits.items():
-        if found:
-            raise LandmarkError(
-                f"{FEATURES_NAME} and {CONFIG_NAME} in {folder.name} do not belong together: "
-                f"{problem}. Use both from one training run."
-            )
+def _require_shapes(
+    folder: Path, features: Claim, labels: Claim, class_count: int, feature_count: int | None
+) -> None:
+    """Raises LandmarkError for what the header of a features file says."""
+    _require(features.is_float and len(features.shape) == 2 and features.count, folder, NO_TABLE)
+    photo_count, width = features.shape
+    fits = feature_count in (None, width)
+    _require(fits, folder, f"it does not have {feature_count} features for each photo")
+    is_label = not labels.is_float and labels.kind != "BOOL" and labels.shape == (photo_count,)
+    _require(is_label, folder, "it does not have one whole-number label for each photo")
+    fits = Memory.has_room(photo_count, class_count, width)
+    _require(fits, folder, f"it has too many photos for {class_count} classes")
 
 
-def _shape_misfits(
-    claims: dict[str, Claim], class_count: int, feature_count: int | None
-) -> dict[str, bool]:
-    """What may be wrong by the header of a features file, and whether it is."""
-    features, labels = claims["features"], claims["labels"]
-    is_table = features.is_float and len(features.shape) == 2 and features.count > 0
-    return {
-        "its features are not a table of finite numbers": not is_table,
-        f"it does not have {feature_count} features for each photo": feature_count is not None
-        and features.shape[1:] != (feature_count,),
-        "it does not have one whole-number label for each photo": labels.is_float
-        or labels.kind == "BOOL"
-        or labels.shape != features.shape[:1],
-        f"it has too many photos for {class_count} classes": (
-            is_table and not Memory.has_room(features.shape[0], class_count, features.shape[1])
-        ),
-        f"it also holds {sorted(claims)[:5]}": set(claims) != {"features", "labels"},
-    }
-
-
-def _value_misfits(features: Tensor, labels: Tensor, class_count: int) -> dict[str, bool]:
-    """What may be wrong with the numbers in a file of features, and whether it is."""
+def _require_values(folder: Path, features: Tensor, labels: Tensor, class_count: int) -> None:
+    """Raises LandmarkError for the numbers in a features file."""
     lengths = features.norm(dim=1)  # not finite where a feature is not, and faster to look through
-    return {
-        "its features are not a table of finite numbers": not lengths.isfinite().all(),
-        f"its labels are not of {class_count} classes": bool(
-            ((labels < 0) | (labels >= class_count)).any()
-        ),
-        "its features are longer than 1": bool((lengths > 1.01).any()),
-    }
+    _require(lengths.isfinite().all(), folder, NO_TABLE)
+    fits = not ((labels < 0) | (labels >= class_count)).any()
+    _require(fits, folder, f"its labels are not of {class_count} classes")
+    _require(not (lengths > 1.01).any(), folder, "its features are longer than 1")
+
+
+def _require(kept: object, folder: Path, problem: str) -> None:
+    """Raises LandmarkError, saying the problem, unless `kept`."""
+    if not kept:
+        raise LandmarkError(
+            f"{FEATURES_NAME} and {CONFIG_NAME} in {folder.name} do not belong together: "
+            f"{problem}. Use both from one training run."
+        )
 
 
 def to_json(thing: object) -> str:
@@ -218,10 +193,9 @@ def find(
     """
     root = locate(source, revision, cache_dir, local_files_only)
     folder = choose(root, network)
-    needed = [WEIGHTS_NAME, FEATURES_NAME]
     if is_remote(source):
-        place = folder.relative_to(root)
-        wanted = [(place / name).as_posix() for name in needed]
+        needed = [WEIGHTS_NAME, FEATURES_NAME]
+        wanted = [(folder.relative_to(root) / name).as_posix() for name in needed]
         fetch(str(source), wanted, root.name, cache_dir, local_files_only)
         verify(folder, needed, str(source))
     return folder

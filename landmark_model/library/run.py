@@ -13,17 +13,16 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from landmark_model.config import LandmarkError
+from landmark_model import Answer, LandmarkError, Place, Prediction
 from landmark_model.files import lock, scratch_folder, staged
-from landmark_model.library.tagging import Tagged, sidecar_names, to_xmp, write_csv, write_json
-from landmark_model.places import Place
-from landmark_model.prediction import Answer, Prediction
+from landmark_model.library.sidecars import sidecar_names, to_xmp
+from landmark_model.library.tagging import Tagged, write_csv, write_json
 
 PARTIAL_NAME = "tags.partial.jsonl"
 TABLES: dict[str, tuple[Callable[[Iterator[Tagged], TextIO], None], str]] = {
@@ -156,8 +155,8 @@ class LibraryRun(AbstractContextManager):
         """
         records = [_to_record(row, self._photos[row.file]) for row in rows]
         # The rows come first: a sidecar without one would be taken for somebody else's.
-        self._append(records)
-        self._append([changed for record in records if (changed := self._with_sidecar(record))])
+        self._write({"rows": records})
+        self._keep_changed(map(self._with_sidecar, records))
 
     def finish(self) -> tuple[Counter[str], list[Tagged]]:
         """Writes tags.csv and tags.json, both or none; counts of rows by status, and failed rows.
@@ -248,28 +247,27 @@ class LibraryRun(AbstractContextManager):
                     continue
                 # What somebody changed meanwhile is theirs to keep.
                 if self._overwrite or not path.is_file() or not path.stat().st_size:
-                    changed = self._with_sidecar(self._record(lines, photo.file))
-                    self._append([changed] if changed else [])
+                    self._keep_changed([self._with_sidecar(self._record(lines, photo.file))])
 
-    def _append(self, records: list[dict]) -> None:
-        if not records:
-            return
-        start = os.lseek(self._descriptor, 0, os.SEEK_END)
-        self._write({"rows": records})
-        self._note({"rows": records}, start)
+    def _keep_changed(self, records: Iterable[dict | None]) -> None:
+        if changed := [record for record in records if record]:
+            self._write({"rows": changed})
 
     def _write(self, line: dict) -> None:
+        """Adds a line to the partial file, through to the disk, and records it."""
+        start, content = os.lseek(self._descriptor, 0, os.SEEK_END), json.dumps(line).encode()
         try:
-            _write_all(self._descriptor, json.dumps(line).encode() + b"\n")
+            _write_all(self._descriptor, content + b"\n")
         except OSError as error:
             raise self._stopped(error) from error
+        self._note(line, start)
 
     def _with_sidecar(self, record: dict) -> dict | None:
         """Writes the sidecar of a record, if it has one, and returns the updated record."""
         name, text, found = record["sidecar"], record["xmp"], {"status": "tagged", "reason": ""}
+        scratch, path = self._scratch / "sidecar", self.out / name
         if text is None:
             return None
-        scratch, path = self._scratch / "sidecar", self.out / name
         try:
             scratch.write_text(text, encoding="utf-8", newline="")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -340,8 +338,8 @@ def _from_record(record: dict) -> Tagged:
 
 def _from_guess(record: dict) -> Prediction:
     place = record["landmark"]
-    landmark = Place(**{**place, "tags": tuple(place["tags"])})
-    return Prediction(**{**record, "landmark": landmark})
+    landmark = Place(**place | {"tags": tuple(place["tags"])})
+    return Prediction(**record | {"landmark": landmark})
 
 
 def fingerprint(folder: Path, names: Sequence[str]) -> str:
