@@ -20,6 +20,7 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 TORCHSCRIPT_NAME = "model.torchscript.pt"
 ONNX_NAME = "model.onnx"
+EXPORT_NAMES = {"torchscript": TORCHSCRIPT_NAME, "onnx": ONNX_NAME}
 # The networks that can be trained, and what people call them.
 TITLES = {
     "resnet18": "ResNet18",

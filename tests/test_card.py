@@ -205,7 +205,7 @@ MARKUP = "<img src=x onerror=y> [a](http://b) *c* _d_ `e` | f"
 @pytest.mark.parametrize(
     "label", ["Cash $x", "${results}", "Hạ Long", "\\| x", "a](b)", MARKUP, "&lt;"]
 )
-def test_names_of_any_kind_are_one_cell_that_reads_as_it_is(pair, label, tmp_path, card):
+def test_label_of_any_kind_is_one_cell_that_reads_as_it_is(pair, label, tmp_path, card):
     def change(config: dict, metrics: dict) -> None:
         config["label_names"][0] = config["landmark_model"]["title"] = label
 

@@ -32,6 +32,8 @@ def test_claims_are_those_of_the_file(tmp_path):
     save_file({"a": torch.zeros(2, 3).half(), "b": torch.tensor(5)}, path)
     claims = read_claims(path)
     assert claims == {"a": Claim("F16", (2, 3)), "b": Claim("I64", ())}
+    with pytest.raises(LandmarkError, match="does not exist"):
+        read_claims(tmp_path)  # a folder
     assert [(claims[n].count, claims[n].is_float) for n in "ab"] == [(6, True), (1, False)]
 
 
@@ -63,37 +65,30 @@ def test_head_that_is_too_long_is_refused_unread(tmp_path, length):
         read_claims(path)
 
 
-def test_folder_in_place_of_a_file_is_refused(tmp_path):
-    with pytest.raises(LandmarkError, match="does not exist"):
-        read_claims(tmp_path)
-
-
 @pytest.mark.parametrize("value", [nan, inf, -inf])
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("place", [0, 17, -1])
-def test_one_number_that_is_not_finite_is_found(value, kind, place):
-    tensor = torch.ones(40, dtype=kind)
-    assert find_fault({"fine": tensor}) == ""
-    tensor[place] = value
-    found = {"fine": torch.ones(3), "bad": tensor.view(4, 10)}
-    assert find_fault(found) == "bad holds numbers that are not finite"
+def test_one_number_that_is_not_finite_is_found(value, kind):
+    for place in (0, 17, -1):
+        tensor = torch.ones(40, dtype=kind)
+        assert find_fault({"fine": tensor}) == ""
+        tensor[place] = value
+        found = {"fine": torch.ones(3), "bad": tensor.view(4, 10)}
+        assert find_fault(found) == "bad holds numbers that are not finite"
 
 
-@pytest.mark.parametrize("value", [1e300, -1e11])
-def test_number_that_no_network_learns_is_found(value):
-    tensor = torch.tensor([1.0, value], dtype=torch.float64)
-    assert find_fault({"w": tensor}) == "w holds numbers larger than any network learns"
-    assert find_fault({"w": torch.tensor([1e9, -1e9])}) == ""
-
-
-def test_variance_below_zero_is_found_and_zero_is_none():
-    assert find_fault({"norm.running_var": torch.tensor([1.0, 0.0])}) == ""
-    fault = find_fault({"norm.running_var": torch.tensor([1.0, -1e-6])})
-    assert fault == "norm.running_var holds variances below 0"
-
-
-def test_whole_numbers_and_nothing_at_all_are_fine():
-    assert find_fault({"n": torch.tensor(-5), "none": torch.zeros(0)}) == ""
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("w", 1e300, "w holds numbers larger than any network learns"),
+        ("w", -1e11, "w holds numbers larger than any network learns"),
+        ("norm.running_var", -1e-6, "norm.running_var holds variances below 0"),
+    ],
+)
+def test_number_that_no_network_learns_is_found(name, value, fault):
+    assert find_fault({name: torch.tensor([1.0, value], dtype=torch.float64)}) == fault
+    fine = {"w": [1e9, -1e9], "norm.running_var": [1.0, 0.0], "none": []}
+    fine = {name: torch.tensor(values) for name, values in fine.items()}
+    assert find_fault(fine | {"n": torch.tensor(-5)}) == ""
 
 
 def test_limit_has_room_for_the_largest_network_that_is_loaded():

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, LandmarkError, read_config
+from landmark_model.config import EXPORT_NAMES, read_config
+from landmark_model.errors import LandmarkError
 from landmark_model.hub.card import write_card
 from landmark_model.hub.client import Pushed, push
 from landmark_model.hub.repo import (
@@ -22,7 +23,7 @@ from landmark_model.hub.repo import (
     write_checksums,
 )
 from landmark_model.networks import restore
-from landmark_model.training.export import export_onnx, export_torchscript
+from landmark_model.training.export import EXPORTS
 
 
 def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
@@ -72,6 +73,6 @@ def _copy(folder: Path, place: Path) -> None:
             shutil.copyfile(folder / name, place / name)
     config = read_config(folder)
     neighbours = read_memory(config, folder)
-    for name, export in ((TORCHSCRIPT_NAME, export_torchscript), (ONNX_NAME, export_onnx)):
+    for kind, name in EXPORT_NAMES.items():
         if not (place / name).is_file():
-            export(restore(config, folder), config, place / name, neighbours)
+            EXPORTS[kind](restore(config, folder), config, place / name, neighbours)

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from landmark_model.config import (
     CONFIG_NAME,
-    ONNX_NAME,
-    TORCHSCRIPT_NAME,
+    EXPORT_NAMES,
     WEIGHTS_NAME,
     ModelConfig,
     read_config,
@@ -40,8 +39,7 @@ PUBLISHED = (
     CONFIG_NAME,
     WEIGHTS_NAME,
     FEATURES_NAME,
-    TORCHSCRIPT_NAME,
-    ONNX_NAME,
+    *EXPORT_NAMES.values(),
     METRICS_NAME,
     "reliability.png",
     "training_curve.png",
