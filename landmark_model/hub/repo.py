@@ -47,6 +47,7 @@ PUBLISHED = (
     CARD_NAME,
 )
 MOST_METRICS_BYTES = 64_000_000  # those of 1,500 classes: two confusion matrices
+Source = str | os.PathLike[str] | None  # a folder, a hub repo, or the networks that ship
 NO_TABLE = "its features are not a table of finite numbers"
 MOST_CHECKSUMS_BYTES = 1_000_000
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -145,13 +146,13 @@ def to_json(thing: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def is_remote(source: str | os.PathLike[str] | None) -> bool:
+def is_remote(source: Source) -> bool:
     """Whether `source` is a hub repo: neither the built-in networks (None) nor a folder."""
     return source is not None and not Path(source).is_dir()
 
 
 def locate(
-    source: str | os.PathLike[str] | None,
+    source: Source,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
@@ -175,26 +176,19 @@ def locate(
     return root
 
 
-def find(
-    source: str | os.PathLike[str] | None,
-    network: str | None = None,
-    *,
-    revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-) -> Path:
+def find(source: Source, network: str | None = None, **where: object) -> Path:
     """The local folder of one network of `source`, with its weights, checked.
 
-    Without `network` it is the one that measured best. Of a hub repo, what is needed of this
-    network is downloaded. Raises LandmarkError if there is no such network, or a file is not
-    what its checksum says.
+    Without `network` it is the one that measured best; `where` is as for `locate`. Of a hub repo,
+    what is needed of this network is downloaded. Raises LandmarkError if there is no such network,
+    or a file is not what its checksum says.
     """
-    root = locate(source, revision, cache_dir, local_files_only)
+    root = locate(source, **where)
     folder = choose(root, network)
     if is_remote(source):
         needed = [WEIGHTS_NAME, FEATURES_NAME]
         wanted = [(folder.relative_to(root) / name).as_posix() for name in needed]
-        fetch(str(source), wanted, root.name, cache_dir, local_files_only)
+        fetch(str(source), wanted, **where | {"revision": root.name})
         verify(folder, needed, str(source))
     return folder
 
@@ -274,9 +268,7 @@ def read_json(path: Path) -> dict:
 
 
 def read_metrics(
-    source: str | os.PathLike[str] | None = None,
-    revision: str | None = None,
-    network: str | None = None,
+    source: Source = None, revision: str | None = None, network: str | None = None
 ) -> dict:
     """The measurements in metrics.json of the network that `load` uses; {} if there are none.
 

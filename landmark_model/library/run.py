@@ -15,9 +15,9 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NamedTuple, TextIO
 
 from landmark_model import Answer, LandmarkError, Place, Prediction
 from landmark_model.files import lock, scratch_folder, staged
@@ -35,8 +35,7 @@ AGAIN = "Finished work is kept: run the same command again to resume."
 Settings = dict[str, object]
 
 
-@dataclass(frozen=True)
-class _Photo:
+class _Photo(NamedTuple):
     """A photo of the library; `stamp`, its size and time, shows whether the file changed."""
 
     file: str
@@ -45,8 +44,7 @@ class _Photo:
     stamp: list[int] | None
 
 
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(NamedTuple):
     """A photo's entry in the partial file, and its position: start of the line, place in it."""
 
     line: int
@@ -93,11 +91,11 @@ class LibraryRun(AbstractContextManager):
             opened.callback(os.close, self._descriptor)
             if not lock(self._descriptor):
                 raise LandmarkError(f"Another run is writing to {self.out}. Wait until it ends.")
-            for name in TABLES:
-                if (self.out / name).is_dir():
+            for path in (self.out / name for name in TABLES):
+                if path.is_dir():
                     raise LandmarkError(
-                        f"{self.out / name} is a folder where a file must be written. Move "
-                        "it, or choose another folder."
+                        f"{path} is a folder where a file must be written. Move it, or choose "
+                        "another folder."
                     )
             self._read()
             self._closing = opened.pop_all()
@@ -121,15 +119,15 @@ class LibraryRun(AbstractContextManager):
         """
         fits = self._settings == settings
         self._done = [photo for photo in self._photos.values() if fits and self._is_done(photo)]
-        left = self._photos.keys() - {photo.file for photo in self._done}
-        waiting = [photo for photo in self._photos.values() if photo.file in left]
+        done = {photo.file for photo in self._done}
+        waiting = [photo for photo in self._photos.values() if photo.file not in done]
         self._require_room(waiting)
-        said = ""
+        said = f"{len(done)} of {len(self)} photos were already done." if done else ""
         if self._kept and not fits:
-            said = f"{self.out} holds an unfinished run with another network or other options: "
-            said += "starting anew."
-        elif self._done:
-            said = f"{len(self._done)} of {len(self._photos)} photos were already done."
+            said = (
+                f"{self.out} holds an unfinished run with another network or other options: "
+                "starting anew."
+            )
         return [(photo.file, photo.path) for photo in waiting], said
 
     def start(self, settings: Settings) -> None:
@@ -185,9 +183,8 @@ class LibraryRun(AbstractContextManager):
 
     def _record(self, lines: BinaryIO, file: str) -> dict:
         """A photo's record in the partial file."""
-        kept = self._kept[file]
-        lines.seek(kept.line)
-        return json.loads(lines.readline())["rows"][kept.place]
+        lines.seek(self._kept[file].line)
+        return json.loads(lines.readline())["rows"][self._kept[file].place]
 
     def _read(self) -> None:
         """Reads what an earlier run left, except a line that it did not finish."""
@@ -330,16 +327,14 @@ def _from_record(record: dict) -> Tagged:
     """The row that `_to_record` was given, without its error and where its camera was."""
     answer, kept = None, record["answer"]
     if kept is not None:
-        guesses = map(_from_guess, kept["guesses"])
-        answer = Answer(guesses, kept["score"], kept["is_known"])
+        answer = Answer(map(_from_guess, kept["guesses"]), kept["score"], kept["is_known"])
     is_unwritten = record["status"] == "unwritten"
     return Tagged(record["file"], answer, record["reason"], is_unwritten=is_unwritten)
 
 
 def _from_guess(record: dict) -> Prediction:
     place = record["landmark"]
-    landmark = Place(**place | {"tags": tuple(place["tags"])})
-    return Prediction(**record | {"landmark": landmark})
+    return Prediction(**record | {"landmark": Place(**place | {"tags": tuple(place["tags"])})})
 
 
 def fingerprint(folder: Path, names: Sequence[str]) -> str:
