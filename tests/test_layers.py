@@ -149,19 +149,13 @@ def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 
 @each_source
-def test_functions_are_short(path):
-    lengths = {node.name: node.end_lineno - node.lineno + 1 for node in functions(path)}
-    assert not {name: count for name, count in lengths.items() if count > LINES_PER_FUNCTION}
+def test_functions_are_short_and_take_few_parameters(path):
+    def is_long(node: ast.FunctionDef) -> bool:
+        arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        count = len([one for one in arguments if one.arg not in ("self", "cls")])
+        return node.end_lineno - node.lineno >= LINES_PER_FUNCTION or count > PARAMETERS
 
-
-@each_source
-def test_functions_take_few_parameters(path):
-    counts = {
-        node.name: len([a for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
-                        if a.arg not in ("self", "cls")])
-        for node in functions(path)
-    }  # fmt: skip
-    assert not {name: count for name, count in counts.items() if count > PARAMETERS}
+    assert not [node.name for node in functions(path) if is_long(node)]
 
 
 @each_source
@@ -188,10 +182,7 @@ def test_no_error_is_swallowed(path):
     assert not [call for call in calls if call.endswith("suppress(Exception)")]
 
 
-def test_nothing_is_called_utils():
-    assert not [path for path in SOURCES if "util" in path.stem or "helper" in path.stem]
-
-
-def test_no_two_files_have_one_name():
+def test_names_of_files_say_what_is_in_them_and_which():
     names = [path.stem for path in SOURCES if path.stem != "__init__"]
     assert len(names) == len(set(names))
+    assert not [name for name in names if "util" in name or "helper" in name]
