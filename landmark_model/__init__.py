@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from landmark_model.config import LandmarkError
+from landmark_model.errors import LandmarkError
 
 if TYPE_CHECKING:
     from landmark_model.classifier import LandmarkClassifier, list_networks, load
@@ -17,14 +17,8 @@ if TYPE_CHECKING:
     from landmark_model.explain import Explanation
     from landmark_model.hub.card import wilson
     from landmark_model.hub.repo import read_metrics
-    from landmark_model.library.tagging import (
-        Tagged,
-        tag_photos,
-        to_csv,
-        to_json,
-        to_xmp,
-        write_sidecars_zip,
-    )
+    from landmark_model.library.sidecars import to_xmp, write_sidecars_zip
+    from landmark_model.library.tagging import Tagged, tag_photos, to_csv, to_json
     from landmark_model.photos import camera_position, open_photo
     from landmark_model.places import LANGUAGES, Place, distance_km, find_place
     from landmark_model.prediction import Answer, Prediction
@@ -63,14 +57,8 @@ _OWNERS = {
     "photos": ("camera_position", "open_photo"),
     "places": ("LANGUAGES", "Place", "distance_km", "find_place"),
     "prediction": ("Answer", "Prediction"),
-    "library.tagging": (
-        "Tagged",
-        "tag_photos",
-        "to_csv",
-        "to_json",
-        "to_xmp",
-        "write_sidecars_zip",
-    ),
+    "library.sidecars": ("to_xmp", "write_sidecars_zip"),
+    "library.tagging": ("Tagged", "tag_photos", "to_csv", "to_json"),
 }
 __version__ = "0.2.0"
 

@@ -46,9 +46,9 @@ class LandmarkClassifier:
 
     @property
     def fewest_pixels(self) -> int:
-        """How many pixels of a photo are enough for `predict` and `explain`: a smaller copy with as
-        many, of its middle up to 2:1, is answered alike."""
-        return fewest_pixels(self.config, WHOLE_DETAIL)
+        """How many pixels of a photo are enough for `predict`: a smaller copy that has as many, in
+        its middle up to 2:1, is answered alike."""
+        return fewest_pixels(self.config)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class LandmarkClassifier:
         names = self.config.class_names
         if class_name is not None and class_name not in names:
             raise self._no_such(class_name)
-        upright, size = open_reduced(photo, self.fewest_pixels)
+        upright, size = open_reduced(photo, fewest_pixels(self.config, WHOLE_DETAIL))
         activations, cell_px = self._runtime.activations(upright)  # (C, h, w)
         if not np.isfinite(activations).all():
             raise self._no_numbers()
@@ -146,8 +146,7 @@ class LandmarkClassifier:
 
     def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:
         config = self.config
-        enough = fewest_pixels(config)
-        images = [open_reduced(photo, enough)[0] for photo in photos]
+        images = [open_reduced(photo, self.fewest_pixels).image for photo in photos]
         logits, features = self._runtime.describe(images)
         scaled = logits.astype(np.float64) / config.temperature
         if config.neighbour_weight:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from landmark_model import LANGUAGES
-from landmark_model.config import LandmarkError
+from landmark_model import LANGUAGES, LandmarkError
+from landmark_model.config import EXPORT_NAMES
 from landmark_model.files import printable
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 20
 EXAMPLE = Path(__file__).parent / "examples" / "taj-mahal.jpg"
-# Commands with a command line of their own: where their main is, and what they do.
+# Commands with a command line of their own: where it is, where their main is, what they do.
 PROGRAMS = {
-    "serve": ("landmark_model.web.server", "serve the app; see landmark serve --help"),
-    "train": ("landmark_model.training.pipeline", "train a network; see landmark train --help"),
-}
+    "serve": ("web.settings", "web.server", "serve the app; see landmark serve --help"),
+    "train": ("training.options", "training.pipeline",
+              "train a network; see landmark train --help"),
+}  # fmt: skip
 # What commands need beyond prediction: the extra to install.
 EXTRAS = {"serve": "app", "train": "train", "export": "train"}
 
@@ -34,10 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     command = arguments[0] if arguments else ""
     try:
         if command in PROGRAMS:
-            module, _ = PROGRAMS[command]
-            return import_module(module).main(arguments[1:]) or 0
+            words, program, _ = PROGRAMS[command]
+            # First, since help and mistakes in the words need none of the extra's packages.
+            import_module(f"landmark_model.{words}").make_parser().parse_args(arguments[1:])
+            return import_module(f"landmark_model.{program}").main(arguments[1:]) or 0
         options = make_parser().parse_args(arguments)
-        return options.run(options)
+        return options.run(options) or 0
     except LandmarkError as error:
         print(f"landmark: {printable(str(error))}", file=sys.stderr)
     except ModuleNotFoundError as error:
@@ -134,13 +138,8 @@ def _tag_photos(run: LibraryRun, options: argparse.Namespace) -> None:
     if said:
         print(printable(said))
     run.start(settings)
-    batches = tag_batches(
-        tagger,
-        waiting,
-        options.top_k,
-        min_probability=options.min_probability,
-        language=options.language,
-    )
+    batches = tag_batches(tagger, waiting, options.top_k, language=options.language,
+                          min_probability=options.min_probability)  # fmt: skip
     done = len(run) - len(waiting)
     with tqdm(desc="Tagging", total=len(run), initial=done, unit="photo") as progress:
         for rows in batches:
@@ -156,63 +155,50 @@ def _print_items(title: str, items: list[Skipped]) -> None:
         print(f"{title}: {len(items) - MOST_NAMED} more", file=sys.stderr)
 
 
-def export(options: argparse.Namespace) -> int:
-    """Writes the TorchScript or ONNX file of the network in a folder."""
-    from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, read_config
+def export(options: argparse.Namespace) -> None:
+    """Writes a network as a file that works without our code."""
+    from landmark_model.config import read_config
     from landmark_model.hub.repo import find, read_memory
     from landmark_model.networks import restore
-    from landmark_model.training.export import export_onnx, export_torchscript
+    from landmark_model.training.export import EXPORTS
 
     folder = find(options.source, options.network, revision=options.revision)
     config = read_config(folder)
-    path = options.out or Path(ONNX_NAME if options.onnx else TORCHSCRIPT_NAME)
+    path = options.out or Path(EXPORT_NAMES[options.format])
     if path.is_dir() or not path.parent.is_dir():
         raise LandmarkError(f"{path} is not a file that can be written. Give --out FILE.")
-    write = export_onnx if options.onnx else export_torchscript
-    network = restore(config, folder)
-    difference = write(network, config, path, read_memory(config, folder))
+    network, memory = restore(config, folder), read_memory(config, folder)
+    difference = EXPORTS[options.format](network, config, path, memory)
     shown = printable(str(path))
     print(f"{shown}: differs from the original network by at most {difference:.0e} in probability")
-    return 0
 
 
-def push(options: argparse.Namespace) -> int:
+def push(options: argparse.Namespace) -> None:
     """Publishes run folders as one hub repo."""
     from landmark_model.hub.publish import publish
 
-    done = publish(
-        options.folders,
-        options.repo,
-        tag=options.revision,
-        private=options.private,
-        create_pr=options.create_pr,
-    )
-    print(done)
-    return 0
+    settings = {"tag": options.revision, "private": options.private, "create_pr": options.create_pr}
+    print(publish(options.folders, options.repo, **settings))
 
 
-def space(options: argparse.Namespace) -> int:
+def space(options: argparse.Namespace) -> None:
     """Writes the folder of a hosted Space with the demo, or uploads it."""
     from landmark_model.hub.space import build_space, push_space
 
     if options.action == "push":
         print(push_space(options.where, options.model, options.private))
-    else:
-        build_space(Path(options.where), options.model)
-        more = f" --model {options.model}" if options.model else ""
-        print(
-            f"{printable(options.where)} is the folder of a Space. To build and upload it in one "
-            f"step: landmark space push ORG/NAME{more}"
-        )
-        if options.model:
-            print(
-                "If you upload it by hand, set the Space's variable LANDMARK_REPO "
-                "(and LANDMARK_REVISION); `space push` does that for you."
-            )
-    return 0
+        return
+    build_space(Path(options.where), options.model)
+    more = f" --model {options.model}" if options.model else ""
+    print(
+        f"{printable(options.where)} is the folder of a Space. To build and upload it in one "
+        f"step: landmark space push ORG/NAME{more}"
+    )
+    if options.model:  # `push_space` does that
+        print("If you upload it by hand, set its variables LANDMARK_REPO and LANDMARK_REVISION.")
 
 
-def card(options: argparse.Namespace) -> int:
+def card(options: argparse.Namespace) -> None:
     """Rewrites the model card, and a table of results, from config.json and metrics.json."""
     from landmark_model.hub.card import write_card, write_results
     from landmark_model.hub.repo import CARD_NAME, CHECKSUMS_NAME, SHIPPED, write_checksums
@@ -226,7 +212,6 @@ def card(options: argparse.Namespace) -> int:
     if options.results_in:
         write_results(folder, options.results_in)
         print(f"results in {printable(options.results_in.name)} written")
-    return 0
 
 
 def _given(text: str) -> str:
@@ -243,125 +228,80 @@ def _path(text: str) -> Path:
     return Path(_given(text))
 
 
-TOP_K = "number of guesses for each photo; default: 5"
-LANGUAGE = {
-    "--language": {
-        "choices": LANGUAGES,
-        "default": "en",
-        "help": "language of names, places and tags; default: en",
-    }
-}
-SOURCE_HELP = "a run folder, or org/name on the hub; default: the networks that ship"
-SOURCE = {
-    "--source": {"type": _given, "metavar": "WHERE", "help": SOURCE_HELP},
-    "--revision": {"type": _given, "help": "tag, branch or commit of the hub repo"},
-    "--network": {"type": _given, "help": "the network to use, if there are several"},
-}
-COMMANDS = {
+# Options by name: what to call their value ("" for a switch), help, and settings of argparse.
+Options = dict[str, tuple[str, str] | tuple[str, str, dict[str, object]]]
+SWITCH = {"action": "store_true"}
+TYPES = {"FOLDER": _path, "FILE": _path, "K": int, "P": float}  # of values; others are text
+TOP_K: Options = {"--top-k": ("K", "number of guesses for each photo; default: 5", {"default": 5})}
+LANGUAGE: Options = {
+    "--language": ("NAME", f"language of names, places and tags: {', '.join(LANGUAGES)}; "
+                   "default: en", {"choices": LANGUAGES, "default": "en"}),
+}  # fmt: skip
+SOURCE: Options = {
+    "--source": ("WHERE", "a run folder, or org/name on the hub; default: the networks that ship"),
+    "--revision": ("NAME", "tag, branch or commit of the hub repo"),
+    "--network": ("NAME", "the network to use, if there are several"),
+}  # fmt: skip
+COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] = {
     predict: (
         "name the landmark in photos",
-        {
-            "photos": {"nargs": "*", "metavar": "PHOTO", "help": "default: an example"},
-            "--top-k": {"type": int, "default": 5, "metavar": "K", "help": TOP_K},
-            **LANGUAGE,
-            **SOURCE,
-        },
+        {"photos": ("PHOTO", "default: an example", {"nargs": "*", "type": str}),
+         **TOP_K, **LANGUAGE, **SOURCE},
     ),
     tag: (
         "write tags and XMP sidecars for all photos in a folder; run it again after an "
         "interruption, and it resumes where it stopped",
-        {
-            "folder": {"type": _path, "metavar": "FOLDER", "help": "the photos"},
-            "--out": {
-                "type": _path,
-                "required": True,
-                "metavar": "FOLDER",
-                "help": "a new folder, or the folder of the photos",
-            },
-            "--min-probability": {
-                "type": float,
-                "default": 0.0,
-                "metavar": "P",
-                "help": "leave photos untagged if the best guess is below P, 0 to 1; default: 0",
-            },
-            "--overwrite": {"action": "store_true", "help": "replace existing sidecars"},
-            "--top-k": {"type": int, "default": 5, "metavar": "K", "help": TOP_K},
-            **LANGUAGE,
-            **SOURCE,
-        },
+        {"folder": ("FOLDER", "the photos"),
+         "--out": ("FOLDER", "a new folder, or the folder of the photos", {"required": True}),
+         "--min-probability": ("P", "leave photos untagged if the best guess is below P, 0 to 1; "
+                               "default: 0", {"default": 0.0}),
+         "--overwrite": ("", "replace existing sidecars"),
+         **TOP_K, **LANGUAGE, **SOURCE},
     ),
     export: (
-        "write the TorchScript or ONNX file of a network",
-        {
-            "--onnx": {"action": "store_true", "help": "write ONNX instead of TorchScript"},
-            "--out": {"type": _path, "metavar": "FILE", "help": "the file to write"},
-            **SOURCE,
-        },
+        "write a network as TorchScript or ONNX, which work without our code",
+        {"--format": ("NAME", f"{' or '.join(EXPORT_NAMES)}; default: torchscript",
+                      {"choices": EXPORT_NAMES, "default": "torchscript"}),
+         "--onnx": ("", "the same as --format onnx",
+                    {"action": "store_const", "dest": "format", "const": "onnx"}),
+         "--out": ("FILE", "the file to write"),
+         **SOURCE},
     ),
     push: (
         "publish run folders as one hub repo; log in first with `hf auth login`",
-        {
-            "folders": {
-                "nargs": "+",
-                "type": _path,
-                "metavar": "FOLDER",
-                "help": "run folders written by training; the first goes to the root of the repo",
-            },
-            "repo": {"type": _given, "metavar": "ORG/NAME", "help": "created if it does not exist"},
-            "--revision": {
-                "type": _given,
-                "metavar": "TAG",
-                "help": "tag for this version; default: the next vN",
-            },
-            "--private": {"action": "store_true", "help": "create a new repo as private"},
-            "--create-pr": {"action": "store_true", "help": "propose it as a pull request"},
-        },
+        {"folders": ("FOLDER", "run folders written by training; the first goes to the root of the "
+                     "repo", {"nargs": "+"}),
+         "repo": ("ORG/NAME", "created if it does not exist"),
+         "--revision": ("TAG", "tag for this version; default: the next vN"),
+         "--private": ("", "create a new repo as private"),
+         "--create-pr": ("", "propose it as a pull request")},
     ),
     space: (
         "write the folder of a hosted Gradio Space with the demo, or upload it",
-        {
-            "action": {"choices": ("build", "push")},
-            "where": {
-                "type": _given,
-                "metavar": "WHERE",
-                "help": "a new folder for build; ORG/NAME for push",
-            },
-            "--model": {
-                "type": _given,
-                "metavar": "ORG/NAME[@TAG]",
-                "help": "hub repo to load the networks from",
-            },
-            "--private": {"action": "store_true", "help": "create a new Space as private"},
-        },
+        {"action": ("ACTION", "build or push", {"choices": ("build", "push")}),
+         "where": ("WHERE", "a new folder for build; ORG/NAME for push"),
+         "--model": ("ORG/NAME[@TAG]", "hub repo to load the networks from"),
+         "--private": ("", "create a new Space as private")},
     ),
     card: (
         "rewrite the model card of a folder",
-        {
-            "--source": {
-                "type": _given,
-                "metavar": "FOLDER",
-                "help": "default: the networks that ship",
-            },
-            "--out": {"type": _path, "metavar": "FILE", "help": "default: its README.md"},
-            "--results-in": {
-                "type": _path,
-                "metavar": "FILE",
-                "help": "document to update between its result markers",
-            },
-        },
+        {"--source": ("WHERE", "a folder; default: the networks that ship"),
+         "--out": ("FILE", "default: its README.md"),
+         "--results-in": ("FILE", "document to update between its result markers")},
     ),
-}
+}  # fmt: skip
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="landmark", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (_, text) in PROGRAMS.items():
+    for name, (*_, text) in PROGRAMS.items():
         commands.add_parser(name, help=text)
-    for function, (text, arguments) in COMMANDS.items():
+    for function, (text, options) in COMMANDS.items():
         command = commands.add_parser(function.__name__, help=text, description=text)
         command.set_defaults(run=function)
-        for name, settings in arguments.items():
-            command.add_argument(name, **settings)
+        for name, (value, told, *more) in options.items():
+            kind = {"metavar": value, "type": TYPES.get(value, _given)} if value else SWITCH
+            command.add_argument(name, help=told, **kind | dict(*more))
     return parser

@@ -15,10 +15,10 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
+from landmark_model.config import TITLES, WEIGHTS_NAME, LandmarkError, ModelConfig
 from landmark_model.tensors import read_claims, read_network, require_fit
 
-NETWORKS = ("resnet18", "landmark_cnn", "tf_efficientnet_lite2")
+NETWORKS = tuple(TITLES)
 MOST_PARAMETERS = 200_000_000  # 0.8 GB in float32
 # Of one image, in a LandmarkCNN of any shape: as it ships, 0.2 million and 0.4 billion.
 MOST_IN_A_MAP = 32_000_000

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
-from landmark_model.config import LandmarkError, parse_json
+from landmark_model.errors import LandmarkError
+from landmark_model.files import parse_json
 
 MOST_NUMBERS = 200_000_000  # in one file: 0.8 GB in float32
 MOST_HEADER_BYTES = 4_000_000

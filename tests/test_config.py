@@ -29,21 +29,20 @@ def changed(**values: object) -> str:
 
 
 @pytest.mark.parametrize(
-    "config",
+    "values",
     [
-        CONFIG,
-        replace(CONFIG, image_size=224, crop_pct=0.875),
-        replace(CONFIG, mean=(0.0, 0.25, 1 / 3), std=(1.0, 0.1, 1e-3)),
-        replace(CONFIG, class_names=("'", 'a"b\\'), labels=("é", "\u65e5\u672c \U0001f5fc")),
-        replace(CONFIG, class_names=CONFIG.class_names[:1], labels=CONFIG.labels[:1]),
-        replace(CONFIG, temperature=1.3749),
-        replace(CONFIG, view="both"),
-        replace(CONFIG, flip=True, known_method="knn", known_threshold=-0.71),
-        replace(CONFIG, neighbour_weight=20.0, neighbour_temperature=1.8),
-        replace(CONFIG, model_args={"drop_rate": 0.5, "depths": [1, 1, 2, 2]}),
+        {},
+        {"image_size": 224, "crop_pct": 0.875, "view": "both", "temperature": 1.3749},
+        {"mean": (0.0, 0.25, 1 / 3), "std": (1.0, 0.1, 1e-3), "title": "Ours & <theirs>"},
+        {"class_names": ("'", 'a"b\\'), "labels": ("é", "\u65e5\u672c \U0001f5fc")},
+        {"class_names": ("one",), "labels": ("One",)},
+        {"flip": True, "known_method": "knn", "known_threshold": -0.71},
+        {"neighbour_weight": 20.0, "neighbour_temperature": 1.8},
+        {"model_args": {"drop_rate": 0.5, "depths": [1, 1, 2, 2]}},
     ],
 )
-def test_config_survives_its_json(config):
+def test_config_survives_its_json(values):
+    config = replace(CONFIG, **values)
     assert ModelConfig.from_json(config.to_json()) == config
 
 
@@ -52,16 +51,30 @@ def test_config_cannot_be_changed():
         CONFIG.image_size = 3
 
 
-def test_json_is_what_timm_reads():
+def test_json_is_what_timm_reads_and_readable_by_people():
     raw = json.loads(CONFIG.to_json())
     assert raw["architecture"] == "landmark_cnn"
     assert raw["num_classes"] == raw["pretrained_cfg"]["num_classes"] == 2
     assert raw["label_names"] == list(CONFIG.labels)
     assert raw["pretrained_cfg"]["input_size"] == [3, 160, 160]
-
-
-def test_json_is_readable_by_people():
     assert "Hạ Long Bay" in CONFIG.to_json()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "title"),
+    [
+        ("tf_efficientnet_lite2", "EfficientNet-Lite2"),
+        ("resnet18.a1_in1k", "ResNet18"),
+        ("vgg16", "vgg16"),
+    ],
+)
+def test_title_is_that_of_the_file_or_else_of_the_architecture(architecture, title):
+    assert ModelConfig(architecture, ("a",), ("A",)).title == title
+    raw = json.loads(replace(CONFIG, title="Ours").to_json())
+    assert ModelConfig.from_json(json.dumps(raw)).title == "Ours"
+    raw["architecture"] = architecture
+    del raw["landmark_model"]["title"]  # as folders written before have it
+    assert ModelConfig.from_json(json.dumps(raw)).title == title
 
 
 def test_config_of_another_timm_repo_works():
@@ -85,12 +98,6 @@ def test_each_class_needs_one_label(labels):
         replace(CONFIG, labels=labels)
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, NAN])
-def test_temperature_is_above_zero(temperature):
-    with pytest.raises(LandmarkError, match="temperature"):
-        replace(CONFIG, temperature=temperature)
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "{", "null", "5", '"text"', "[]", "{}", '{"architecture": "resnet18"}', "[" * 100_000],
@@ -102,92 +109,41 @@ def test_text_that_is_no_config_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "values"),
     [
-        ("architecture", None),
-        ("architecture", 5),
-        ("architecture", ["resnet18"]),
-        ("label_names", None),
-        ("label_names", "AB"),
-        ("label_names", [1, 2]),
-        ("label_names", [["a"], ["b"]]),
-        ("class_names", None),
-        ("class_names", "ab"),
-        ("class_names", [1, 2]),
-        ("pretrained_cfg", None),
-        ("pretrained_cfg", []),
-        ("landmark_model", []),
-        ("input_size", 160),
-        ("input_size", "160"),
-        ("input_size", []),
-        ("input_size", [3, 0, 0]),
-        ("input_size", [3, -5, -5]),
-        ("input_size", [3, INFINITY, INFINITY]),
-        ("input_size", [3, NAN, NAN]),
-        ("crop_pct", None),
-        ("crop_pct", "wide"),
-        ("crop_pct", 0),
-        ("crop_pct", -1),
-        ("crop_pct", NAN),
-        ("crop_pct", 0.4),
-        ("crop_pct", 1.01),
-        ("crop_pct", True),
-        ("crop_pct", "0.9"),
-        ("crop_pct", 10**400),
-        ("input_size", [3, 7, 7]),
-        ("input_size", [3, 1025, 1025]),
-        ("input_size", [3, 10**400, 10**400]),
-        ("input_size", [3, 160.5, 160.5]),
-        ("input_size", [3, True, True]),
-        ("input_size", [3, 160, 224]),
-        ("input_size", [1, 160, 160]),
-        ("architecture", "hf-hub:timm/resnet18"),
-        ("architecture", "local-dir:runs/mine"),
-        ("architecture", "../resnet18"),
-        ("architecture", "<b>resnet18</b>"),
-        ("architecture", "resnet18."),
-        ("view", ["centre"]),
-        ("flip", 1),
-        ("known_method", 0),
-        ("known_threshold", "low"),
-        ("known_threshold", True),
-        ("known_threshold", 2e6),
-        ("mean", None),
-        ("mean", [0.5, 0.5]),
-        ("mean", [0.5, 0.5, NAN]),
-        ("std", [0, 0, 0]),
-        ("std", [0.2, 0.2, NAN]),
-        ("std", "123"),
-        ("std", [0.0001, 0.2, 0.2]),
-        ("std", [11, 0.2, 0.2]),
-        ("mean", [123.675, 116.28, 103.53]),
-        ("mean", [-0.1, 0.5, 0.5]),
-        ("mean", [True, 0.5, 0.5]),
-        ("mean", ["0.5", 0.5, 0.5]),
-        ("temperature", 0),
-        ("temperature", "warm"),
-        ("temperature", INFINITY),
-        ("temperature", True),
-        ("temperature", 0.001),
-        ("temperature", 101),
-        ("neighbour_temperature", 0),
-        ("neighbour_weight", 1001),
-        ("neighbour_weight", -1),
-        ("neighbour_weight", INFINITY),
+        ("architecture", [None, 5, ["resnet18"], "hf-hub:timm/resnet18", "local-dir:runs/mine",
+                          "../resnet18", "<b>resnet18</b>", "resnet18."]),
+        ("title", [None, 5, [], " ", "two\nlines", "\u202eback", "x" * 201, "\udc80"]),
+        ("label_names", [None, "AB", [1, 2], [["a"], ["b"]], []]),
+        ("class_names", [None, "ab", [1, 2], []]),
+        ("pretrained_cfg", [None, []]),
+        ("landmark_model", [[]]),
+        ("input_size", [160, "160", [], *([3, side, side] for side in (
+            0, -5, INFINITY, NAN, 7, 1025, 10**400, 160.5, True)), [3, 160, 224], [1, 160, 160]]),
+        ("crop_pct", [None, "wide", 0, -1, NAN, 0.4, 1.01, True, "0.9", 10**400]),
+        ("mean", [None, [0.5, 0.5], [0.5, 0.5, NAN], [123.675, 116.28, 103.53], [-0.1, 0.5, 0.5],
+                  [True, 0.5, 0.5], ["0.5", 0.5, 0.5]]),
+        ("std", [[0, 0, 0], [0.2, 0.2, NAN], "123", [0.0001, 0.2, 0.2], [11, 0.2, 0.2]]),
+        ("view", [["centre"], "sideways"]),
+        ("flip", [1, "yes"]),
+        ("known_method", [0, "magic"]),
+        ("known_threshold", ["low", True, 2e6, NAN]),
+        ("temperature", [0, -1.0, NAN, "warm", INFINITY, True, 0.001, 101]),
+        ("neighbour_temperature", [0]),
+        ("neighbour_weight", [1001, -1, INFINITY]),
     ],
-)
-def test_value_of_the_wrong_kind_is_refused(key, value):
-    with pytest.raises(LandmarkError):
-        ModelConfig.from_json(changed(**{key: value}))
+)  # fmt: skip
+def test_value_of_the_wrong_kind_is_refused(key, values):
+    for value in values:
+        with pytest.raises(LandmarkError) as refusal:
+            ModelConfig.from_json(changed(**{key: value}))
+        assert str(refusal.value).isprintable()
 
 
-def test_classifier_of_no_classes_is_refused():
-    with pytest.raises(LandmarkError):
-        ModelConfig.from_json(changed(label_names=[], class_names=[]))
-
-
-def test_config_is_read_from_a_folder(tmp_path):
-    (tmp_path / CONFIG_NAME).write_text(CONFIG.to_json(), encoding="utf-8")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_config_is_read_from_a_folder_or_through_a_link(tmp_path, encoding):
+    (tmp_path / "elsewhere.json").write_text(CONFIG.to_json(), encoding=encoding)
+    (tmp_path / CONFIG_NAME).symlink_to(tmp_path / "elsewhere.json")
     assert read_config(tmp_path) == CONFIG
 
 
@@ -215,33 +171,20 @@ def test_arguments_that_could_read_files_never_reach_the_builder():
 
 
 @pytest.mark.parametrize(
-    "values", [{"flip": "yes"}, {"known_method": "magic"}, {"known_threshold": NAN}]
-)
-def test_settings_of_an_answer_that_make_no_sense_are_refused(values):
-    with pytest.raises(LandmarkError, match=next(iter(values))):
-        replace(CONFIG, **values)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "rule"),
+    ("rule", "refused"),
     [
-        ([], "an object"),
-        ({"widths": 8}, "list of 1 to 8"),
-        ({"widths": []}, "list of 1 to 8"),
-        ({"depths": [1] * 9}, "list of 1 to 8"),
-        ({"widths": [7, 8]}, "widths must be a list"),
-        ({"widths": [8, 4097]}, "widths must be a list"),
-        ({"widths": [True, 8]}, "widths must be a list"),
-        ({"depths": [0, 1]}, "depths must be a list"),
-        ({"depths": [65]}, "depths must be a list"),
-        ({"depths": [[1]]}, "depths must be a list"),
-        ({"drop_rate": 1.0}, "drop_rate"),
-        ({"drop_rate": NAN}, "drop_rate"),
+        ("an object", [[]]),
+        ("widths must be a list of 1 to 8", [{"widths": value} for value in (
+            8, [], [8] * 9, [7, 8], [8, 4097], [True, 8])]),
+        ("depths must be a list of 1 to 8", [{"depths": value} for value in (
+            [1] * 9, [0, 1], [65], [[1]])]),
+        ("drop_rate", [{"drop_rate": 1.0}, {"drop_rate": NAN}]),
     ],
-)
-def test_network_of_an_absurd_shape_is_refused(arguments, rule):
-    with pytest.raises(LandmarkError, match=rule):
-        replace(CONFIG, model_args=arguments)
+)  # fmt: skip
+def test_network_of_an_absurd_shape_is_refused(rule, refused):
+    for arguments in refused:
+        with pytest.raises(LandmarkError, match=rule):
+            replace(CONFIG, model_args=arguments)
 
 
 # --- names of classes ---
@@ -285,17 +228,14 @@ def test_name_in_any_script_is_taken(name):
     assert ModelConfig.from_json(config.to_json()) == config
 
 
-def test_many_classes_are_taken_and_too_many_refused():
+def test_many_classes_are_taken_and_too_many_refused_in_a_short_message():
     names = tuple(map(str, range(100_000)))
     assert len(replace(CONFIG, class_names=names, labels=names).labels) == 100_000
     with pytest.raises(LandmarkError, match="100,001 classes are too many"):
         replace(CONFIG, class_names=(*names, "x"), labels=(*names, "x"))
-
-
-def test_a_message_about_many_names_stays_short():
-    for names in (("a",) * 90_000, (5,) * 90_000):
+    for odd in (("a",) * 90_000, (5,) * 90_000):
         with pytest.raises(LandmarkError) as refusal:
-            replace(CONFIG, class_names=names, labels=names)
+            replace(CONFIG, class_names=odd, labels=odd)
         assert len(str(refusal.value)) < 400
 
 
@@ -305,9 +245,9 @@ def test_a_message_about_many_names_stays_short():
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ('"crop_pct": 1.0', '"crop_pct": NaN', "NaN is not a number"),
-        ('"crop_pct": 1.0', '"crop_pct": -Infinity', "-Infinity is not a number"),
-        ('"crop_pct": 1.0', '"crop_pct": 1e999', "1e999 is too large"),
+        ('"crop_pct": 1.0', '"crop_pct": NaN', "NaN is not a number that"),
+        ('"crop_pct": 1.0', '"crop_pct": -Infinity', "-Infinity is not a number that"),
+        ('"crop_pct": 1.0', '"crop_pct": 1e999', "1e999 is not a number that"),
         ('"crop_pct": 1.0', f'"crop_pct": {"9" * 5000}', "integer string"),
         ('"crop_pct": 1.0', '"crop_pct": 1.0, "crop_pct": 0.9', "'crop_pct' appears twice"),
         ('"crop_pct": 1.0', f'"x": {"[" * 10_000}{"]" * 10_000}, "crop_pct": 1.0', "recursion"),
@@ -321,18 +261,6 @@ def test_json_that_only_python_takes_is_refused(old, new, why):
     with pytest.raises(LandmarkError, match=why) as refusal:
         ModelConfig.from_json(text.replace(old, new))
     assert len(str(refusal.value)) < 500
-
-
-def test_byte_order_mark_of_windows_does_no_harm(tmp_path):
-    (tmp_path / CONFIG_NAME).write_text(CONFIG.to_json(), encoding="utf-8-sig")
-    assert read_config(tmp_path) == CONFIG
-
-
-def test_link_to_a_config_elsewhere_is_followed(tmp_path):
-    (tmp_path / "elsewhere.json").write_text(CONFIG.to_json(), encoding="utf-8")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / CONFIG_NAME).symlink_to(tmp_path / "elsewhere.json")
-    assert read_config(tmp_path / "run") == CONFIG
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])

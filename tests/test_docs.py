@@ -82,12 +82,10 @@ def test_every_setting_of_the_app_is_explained():
 
 
 def test_results_in_the_readme_are_those_of_the_metrics():
-    table = card.results_table(card.read_reports(repo.SHIPPED))
+    reports = card.read_reports(repo.SHIPPED)
+    table = card.results_table(reports)
     assert f"{card.RESULTS_START}\n{table}\n{card.RESULTS_END}" in README
-
-
-def test_the_readme_counts_the_landmarks_that_the_networks_know():
-    counts = {len(report.config.class_names) for report in card.read_reports(repo.SHIPPED)}
+    counts = {len(report.config.class_names) for report in reports}
     assert {int(count) for count in re.findall(r"(\d+) landmarks", README)} == counts
 
 
@@ -107,18 +105,6 @@ def test_every_dependency_has_its_reason_and_stands_in_one_list():
     assert not [name for name in names if not re.search(rf"^\|.*\b{name}\b", table, re.MULTILINE)]
 
 
-def test_what_a_space_installs_is_prediction_and_the_app():
-    lists = [(ROOT / "requirements" / f"{extra}.txt").read_text() for extra in ("predict", "app")]
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    assert [line for line in lines if line[0] != "#"] == "".join(lists).split()
-
-
-def test_the_space_runs_the_pinned_gradio():
-    head = yaml.safe_load(README.split("---")[1])
-    assert f"gradio=={head['sdk_version']}" in (ROOT / "requirements" / "app.txt").read_text()
-    assert (ROOT / head["app_file"]).is_file()
-
-
 @pytest.mark.parametrize(
     "document",
     [
@@ -131,11 +117,18 @@ def test_links_and_pictures_lead_somewhere(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert ((ROOT / document).parent / target).exists(), target
+    if document == "README.md":
+        assert not [
+            page for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text
+        ]
 
 
-def test_the_readme_links_to_every_page_of_the_docs():
-    for page in (ROOT / "docs").glob("*.md"):
-        assert f"(docs/{page.name})" in README
+def test_a_space_installs_prediction_and_the_app_with_the_gradio_it_runs():
+    lists = [(ROOT / "requirements" / f"{extra}.txt").read_text() for extra in ("predict", "app")]
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line[0] != "#"] == "".join(lists).split()
+    head = yaml.safe_load(README.split("---")[1])
+    assert f"gradio=={head['sdk_version']}" in lines and (ROOT / head["app_file"]).is_file()
 
 
 def test_every_test_that_holds_a_limit_is_there():

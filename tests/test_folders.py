@@ -31,10 +31,21 @@ def reasons(items) -> dict[str, str]:
 
 
 def test_photos_of_all_folders_come_in_order(fill):
-    folder = fill("b/2.jpg", "b/a/1.HEIC", "a.png", "notes.txt", "b.jpg/x.webp")
+    folder = fill("b/2.jpg", "b/a/1.HEIC", "a.png", "notes.txt", "b.jpg/x.webp", ".photos/1.jpg")
     found = find_photos(folder)
     assert names(folder, found) == ["a.png", "b/2.jpg", "b/a/1.HEIC", "b.jpg/x.webp"]
-    assert found.skipped == found.failed == []
+    assert list(reasons(found.skipped)) == [".photos"] and found.failed == []
+    assert find_photos(folder / ".photos").paths == [folder / ".photos" / "1.jpg"]
+    found = find_photos(folder / "missing")
+    assert found.paths == [] and len(found.failed) == 1
+
+
+def test_hidden_photos_are_skipped_and_named_as_can_be_printed(fill):
+    folder = fill("1.jpg", "._1.jpg", ".DS_Store", "\x1b[2J\udce9/.1.jpg")
+    found = find_photos(folder)
+    assert names(folder, found) == ["1.jpg"]
+    printed = {"._1.jpg": "a hidden file", "\\x1b[2J\\udce9/.1.jpg": "a hidden file"}
+    assert reasons(found.skipped) == printed
 
 
 def test_links_in_a_circle_end_and_each_photo_is_found_where_it_lies(fill):
@@ -76,18 +87,6 @@ def test_folders_of_the_system_are_skipped_and_named(fill, name):
     assert list(reasons(found.skipped)) == [f"a/{name}"]
 
 
-def test_hidden_photos_are_skipped_and_named(fill):
-    folder = fill("1.jpg", "._1.jpg", ".DS_Store")
-    found = find_photos(folder)
-    assert names(folder, found) == ["1.jpg"]
-    assert reasons(found.skipped) == {"._1.jpg": "a hidden file"}
-
-
-def test_a_folder_that_is_itself_hidden_is_searched(fill):
-    folder = fill(".photos/1.jpg") / ".photos"
-    assert names(folder, find_photos(folder)) == ["1.jpg"]
-
-
 def test_what_cannot_be_read_is_named_and_the_rest_is_found(fill, monkeypatch):
     folder = fill("1.jpg", "shut/2.jpg", "z/3.jpg")
     (folder / "gone.jpg").symlink_to("nowhere.jpg")
@@ -107,13 +106,3 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_found(fill, monkeypatch):
         "shut": "cannot be read (Permission denied)",
     }
     assert reasons(found.skipped) == {"pipe.jpg": "a device or pipe, not a file"}
-
-
-def test_names_of_what_is_left_out_can_be_printed(fill):
-    folder = fill("\x1b[2J\udce9/.1.jpg")
-    assert list(reasons(find_photos(folder).skipped)) == ["\\x1b[2J\\udce9/.1.jpg"]
-
-
-def test_no_folder_is_no_photos(tmp_path):
-    found = find_photos(tmp_path / "missing")
-    assert found.paths == [] and len(found.failed) == 1

@@ -59,6 +59,18 @@ def test_a_module_imports_what_its_extra_installs(module):
     assert needed <= installed
 
 
+def run_without(missing: str, *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`landmark command` where packages (named one after another) are not installed."""
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({missing.split()!r}); "
+        f"from landmark_model.cli import main; sys.exit(main({[*command]!r}))"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True
+    )
+
+
 @pytest.mark.parametrize(
     ("command", "missing", "extra"),
     [
@@ -68,20 +80,22 @@ def test_a_module_imports_what_its_extra_installs(module):
     ],
 )
 def test_without_its_extra_a_command_says_what_to_install(command, missing, extra, tmp_path):
-    code = (
-        f"import sys; sys.modules[{missing!r}] = None; "
-        f"from landmark_model.cli import main; sys.exit(main({command!r}))"
-    )
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
+    done = run_without(missing, *command, folder=tmp_path)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == (
         f"landmark: {command[0]} needs {missing}, which is not installed. "
         f'Install it: pip install "landmark-model[{extra}]"\n'
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["train", "serve"])
+def test_help_and_mistakes_in_the_words_need_no_extra(command, tmp_path):
+    away = "accelerate datasets fastapi gradio matplotlib onnx onnxruntime sklearn timm torch"
+    done = run_without(away, command, "--help", folder=tmp_path)
+    assert done.returncode == 0 and f"usage: landmark {command}" in done.stdout
+    done = run_without(away, command, "--magic", folder=tmp_path)
+    assert done.returncode == 2 and "--magic" in done.stderr
 
 
 @pytest.mark.fresh

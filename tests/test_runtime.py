@@ -1,4 +1,4 @@
-"""ONNX Runtime answers as torch does, from the same weights, and needs none of training's packages."""
+"""ONNX Runtime answers as torch does, from the same weights, without training's packages."""
 
 import json
 import shutil

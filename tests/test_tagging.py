@@ -11,18 +11,14 @@ import pytest
 from PIL import Image
 
 from landmark_model import Answer, LandmarkError, Place, Prediction, load
-from landmark_model.library import tagging
-from landmark_model.library.tagging import (
-    COLUMNS,
+from landmark_model.library import sidecars, tagging
+from landmark_model.library.sidecars import (
     NAMESPACES,
-    Tagged,
     sidecar_names,
-    tag_photos,
-    to_csv,
-    to_json,
     to_xmp,
     write_sidecars_zip,
 )
+from landmark_model.library.tagging import COLUMNS, Tagged, tag_photos, to_csv, to_json
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHRIST = Prediction(
@@ -87,8 +83,21 @@ def test_each_photo_gets_the_answer_it_would_get_alone(tagger, tmp_path):
         assert got.answer.is_known == expected.is_known
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
-@pytest.mark.parametrize("bad", [set(), {0}, {4}, {1, 2}, {0, 1, 2, 3, 4}])
+def test_rows_come_as_soon_as_their_batch_is_done_and_large_photos_in_smaller_ones(
+    tmp_path, monkeypatch
+):
+    counter = Counter()
+    photos = [(str(n), grey(tmp_path / f"{n}.png", n, side_px=23)) for n in range(5)]
+    next(tag_photos(counter, iter(photos), batch_size=2))
+    assert counter.batches == [2]
+    monkeypatch.setattr(tagging, "MAX_BATCH_PIXELS", 1000)
+    assert len(list(tag_photos(counter, photos))) == 5
+    assert counter.batches == [2, 2, 2, 1]
+    assert list(tag_photos(counter, [])) == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+@pytest.mark.parametrize("bad", [{0}, {1, 2}, {0, 1, 2, 3, 4}])
 def test_bad_photos_are_rows_and_the_others_stay_in_order(tmp_path, batch_size, bad):
     paths = [grey(tmp_path / f"{n}.png", n) for n in range(5)]
     for n in bad:
@@ -101,27 +110,6 @@ def test_bad_photos_are_rows_and_the_others_stay_in_order(tmp_path, batch_size, 
     assert all(row.reason for row in rows if row.answer is None)
     assert all(row.answer[0].label == str(n) for n, row in enumerate(rows) if n not in bad)
     assert sum(counter.batches) == 5 - len(bad)
-
-
-def test_rows_come_as_soon_as_their_batch_is_done(tmp_path):
-    counter = Counter()
-    rows = tag_photos(
-        counter, ((str(n), grey(tmp_path / "x.png", n)) for n in range(9)), batch_size=2
-    )
-    next(rows)
-    assert counter.batches == [2]
-
-
-def test_large_photos_wait_in_smaller_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(tagging, "MAX_BATCH_PIXELS", 1000)
-    counter = Counter()
-    photos = [(str(n), grey(tmp_path / f"{n}.png", n, side_px=23)) for n in range(5)]
-    assert len(list(tag_photos(counter, photos))) == 5
-    assert counter.batches == [2, 2, 1]
-
-
-def test_no_photos_are_no_rows():
-    assert list(tag_photos(Counter(), [])) == []
 
 
 def test_a_library_is_tagged_in_a_language(tagger, tmp_path):
@@ -178,38 +166,17 @@ def test_table_has_a_line_for_every_photo():
     assert broken["status"] == "unreadable" and broken["reason"] == BROKEN.reason
 
 
-@pytest.mark.parametrize(
-    "start",
-    [
-        "=",
-        "+",
-        "-",
-        "@",
-        "\t",
-        "\r",
-        "＝",
-        " =",
-        "   @",
-        "\u00a0+",
-        "\u3000-",
-        "\u200b=",
-        "\ufeff=",
-    ],
-)
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝", " =", "   @", "\u00a0+",
+                                   "\u3000-", "\u200b=", "\ufeff="])  # fmt: skip
 def test_no_text_is_a_formula_to_a_spreadsheet(start):
     hostile = f'{start}HYPERLINK("http://x")'
     (line,) = read_csv([row(hostile, best=Prediction(hostile, "x", 0.5, Place("", place=hostile)))])
     assert line["file"] == line["landmark"] == line["place"] == f"'{hostile}"
 
 
-@pytest.mark.parametrize("name", [" photo.jpg", "a = b.jpg", "1-2.jpg", "me@home.jpg"])
-def test_other_texts_stay_as_they_are_in_the_table(name):
-    assert read_csv([row(name)])[0]["file"] == name
-
-
-def test_names_that_need_quotes_survive():
-    name = 'a "b", c;\nd\u00e9 \u5929.jpg'
-    assert read_csv([row(name)])[0]["file"] == name
+def test_other_texts_stay_as_they_are_in_the_table():
+    names = [" photo.jpg", "a = b.jpg", "1-2.jpg", "me@home.jpg", 'a "b", c;\nd\u00e9 \u5929.jpg']
+    assert [line["file"] for line in read_csv(map(row, names))] == names
 
 
 def test_names_that_are_no_text_can_still_be_written(tmp_path):
@@ -220,31 +187,25 @@ def test_names_that_are_no_text_can_still_be_written(tmp_path):
 
 
 def test_json_holds_every_guess_of_every_photo():
-    tagged, unknown, broken = json.loads(to_json([row(), UNKNOWN, BROKEN]))
-    assert tagged["file"] == "photo.jpg" and tagged["status"] == "tagged"
+    rows = [row("line\u2028\x85 \n.jpg"), UNKNOWN, BROKEN]
+    tagged, unknown, broken = json.loads(to_json(rows))
+    assert tagged["status"] == "tagged" and unknown["status"] == "unknown"
     assert tagged["guesses"][0]["probability"] == CHRIST.probability
     assert tagged["guesses"][0]["tags"] == ["statue", "Rio de Janeiro"]
-    assert len(unknown["guesses"]) == 2 and unknown["status"] == "unknown"
+    assert len(unknown["guesses"]) == 2
     assert broken["guesses"] == [] and broken["reason"] == BROKEN.reason
-
-
-def test_json_is_that_of_the_whole_list():
-    rows = [row("line\u2028\x85 \n.jpg"), UNKNOWN, BROKEN]
     for some in (rows, rows[:1], []):
         text = to_json(some)
         assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
 
 
-def test_photo_whose_sidecar_cannot_be_written_keeps_its_tags():
-    (line,) = read_csv([row(is_unwritten=True, reason="The name is too long.")])
-    assert line["status"] == "unwritten" and line["reason"] == "The name is too long."
-    assert line["landmark"] == "Christ the Redeemer" and line["tags"]
-
-
-def test_position_of_the_camera_is_in_no_file():
+def test_position_of_the_camera_is_in_no_file_and_no_other_beside_it():
     rows = [row(position=(12.3456, 65.4321))]
     for text in (to_csv(rows), to_json(rows), to_xmp(rows[0])):
         assert "12.3" not in text and "65.4" not in text and "12,20" not in text
+    found = facts(to_xmp(rows[0]))
+    assert not [name for name in found if "GPS" in name]
+    assert found["photoshop:City"] == ["Rio de Janeiro"]
 
 
 # --- sidecars ---
@@ -271,20 +232,8 @@ def test_sidecar_says_what_and_where():
     assert found["Iptc4xmpCore:CountryCode"] == ["BR"]
     assert found["exif:GPSLatitude"] == ["22,57.114000S"]
     assert found["exif:GPSLongitude"] == ["43,12.630000W"]
-
-
-@pytest.mark.parametrize(
-    ("degrees", "text"),
-    [(0.0, "0,0.000000N"), (51.9999999999, "52,0.000000N"), (-0.5, "0,30.000000S")],
-)
-def test_degrees_are_written_as_xmp_has_them(degrees, text):
-    assert tagging._xmp_degrees(degrees, "NS") == text
-
-
-def test_sidecar_leaves_the_position_to_the_camera():
-    found = facts(to_xmp(row(position=(12.3, 65.4))))
-    assert not [name for name in found if "GPS" in name]
-    assert found["photoshop:City"] == ["Rio de Janeiro"]
+    exact = {0.0: "0,0.000000N", 51.9999999999: "52,0.000000N", -0.5: "0,30.000000S"}
+    assert {degrees: sidecars._degrees(degrees, "NS") for degrees in exact} == exact
 
 
 def test_sidecar_of_a_landmark_without_place_has_only_its_name():
@@ -314,11 +263,8 @@ def test_zip_holds_a_sidecar_for_every_tagged_photo(tmp_path):
         assert archive.namelist() == ["a.jpg.xmp", "b/a.jpg.xmp"]
         assert facts(archive.read("a.jpg.xmp").decode())["photoshop:Country"] == ["Brazil"]
     assert [entry.name for entry in path.parent.iterdir()] == ["sidecars.zip"]
-
-
-def test_zip_of_nothing_can_be_opened(tmp_path):
-    assert write_sidecars_zip([UNKNOWN], tmp_path / "none.zip") == 0
-    with zipfile.ZipFile(tmp_path / "none.zip") as archive:
+    assert write_sidecars_zip([UNKNOWN], path) == 0
+    with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == []
 
 
@@ -326,13 +272,10 @@ def test_photos_of_one_name_keep_their_sidecars_apart():
     names = sidecar_names(["a.jpg", "A.JPG", "a.jpg", "2/a.jpg", "a.jpg.xmp"])
     assert names == ["a.jpg.xmp", "2/A.JPG.xmp", "3/a.jpg.xmp", "2/2/a.jpg.xmp", "a.jpg.xmp.xmp"]
     assert len({name.casefold() for name in names}) == 5
-
-
-def test_no_sidecar_is_called_like_a_folder_of_others():
     names = sidecar_names(["a.jpg", "a.jpg.xmp/b.jpg", "c.jpg.XMP/d.jpg", "C.jpg"])
     assert names == [
         "a.jpg.xmp", "2/a.jpg.xmp/b.jpg.xmp", "c.jpg.XMP/d.jpg.xmp", "2/C.jpg.xmp",
-    ]  # fmt: skip
+    ], "called like a folder of others"  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def test_claims_are_those_of_the_file(tmp_path):
     save_file({"a": torch.zeros(2, 3).half(), "b": torch.tensor(5)}, path)
     claims = read_claims(path)
     assert claims == {"a": Claim("F16", (2, 3)), "b": Claim("I64", ())}
+    with pytest.raises(LandmarkError, match="does not exist"):
+        read_claims(tmp_path)  # a folder
     assert [(claims[n].count, claims[n].is_float) for n in "ab"] == [(6, True), (1, False)]
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face Hub client: fetch a repo, push a folder, card metadata. Owns huggingface_hub."""
+"""Hugging Face Hub client: fetch a repo, push a folder. Owns huggingface_hub."""
 
 from __future__ import annotations
 
@@ -11,16 +11,39 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
-from landmark_model.config import LandmarkError
+from landmark_model.errors import LandmarkError
 
 PATIENCE = 1.5  # seconds that a hub may take to name a commit where an older one is at hand
-TAKEN = (
-    "{repo} has a tag {tag} already, of other content. Tags never move: choose another, or leave "
-    "it out for the next number."
-)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+LOGIN = "The hub requires a login for {repo}. Run `hf auth login`, or set HF_TOKEN."
+CLASH = "Somebody else changed {repo} at the same time. Look at it, then run this again."
+# What to say about an error: by its class, its HTTP status, or what else is known of it.
+WORDS = {
+    "HFValidationError": "{repo} is neither a folder nor the name of a hub repo (org/name). Check "
+    "the spelling.",
+    "LocalTokenNotFoundError": LOGIN,
+    "RepositoryNotFoundError": "There is no folder and no public hub repo {repo}. Check the "
+    "spelling, or log in with `hf auth login` if it is private.",
+    "RevisionNotFoundError": "{repo} has no revision {revision}. Look at its tags.",
+    401: LOGIN,
+    403: "Your token does not allow this for {repo}. Create one with write access.",
+    409: CLASH,
+    412: CLASH,
+    "refused": "The hub refused the request for {repo} ({why}). Fix that, or try again later.",
+    "full": "The disk is too full to download {where}. Make room, or give another cache_dir.",
+    "cut off": "The hub cannot be reached, or the push to {repo} broke off. What was there is as "
+    "it was; run the same command again.",
+    "not asked": "{where} is no folder here and was not downloaded from the hub before, and the "
+    "hub is not to be asked (local_files_only, HF_HUB_OFFLINE). Check the path, or allow it once.",
+    "no answer": "{where} is not a folder here, and the hub could not be reached. Check the path, "
+    "or try again online.",
+}
 
 
 @dataclass(frozen=True)
@@ -34,17 +57,14 @@ class Pushed:
     pull_request: str | None = None
 
     def __str__(self) -> str:
+        tagged = f", tag {self.tag}" if self.tag else ""
         if not self.changed:
-            at = f"commit {self.commit[:7]}" + (f", tag {self.tag}" if self.tag else "")
-            return f"Nothing changed: {self.repo} already holds exactly this ({at})."
+            at = f"(commit {self.commit[:7]}{tagged})"
+            return f"Nothing changed: {self.repo} already holds exactly this {at}."
         if self.pull_request:
             return f"Proposed to {self.repo}: {self.pull_request}"
-        if self.tag is None:
-            return f"Published {self.repo} at commit {self.commit}."
-        return (
-            f"Published {self.repo}, tag {self.tag}, commit {self.commit}.\n"
-            f"Use it: load({self.repo!r}, revision={self.tag!r})"
-        )
+        use = f"\nUse it: load({self.repo!r}, revision={self.tag!r})" if self.tag else ""
+        return f"Published {self.repo}{tagged}, commit {self.commit}.{use}"
 
 
 # --- fetch ---
@@ -79,120 +99,89 @@ def fetch(
 
 def _resolve(repo: str, revision: str | None, cache_dir, local_files_only: bool):
     """The commit of `revision`; the last one known, if the hub does not say within PATIENCE."""
-    from huggingface_hub import HfApi, ResolvedRevision
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import RevisionResolutionError
 
-    def resolve(local: bool) -> ResolvedRevision:
-        return HfApi().resolve_revision(
-            repo, revision=revision, cache_dir=cache_dir, local_files_only=local
-        )
-
+    resolve = partial(HfApi().resolve_revision, repo, revision=revision, cache_dir=cache_dir)
     try:
-        known = resolve(True)
+        known = resolve(local_files_only=True)
     except RevisionResolutionError:
-        return resolve(local_files_only)
+        return resolve(local_files_only=local_files_only)
     if local_files_only or known.resolved == revision:
         return known
-    asked = _Asked(lambda: HfApi().repo_info(repo, revision=revision).sha)
-    asked.join(PATIENCE)
-    if asked.refusal is not None:
-        raise asked.refusal
-    if asked.commit is None:
+    commit = _ask(lambda: HfApi().repo_info(repo, revision=revision).sha)
+    if commit is None:
         warnings.warn(
             f"The hub cannot be reached; using {repo} as downloaded earlier "
             f"(commit {known.resolved[:7]}).",
             stacklevel=2,
         )
-    return known if asked.commit in (None, known.resolved) else resolve(False)
+    return known if commit in (None, known.resolved) else resolve(local_files_only=False)
 
 
-class _Asked(threading.Thread):
-    """Asks a hub without making the caller wait: a dead network can block for a minute.
+def _ask(question: Callable[[], str]) -> str | None:
+    """The hub's answer; None if it is down, or does not give one within PATIENCE.
 
-    `commit` is the answer, None where there is none yet; `refusal` says why there will be none.
+    Raises the error if it refuses. It is asked in a thread: a dead network can block for a minute.
     """
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
 
-    def __init__(self, ask: Callable[[], str | None]) -> None:
-        super().__init__(daemon=True)
-        self.ask = ask
-        self.commit: str | None = None
-        self.refusal: Exception | None = None
-        self.start()
+    answers: SimpleQueue[str | HfHubHTTPError | None] = SimpleQueue()
 
-    def run(self) -> None:
-        """Keeps the answer; a hub that is down or cannot be reached gives none."""
-        import httpx2
-        from huggingface_hub.errors import HfHubHTTPError
+    def ask() -> None:
+        try:
+            answers.put(question())
+        except HfHubHTTPError as error:
+            # 429 is too many requests: as good as no answer, and no refusal.
+            status = error.response.status_code
+            answers.put(error if status < 500 and status != 429 else None)
+        except httpx2.TransportError:
+            answers.put(None)
 
-        with suppress(httpx2.TransportError):
-            try:
-                self.commit = self.ask()
-            except HfHubHTTPError as error:
-                # 429 is too many requests: as good as no answer, and no refusal.
-                status = error.response.status_code
-                self.refusal = error if status < 500 and status != 429 else None
+    threading.Thread(target=ask, daemon=True).start()
+    with suppress(Empty):
+        answer = answers.get(timeout=PATIENCE)
+        if isinstance(answer, HfHubHTTPError):
+            raise answer
+        return answer
+    return None
 
 
 @contextmanager
-def _in_words(repo: str, revision: str | None = None, local: bool = False) -> Iterator[None]:
+def _in_words(
+    repo: str, revision: str | None = None, local: bool = False, pushing: bool = False
+) -> Iterator[None]:
     """Turns the errors of the hub client into a LandmarkError that says what to do."""
     import httpx2
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-        RevisionResolutionError,
-    )
+    from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 
-    where = f"{repo} at {revision}" if revision else repo
     try:
         yield
-    except HFValidationError as error:
+    except (OSError, HFValidationError, RevisionResolutionError, httpx2.TransportError,
+            RuntimeError) as error:  # fmt: skip
+        why = getattr(error, "server_message", None) or error
+        where = f"{repo} at {revision}" if revision else repo
+        words = WORDS[_kind(error, local, pushing)]
         raise LandmarkError(
-            f"{repo} is neither a folder nor the name of a hub repo (org/name). Check the spelling."
+            words.format(repo=repo, revision=revision, where=where, why=why)
         ) from error
-    except RepositoryNotFoundError as error:
-        raise LandmarkError(
-            f"There is no folder and no public hub repo {repo}. Check the spelling, or log in "
-            "with `hf auth login` if it is private."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise LandmarkError(f"{repo} has no revision {revision}. Look at its tags.") from error
-    except HfHubHTTPError as error:
-        status, said = error.response.status_code, error.server_message
-        raise LandmarkError(_refusal(repo, status, said)) from error
-    except OSError as error:
-        raise LandmarkError(_no_answer(where, error, local)) from error
-    except (httpx2.TransportError, RevisionResolutionError) as error:
-        raise LandmarkError(_no_answer(where, error, local)) from error
 
 
-def _refusal(repo: str, status: int, said: str | None = None) -> str:
-    """The message for a hub's refusal with an HTTP `status` and the words it `said`."""
-    if status == 401:
-        return f"The hub requires a login for {repo}. Run `hf auth login`, or set HF_TOKEN."
-    if status == 403:
-        return f"Your token does not allow this for {repo}. Create one with write access."
-    if status in (409, 412):
-        return f"Somebody else changed {repo} at the same time. Look at it, then run this again."
-    why = f"{status}: {said}" if said else str(status)
-    return f"The hub refused the request for {repo} ({why}). Fix that, or try again later."
-
-
-def _no_answer(where: str, error: Exception, local: bool) -> str:
-    """The message if the hub cannot be reached, or the disk is full."""
+def _kind(error: Exception, local: bool, pushing: bool) -> str | int:
+    """What an error of the hub client is called in WORDS."""
+    kinds: list[str | int] = [kind.__name__ for kind in type(error).__mro__]
+    response = getattr(error, "response", None)
+    if response is not None:
+        # To readers the hub calls a private repo missing; writers have just made theirs.
+        kinds.insert(0 if pushing else len(kinds), response.status_code)
     if getattr(error, "errno", None) in FULL:
-        return f"The disk is too full to download {where}. Make room, or give another cache_dir."
-    if local:
-        return (
-            f"{where} is no folder here and was not downloaded from the hub before, and the hub is "
-            "not to be asked (local_files_only, HF_HUB_OFFLINE). Check the path, or allow it once."
-        )
-    return (
-        f"{where} is not a folder here, and the hub could not be reached. "
-        "Check the path, or try again online."
-    )
+        other = "full"
+    elif response is not None:
+        other = "refused"
+    else:
+        other = "cut off" if pushing else "not asked" if local else "no answer"
+    return next((kind for kind in kinds if kind in WORDS), other)
 
 
 # --- push ---
@@ -202,7 +191,7 @@ def require_login(repo: str) -> None:
     """Raises LandmarkError if a push to `repo` would fail without a hub or a login."""
     from huggingface_hub import HfApi
 
-    with _in_words(repo), _push_in_words(repo):
+    with _in_words(repo, pushing=True):
         HfApi().whoami()
 
 
@@ -219,27 +208,27 @@ def push(
 
     The repo is made if needed; `kind` is "model" or "space". Without `tag` a model's commit becomes
     the next of v1, v2, ...; tags never move. With `create_pr` the commit is a pull request, without
-    a tag. Files of the repo that `folder` lacks are removed; earlier commits keep them.
-
-    Where the same is there already nothing is changed. Cut off half-way, the repo is as before.
-    Raises LandmarkError if the hub refuses or cannot be reached.
+    a tag. Files that `folder` lacks are removed; earlier commits keep them. Cut off half-way, the
+    repo is as before. Raises LandmarkError if the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 
-    api = HfApi()
-    with _in_words(repo), _push_in_words(repo):
+    api, pull_request = HfApi(), None
+    with _in_words(repo, pushing=True):
         sdk = {"space_sdk": "gradio"} if kind == "space" else {}
         api.create_repo(repo, repo_type=kind, private=private or None, exist_ok=True, **sdk)
         before = api.repo_info(repo, repo_type=kind, files_metadata=True)
         refs = api.list_repo_refs(repo, repo_type=kind).tags
         tags = {ref.name: ref.target_commit for ref in refs}
-        changes = _changes(folder, before.siblings or [])
-        if tag in tags and (changes or tags[tag] != before.sha):
-            raise LandmarkError(TAKEN.format(repo=repo, tag=tag))
-        commit, pull_request = before.sha, None
+        commit, changes = before.sha, _changes(folder, before.siblings or [])
+        if tag in tags and (changes or tags[tag] != commit):
+            raise LandmarkError(
+                f"{repo} has a tag {tag} already, of other content. Tags never move: choose "
+                "another, or leave it out for the next number."
+            )
         if changes:
             done = api.create_commit(repo, changes, commit_message=f"Publish {kind}",
-                                     repo_type=kind, parent_commit=before.sha,
+                                     repo_type=kind, parent_commit=commit,
                                      create_pr=create_pr)  # fmt: skip
             commit, pull_request = done.oid, done.pr_url
         if kind == "model" and not create_pr:
@@ -262,94 +251,22 @@ def _tag(repo: str, commit: str, tag: str | None, tags: dict[str, str]) -> str:
 def _changes(folder: Path, remote: list) -> list:
     """The changes that give a repo with the files `remote` the content of `folder`."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub.utils.sha import git_hash
 
+    # The hub knows a large file by its SHA-256, a small one by git's hash.
     there = {file.rfilename: (file.lfs.sha256 if file.lfs else file.blob_id) for file in remote}
-    here = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    added = [
-        CommitOperationAdd(path_in_repo=name, path_or_fileobj=path)
-        for name, path in here.items()
-        if there.get(name) not in _identities(path)
-    ]
-    # The hub makes .gitattributes itself.
-    gone = there.keys() - here.keys() - {".gitattributes"}
-    return [*added, *map(CommitOperationDelete, sorted(gone))]
-
-
-def _identities(path: Path) -> tuple[str, str]:
-    """The hub's identifiers of a file's content: SHA-256 if large, git's hash if small."""
-    content = path.read_bytes()
-    git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    return hashlib.sha256(content).hexdigest(), git.hexdigest()
+    changes, gone = [], there.keys() - {".gitattributes"}  # which the hub makes itself
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+        gone -= {name}
+        if there.get(name) not in (hashlib.sha256(content).hexdigest(), git_hash(content)):
+            changes.append(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path))
+    return [*changes, *map(CommitOperationDelete, sorted(gone))]
 
 
 def set_variable(space: str, key: str, value: str) -> None:
     """Sets an environment variable of a Space. Raises LandmarkError if the hub refuses."""
     from huggingface_hub import HfApi
 
-    with _in_words(space), _push_in_words(space):
+    with _in_words(space, pushing=True):
         HfApi().add_space_variable(space, key, value)
-
-
-@contextmanager
-def _push_in_words(repo: str) -> Iterator[None]:
-    """Turns the other errors of a push into a LandmarkError."""
-    import httpx2
-    from huggingface_hub.errors import LocalTokenNotFoundError, RepositoryNotFoundError
-
-    broken = (
-        f"The hub cannot be reached, or the push to {repo} broke off. What was there is as it was; "
-        "run the same command again."
-    )
-    try:
-        yield
-    except (LocalTokenNotFoundError, RepositoryNotFoundError) as error:
-        raise LandmarkError(_refusal(repo, 401)) from error
-    except httpx2.TransportError as error:
-        raise LandmarkError(broken) from error
-    except RuntimeError as error:  # of a large file, around the reason
-        raise LandmarkError(broken) from error
-
-
-# --- the card ---
-
-
-def card_metadata(networks: list[tuple[str, dict]], library: str = "timm") -> str:
-    """The YAML head of a model card, with the test scores of each (title, metrics).
-
-    `library` is who else can load the network at the root.
-    """
-    from huggingface_hub import EvalResult, ModelCardData
-
-    results = [
-        EvalResult(
-            task_type="image-classification",
-            dataset_type="imagefolder",
-            dataset_name=f"{metrics['training']['data']['name']} ({title})",
-            dataset_config=title,  # the hub's client merges results that differ in less than this
-            dataset_split="test",
-            metric_type=kind,
-            metric_name=name,
-            metric_value=round(metrics["test"][key], 4),
-        )
-        for title, metrics in networks
-        for kind, name, key in (
-            ("accuracy", "top-1", "top1"),
-            ("top_5_accuracy", "top-5", "top5"),
-        )
-    ]
-    data = ModelCardData(
-        license="apache-2.0",
-        library_name=library,
-        pipeline_tag="image-classification",
-        base_model=next((m["training"]["base_model"] for _, m in networks), "") or None,
-        tags=["landmark-recognition", "image-classification", "timm"],
-        datasets=["imagefolder"],
-        metrics=["accuracy"],
-        model_name="landmark-tagger",
-        eval_results=results,
-    )
-    return f"---\n{data.to_yaml()}\n---"

@@ -11,18 +11,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, LandmarkError, read_config
+from landmark_model.config import EXPORT_NAMES, ModelConfig, read_config
+from landmark_model.errors import LandmarkError
 from landmark_model.hub.card import write_card
 from landmark_model.hub.client import Pushed, push
-from landmark_model.hub.repo import (
-    CARD_NAME,
-    PUBLISHED,
-    networks_in,
-    read_memory,
-    write_checksums,
-)
+from landmark_model.hub.repo import CARD_NAME, PUBLISHED, networks_in, read_memory, write_checksums
 from landmark_model.networks import restore
-from landmark_model.training.export import export_onnx, export_torchscript
+from landmark_model.training.export import EXPORTS
 
 
 def publish(folders: Sequence[Path], repo: str, **settings) -> Pushed:
@@ -50,28 +45,28 @@ def assemble(folders: Sequence[Path], out: Path, repo: str | None = None) -> lis
                     "one out."
                 )
             found[name] = path
-    first = read_config(next(iter(found.values())))
-    for index, (name, folder) in enumerate(found.items()):
-        if read_config(folder).class_names != first.class_names:
+    configs = {name: read_config(folder) for name, folder in found.items()}
+    first = next(iter(configs))
+    for name, folder in found.items():
+        if configs[name].class_names != configs[first].class_names:
             raise LandmarkError(
                 f"{folder} knows other classes than the first network. Give it its own repo."
             )
-        _copy(folder, out / name if index else out)
-    for index, name in enumerate(found):
-        place = out / name if index else out
-        write_card(place, place / CARD_NAME, None if index else repo)
+        _copy(folder, out if name == first else out / name, configs[name])
+    for name in found:
+        place = out if name == first else out / name
+        write_card(place, place / CARD_NAME, repo if name == first else None)
         write_checksums(place)
     return list(found)
 
 
-def _copy(folder: Path, place: Path) -> None:
+def _copy(folder: Path, place: Path, config: ModelConfig) -> None:
     """Copies one network's published files, and makes the exports that are missing."""
     place.mkdir(exist_ok=True)
     for name in PUBLISHED:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
-    config = read_config(folder)
     neighbours = read_memory(config, folder)
-    for name, export in ((TORCHSCRIPT_NAME, export_torchscript), (ONNX_NAME, export_onnx)):
+    for kind, name in EXPORT_NAMES.items():
         if not (place / name).is_file():
-            export(restore(config, folder), config, place / name, neighbours)
+            EXPORTS[kind](restore(config, folder), config, place / name, neighbours)

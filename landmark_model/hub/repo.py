@@ -18,16 +18,13 @@ from safetensors.numpy import save as serialise
 
 from landmark_model.config import (
     CONFIG_NAME,
-    ONNX_NAME,
-    TORCHSCRIPT_NAME,
+    EXPORT_NAMES,
     WEIGHTS_NAME,
-    LandmarkError,
     ModelConfig,
-    parse_json,
-    read_bounded,
     read_config,
-    read_text,
 )
+from landmark_model.errors import LandmarkError
+from landmark_model.files import parse_json, read_bounded, read_text
 from landmark_model.hub.client import fetch
 from landmark_model.memory import Memory
 from landmark_model.tensors import Claim, read_claims, read_tensors
@@ -42,8 +39,7 @@ PUBLISHED = (
     CONFIG_NAME,
     WEIGHTS_NAME,
     FEATURES_NAME,
-    TORCHSCRIPT_NAME,
-    ONNX_NAME,
+    *EXPORT_NAMES.values(),
     METRICS_NAME,
     "reliability.png",
     "training_curve.png",
@@ -51,6 +47,8 @@ PUBLISHED = (
     CARD_NAME,
 )
 MOST_METRICS_BYTES = 64_000_000  # those of 1,500 classes: two confusion matrices
+Source = str | os.PathLike[str] | None  # a folder, a hub repo, or the networks that ship
+NO_TABLE = "its features are not a table of finite numbers"
 MOST_CHECKSUMS_BYTES = 1_000_000
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -91,73 +89,56 @@ def read_memory(
     """
     if not config.needs_neighbours:
         return None
-    class_count = len(config.class_names)
-    path, claims = folder / FEATURES_NAME, _feature_claims(config, folder)
-    _refuse(_shape_misfits(claims, class_count, feature_count), folder)
-    stored = read_tensors(path)
-    features = stored["features"]
-    labels = stored.get("labels", np.zeros(len(features), int))
-    _refuse(_value_misfits(features, labels, class_count), folder)
-    return Memory(features, labels, class_count)
-
-
-def _feature_claims(config: ModelConfig, folder: Path) -> dict[str, Claim]:
-    """What features.safetensors in `folder` says it holds: "features" and "labels"."""
+    class_count, path = len(config.class_names), folder / FEATURES_NAME
     try:
-        claims = read_claims(folder / FEATURES_NAME)
-        features = claims["features"]
+        claims = read_claims(path)
+        features, labels = claims["features"], claims["labels"]
     except (LandmarkError, KeyError) as error:
-        why = f" ({error})" if (folder / FEATURES_NAME).is_file() else ""
+        why = f" ({error})" if path.is_file() else ""
         raise LandmarkError(
             f"{folder.name} lacks a complete {FEATURES_NAME}, which its {CONFIG_NAME} needs{why}. "
             "Copy the whole folder again."
         ) from error
-    # Files for knn alone have no labels, if they are old.
-    unlabelled = Claim("I32", features.shape[:1] if not config.neighbour_weight else ())
-    return {"labels": unlabelled} | claims
+    _require(len(claims) == 2, folder, f"it also holds {sorted(claims)[:5]}")
+    _require_shapes(folder, features, labels, class_count, feature_count)
+    stored = read_tensors(path)
+    _require_values(folder, stored["features"], stored["labels"], class_count)
+    return Memory(stored["features"], stored["labels"], class_count)
 
 
-def _refuse(misfits: dict[str, bool], folder: Path) -> None:
-    """Raises LandmarkError for the first of `misfits` that applies."""
-    for problem, found in misfits.items():
-        if found:
-            raise LandmarkError(
-                f"{FEATURES_NAME} and {CONFIG_NAME} in {folder.name} do not belong together: "
-                f"{problem}. Use both from one training run."
-            )
+def _require_shapes(
+    folder: Path, features: Claim, labels: Claim, class_count: int, feature_count: int | None
+) -> None:
+    """Raises LandmarkError for what the header of a features file says."""
+    _require(features.is_float and len(features.shape) == 2 and features.count, folder, NO_TABLE)
+    photo_count, width = features.shape
+    fits = feature_count in (None, width)
+    _require(fits, folder, f"it does not have {feature_count} features for each photo")
+    is_label = not labels.is_float and labels.kind != "BOOL" and labels.shape == (photo_count,)
+    _require(is_label, folder, "it does not have one whole-number label for each photo")
+    fits = Memory.has_room(photo_count, class_count, width)
+    _require(fits, folder, f"it has too many photos for {class_count} classes")
 
 
-def _shape_misfits(
-    claims: dict[str, Claim], class_count: int, feature_count: int | None
-) -> dict[str, bool]:
-    """What may be wrong by the header of a features file, and whether it is."""
-    features, labels = claims["features"], claims["labels"]
-    is_table = features.is_float and len(features.shape) == 2 and features.count > 0
-    return {
-        "its features are not a table of finite numbers": not is_table,
-        f"it does not have {feature_count} features for each photo": feature_count is not None
-        and features.shape[1:] != (feature_count,),
-        "it does not have one whole-number label for each photo": labels.is_float
-        or labels.kind == "BOOL"
-        or labels.shape != features.shape[:1],
-        f"it has too many photos for {class_count} classes": (
-            is_table and not Memory.has_room(features.shape[0], class_count, features.shape[1])
-        ),
-        f"it also holds {sorted(claims)[:5]}": set(claims) != {"features", "labels"},
-    }
-
-
-def _value_misfits(features: np.ndarray, labels: np.ndarray, class_count: int) -> dict[str, bool]:
-    """What may be wrong with the numbers in a file of features, and whether it is."""
+def _require_values(
+    folder: Path, features: np.ndarray, labels: np.ndarray, class_count: int
+) -> None:
+    """Raises LandmarkError for the numbers in a features file."""
     # Squares of lengths: not finite where a feature is not, and faster to look through.
     lengths = np.einsum("md,md->m", features, features)
-    return {
-        "its features are not a table of finite numbers": not np.isfinite(lengths).all(),
-        f"its labels are not of {class_count} classes": bool(
-            ((labels < 0) | (labels >= class_count)).any()
-        ),
-        "its features are longer than 1": bool((lengths > 1.02).any()),
-    }
+    _require(np.isfinite(lengths).all(), folder, NO_TABLE)
+    fits = not ((labels < 0) | (labels >= class_count)).any()
+    _require(fits, folder, f"its labels are not of {class_count} classes")
+    _require(not (lengths > 1.02).any(), folder, "its features are longer than 1")
+
+
+def _require(kept: object, folder: Path, problem: str) -> None:
+    """Raises LandmarkError, saying the problem, unless `kept`."""
+    if not kept:
+        raise LandmarkError(
+            f"{FEATURES_NAME} and {CONFIG_NAME} in {folder.name} do not belong together: "
+            f"{problem}. Use both from one training run."
+        )
 
 
 def to_json(thing: object) -> str:
@@ -171,13 +152,13 @@ def to_json(thing: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def is_remote(source: str | os.PathLike[str] | None) -> bool:
+def is_remote(source: Source) -> bool:
     """Whether `source` is a hub repo: neither the built-in networks (None) nor a folder."""
     return source is not None and not Path(source).is_dir()
 
 
 def locate(
-    source: str | os.PathLike[str] | None,
+    source: Source,
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
@@ -201,27 +182,19 @@ def locate(
     return root
 
 
-def find(
-    source: str | os.PathLike[str] | None,
-    network: str | None = None,
-    *,
-    revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-) -> Path:
+def find(source: Source, network: str | None = None, **where: object) -> Path:
     """The local folder of one network of `source`, with its weights, checked.
 
-    Without `network` it is the one that measured best. Of a hub repo, what is needed of this
-    network is downloaded. Raises LandmarkError if there is no such network, or a file is not
-    what its checksum says.
+    Without `network` it is the one that measured best; `where` is as for `locate`. Of a hub repo,
+    what is needed of this network is downloaded. Raises LandmarkError if there is no such network,
+    or a file is not what its checksum says.
     """
-    root = locate(source, revision, cache_dir, local_files_only)
+    root = locate(source, **where)
     folder = choose(root, network)
-    needed = [WEIGHTS_NAME, FEATURES_NAME]
     if is_remote(source):
-        place = folder.relative_to(root)
-        wanted = [(place / name).as_posix() for name in needed]
-        fetch(str(source), wanted, root.name, cache_dir, local_files_only)
+        needed = [WEIGHTS_NAME, FEATURES_NAME]
+        wanted = [(folder.relative_to(root) / name).as_posix() for name in needed]
+        fetch(str(source), wanted, **where | {"revision": root.name})
         verify(folder, needed, str(source))
     return folder
 
@@ -301,9 +274,7 @@ def read_json(path: Path) -> dict:
 
 
 def read_metrics(
-    source: str | os.PathLike[str] | None = None,
-    revision: str | None = None,
-    network: str | None = None,
+    source: Source = None, revision: str | None = None, network: str | None = None
 ) -> dict:
     """The measurements in metrics.json of the network that `load` uses; {} if there are none.
 

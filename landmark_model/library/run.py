@@ -13,17 +13,16 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NamedTuple, TextIO
 
-from landmark_model.config import LandmarkError
+from landmark_model import Answer, LandmarkError, Place, Prediction
 from landmark_model.files import lock, scratch_folder, staged
-from landmark_model.library.tagging import Tagged, sidecar_names, to_xmp, write_csv, write_json
-from landmark_model.places import Place
-from landmark_model.prediction import Answer, Prediction
+from landmark_model.library.sidecars import sidecar_names, to_xmp
+from landmark_model.library.tagging import Tagged, write_csv, write_json
 
 PARTIAL_NAME = "tags.partial.jsonl"
 TABLES: dict[str, tuple[Callable[[Iterator[Tagged], TextIO], None], str]] = {
@@ -36,8 +35,7 @@ AGAIN = "Finished work is kept: run the same command again to resume."
 Settings = dict[str, object]
 
 
-@dataclass(frozen=True)
-class _Photo:
+class _Photo(NamedTuple):
     """A photo of the library; `stamp`, its size and time, shows whether the file changed."""
 
     file: str
@@ -46,8 +44,7 @@ class _Photo:
     stamp: list[int] | None
 
 
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(NamedTuple):
     """A photo's entry in the partial file, and its position: start of the line, place in it."""
 
     line: int
@@ -94,11 +91,11 @@ class LibraryRun(AbstractContextManager):
             opened.callback(os.close, self._descriptor)
             if not lock(self._descriptor):
                 raise LandmarkError(f"Another run is writing to {self.out}. Wait until it ends.")
-            for name in TABLES:
-                if (self.out / name).is_dir():
+            for path in (self.out / name for name in TABLES):
+                if path.is_dir():
                     raise LandmarkError(
-                        f"{self.out / name} is a folder where a file must be written. Move "
-                        "it, or choose another folder."
+                        f"{path} is a folder where a file must be written. Move it, or choose "
+                        "another folder."
                     )
             self._read()
             self._closing = opened.pop_all()
@@ -122,15 +119,15 @@ class LibraryRun(AbstractContextManager):
         """
         fits = self._settings == settings
         self._done = [photo for photo in self._photos.values() if fits and self._is_done(photo)]
-        left = self._photos.keys() - {photo.file for photo in self._done}
-        waiting = [photo for photo in self._photos.values() if photo.file in left]
+        done = {photo.file for photo in self._done}
+        waiting = [photo for photo in self._photos.values() if photo.file not in done]
         self._require_room(waiting)
-        said = ""
+        said = f"{len(done)} of {len(self)} photos were already done." if done else ""
         if self._kept and not fits:
-            said = f"{self.out} holds an unfinished run with another network or other options: "
-            said += "starting anew."
-        elif self._done:
-            said = f"{len(self._done)} of {len(self._photos)} photos were already done."
+            said = (
+                f"{self.out} holds an unfinished run with another network or other options: "
+                "starting anew."
+            )
         return [(photo.file, photo.path) for photo in waiting], said
 
     def start(self, settings: Settings) -> None:
@@ -156,8 +153,8 @@ class LibraryRun(AbstractContextManager):
         """
         records = [_to_record(row, self._photos[row.file]) for row in rows]
         # The rows come first: a sidecar without one would be taken for somebody else's.
-        self._append(records)
-        self._append([changed for record in records if (changed := self._with_sidecar(record))])
+        self._write({"rows": records})
+        self._keep_changed(map(self._with_sidecar, records))
 
     def finish(self) -> tuple[Counter[str], list[Tagged]]:
         """Writes tags.csv and tags.json, both or none; counts of rows by status, and failed rows.
@@ -186,9 +183,8 @@ class LibraryRun(AbstractContextManager):
 
     def _record(self, lines: BinaryIO, file: str) -> dict:
         """A photo's record in the partial file."""
-        kept = self._kept[file]
-        lines.seek(kept.line)
-        return json.loads(lines.readline())["rows"][kept.place]
+        lines.seek(self._kept[file].line)
+        return json.loads(lines.readline())["rows"][self._kept[file].place]
 
     def _read(self) -> None:
         """Reads what an earlier run left, except a line that it did not finish."""
@@ -248,28 +244,27 @@ class LibraryRun(AbstractContextManager):
                     continue
                 # What somebody changed meanwhile is theirs to keep.
                 if self._overwrite or not path.is_file() or not path.stat().st_size:
-                    changed = self._with_sidecar(self._record(lines, photo.file))
-                    self._append([changed] if changed else [])
+                    self._keep_changed([self._with_sidecar(self._record(lines, photo.file))])
 
-    def _append(self, records: list[dict]) -> None:
-        if not records:
-            return
-        start = os.lseek(self._descriptor, 0, os.SEEK_END)
-        self._write({"rows": records})
-        self._note({"rows": records}, start)
+    def _keep_changed(self, records: Iterable[dict | None]) -> None:
+        if changed := [record for record in records if record]:
+            self._write({"rows": changed})
 
     def _write(self, line: dict) -> None:
+        """Adds a line to the partial file, through to the disk, and records it."""
+        start, content = os.lseek(self._descriptor, 0, os.SEEK_END), json.dumps(line).encode()
         try:
-            _write_all(self._descriptor, json.dumps(line).encode() + b"\n")
+            _write_all(self._descriptor, content + b"\n")
         except OSError as error:
             raise self._stopped(error) from error
+        self._note(line, start)
 
     def _with_sidecar(self, record: dict) -> dict | None:
         """Writes the sidecar of a record, if it has one, and returns the updated record."""
         name, text, found = record["sidecar"], record["xmp"], {"status": "tagged", "reason": ""}
+        scratch, path = self._scratch / "sidecar", self.out / name
         if text is None:
             return None
-        scratch, path = self._scratch / "sidecar", self.out / name
         try:
             scratch.write_text(text, encoding="utf-8", newline="")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -332,16 +327,14 @@ def _from_record(record: dict) -> Tagged:
     """The row that `_to_record` was given, without its error and where its camera was."""
     answer, kept = None, record["answer"]
     if kept is not None:
-        guesses = map(_from_guess, kept["guesses"])
-        answer = Answer(guesses, kept["score"], kept["is_known"])
+        answer = Answer(map(_from_guess, kept["guesses"]), kept["score"], kept["is_known"])
     is_unwritten = record["status"] == "unwritten"
     return Tagged(record["file"], answer, record["reason"], is_unwritten=is_unwritten)
 
 
 def _from_guess(record: dict) -> Prediction:
     place = record["landmark"]
-    landmark = Place(**{**place, "tags": tuple(place["tags"])})
-    return Prediction(**{**record, "landmark": landmark})
+    return Prediction(**record | {"landmark": Place(**place | {"tags": tuple(place["tags"])})})
 
 
 def fingerprint(folder: Path, names: Sequence[str]) -> str:

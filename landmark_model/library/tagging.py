@@ -1,4 +1,4 @@
-"""A photo library in, tags out: rows for people, and sidecar files that photo programs read."""
+"""A photo library in, rows out, and the rows as a table or JSON."""
 
 from __future__ import annotations
 
@@ -6,57 +6,42 @@ import csv
 import io
 import json
 import re
-import unicodedata
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
-from xml.etree import ElementTree
 
 from PIL import Image
 
-from landmark_model.config import LandmarkError, require_counts
-from landmark_model.decoding import open_safely
-from landmark_model.files import staged
+from landmark_model import Answer, LandmarkError, Prediction, open_safely
 
 if TYPE_CHECKING:
-    from landmark_model.classifier import LandmarkClassifier
-    from landmark_model.prediction import Answer, Prediction
+    from landmark_model import LandmarkClassifier
 
 MAX_BATCH_PIXELS = 60_000_000  # of open photos; as RGB they fill 180 MB
 NOT_KNOWN = "This does not look like one of the landmarks I know."
-COLUMNS = (
-    "file",
-    "status",
-    "landmark",
-    "probability",
-    "place",
-    "country",
-    "country_code",
-    "latitude",
-    "longitude",
-    "tags",
-    "other_guesses",
-    "reason",
-)
+# The columns of the table that say what a photo shows; empty where that is not known.
+FACTS: dict[str, Callable[[Prediction], object]] = {
+    "landmark": lambda best: best.label,
+    "probability": lambda best: round(best.probability, 4),
+    "place": lambda best: best.place,
+    "country": lambda best: best.country,
+    "country_code": lambda best: best.country_code,
+    "latitude": lambda best: best.latitude,
+    "longitude": lambda best: best.longitude,
+    "tags": lambda best: "; ".join(best.tags),
+}
+COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason")
+# What JSON says of each guess; `names` besides.
+GUESS = ("label", "class_name", "probability", "place", "country", "country_code", "latitude",
+         "longitude", "local_name", "tags")  # fmt: skip
 # A cell that starts so is a formula to a spreadsheet, which may run programs. Spreadsheets leave
 # out spaces before it, and show none of the characters without width.
 FORMULA = re.compile("[\t\r\n]|[\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]*[=+@＝＋－＠-]")
 # What XML 1.0 cannot hold, what terminals obey, and halves of characters, which come from names
 # that are not UTF-8.
 UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-# Windows opens a device instead of a file that is called so, whatever its ending.
-DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
-NAMESPACES = {
-    "x": "adobe:ns:meta/",
-    "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
-    "dc": "http://purl.org/dc/elements/1.1/",
-    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
-    "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
-    "exif": "http://ns.adobe.com/exif/1.0/",
-}
 
 
 @dataclass(frozen=True)
@@ -124,25 +109,23 @@ def tag_batches(
     """The rows of `tag_photos`, those together that shared a forward pass."""
     require_limits(top_k, batch_size, min_probability)
     return (
-        [_doubt(_translated(row, language), min_probability) for row in rows]
+        [_judged(row, language, min_probability) for row in rows]
         for rows in _rows(tagger, photos, top_k, batch_size)
     )
 
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
     """Raises LandmarkError if one of them is not valid for `tag_photos`."""
-    require_counts(top_k, batch_size)
-    if not 0 <= min_probability <= 1:
-        raise LandmarkError(f"min_probability is {min_probability}: it must be 0 to 1.")
+    if top_k < 1 or batch_size < 1 or not 0 <= min_probability <= 1:
+        raise LandmarkError(
+            f"top_k is {top_k}, batch_size {batch_size} and min_probability {min_probability}: the "
+            "first two must be 1 or more, the last 0 to 1."
+        )
 
 
-def _translated(row: Tagged, language: str | None) -> Tagged:
-    """`row` with its guesses in that language."""
-    return replace(row, answer=row.answer and row.answer.in_language(language))
-
-
-def _doubt(row: Tagged, min_probability: float) -> Tagged:
-    """`row`, doubtful if it is less sure than that."""
+def _judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
+    """`row` with its guesses in that language, and doubtful if it is less sure than that."""
+    row = replace(row, answer=row.answer and row.answer.in_language(language))
     if row.best is None or row.best.probability >= min_probability:
         return row
     sure = f"{row.best.label} at {row.best.probability:.0%}"
@@ -154,7 +137,7 @@ def _rows(
 ) -> Iterator[list[Tagged]]:
     waiting: list[tuple[Tagged, Image.Image | None]] = []
     for file, path in photos:
-        waiting.append(_open(file, path))
+        waiting.append(_open(file, path, tagger.fewest_pixels))
         opened = [image for _, image in waiting if image is not None]
         pixels = sum(image.width * image.height for image in opened)
         if len(waiting) >= batch_size or pixels >= MAX_BATCH_PIXELS:
@@ -164,10 +147,10 @@ def _rows(
         yield list(_answered(tagger, waiting, top_k))
 
 
-def _open(file: str, path: Path) -> tuple[Tagged, Image.Image | None]:
+def _open(file: str, path: Path, fewest_pixels: int) -> tuple[Tagged, Image.Image | None]:
     """A row without guesses, and the photo; the only place here that reads a stranger's file."""
     try:
-        opened = open_safely(path)
+        opened = open_safely(path, fewest_pixels)
         return Tagged(file, None, position=opened.position), opened.image
     except LandmarkError as error:
         return Tagged(file, None, str(error), error=error), None
@@ -205,22 +188,18 @@ def write_csv(rows: Iterable[Tagged], file: TextIO) -> None:
     table.writerows([_cell(value) for value in _line(row)] for row in rows)
 
 
-def _line(row: Tagged) -> tuple[object, ...]:
+def _line(row: Tagged) -> list[object]:
     """The values of a row, in the order of COLUMNS."""
-    guesses = list(row.answer or ())
-    best = row.best
+    best, guesses = row.best, [*(row.answer or ())]
     others = [f"{guess.label} {guess.probability:.1%}" for guess in guesses[best is not None :]]
-    facts: tuple[object, ...] = ("",) * 8
-    if best:
-        place = (best.place, best.country, best.country_code, best.latitude, best.longitude)
-        facts = (best.label, round(best.probability, 4), *place, "; ".join(best.tags))
-    return (row.file, row.status, *facts, "; ".join(others), row.reason)
+    facts = [of(best) if best else "" for of in FACTS.values()]
+    return [row.file, row.status, *facts, "; ".join(others), row.reason]
 
 
 def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
-    text = _writable(value)
+    text = writable(value)
     return f"'{text}" if FORMULA.match(text) else text
 
 
@@ -236,10 +215,13 @@ def write_json(rows: Iterable[Tagged], file: TextIO) -> None:
     start = "["
     for row in rows:
         found = {
-            "file": _writable(row.file),
+            "file": writable(row.file),
             "status": row.status,
-            "reason": _writable(row.reason),
-            "guesses": [_facts(guess) for guess in row.answer or ()],
+            "reason": writable(row.reason),
+            "guesses": [
+                {name: getattr(guess, name) for name in GUESS} | {"names": guess.landmark.names}
+                for guess in row.answer or ()
+            ],
         }
         text = json.dumps(found, indent=2, ensure_ascii=False)
         file.write(f"{start}\n{text}".replace("\n", "\n  "))
@@ -247,143 +229,6 @@ def write_json(rows: Iterable[Tagged], file: TextIO) -> None:
     file.write("[]\n" if start == "[" else "\n]\n")
 
 
-def _facts(guess: Prediction) -> dict[str, object]:
-    """A guess as a JSON object."""
-    return {
-        "label": guess.label,
-        "class_name": guess.class_name,
-        "probability": guess.probability,
-        "place": guess.place,
-        "country": guess.country,
-        "country_code": guess.country_code,
-        "latitude": guess.latitude,
-        "longitude": guess.longitude,
-        "local_name": guess.local_name,
-        "tags": list(guess.tags),
-        "names": guess.landmark.names,
-    }
-
-
-def to_xmp(row: Tagged) -> str:
-    """The sidecar (XMP) of a photo: title, description, keywords, place and coordinates.
-
-    The coordinates are the landmark's, and left out where the camera wrote its own into the photo.
-    Raises LandmarkError if the photo shows no known landmark or cannot be read.
-    """
-    best = row.best
-    if best is None:
-        raise LandmarkError(f"{row.file} has nothing to tag: {row.reason}")
-    for prefix, address in NAMESPACES.items():
-        ElementTree.register_namespace(prefix, address)
-    root = ElementTree.Element(_tag("x:xmpmeta"))
-    facts = ElementTree.SubElement(
-        ElementTree.SubElement(root, _tag("rdf:RDF")),
-        _tag("rdf:Description"),
-        {_tag("rdf:about"): ""},
-    )
-    _add_list(facts, "dc:title", "rdf:Alt", [best.label])
-    _add_list(
-        facts, "dc:description", "rdf:Alt", [", ".join(filter(None, (best.label, best.where)))]
-    )
-    _add_list(facts, "dc:subject", "rdf:Bag", list(dict.fromkeys((best.label, *best.tags))))
-    texts = {
-        "photoshop:City": best.place,
-        "photoshop:Country": best.country,
-        "Iptc4xmpCore:CountryCode": best.country_code,
-        "Iptc4xmpCore:Location": best.label,
-    }
-    if None not in (best.latitude, best.longitude) and row.position is None:
-        texts["exif:GPSVersionID"] = "2.3.0.0"
-        texts["exif:GPSLatitude"] = _xmp_degrees(best.latitude, "NS")
-        texts["exif:GPSLongitude"] = _xmp_degrees(best.longitude, "EW")
-    for name, text in texts.items():
-        if text:
-            ElementTree.SubElement(facts, _tag(name)).text = _writable(text)
-    ElementTree.indent(root)
-    body = ElementTree.tostring(root, encoding="unicode")
-    start = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    return f'{start}\n{body}\n<?xpacket end="w"?>\n'
-
-
-def _tag(name: str) -> str:
-    """A name like "dc:title" in ElementTree's notation."""
-    prefix, local = name.split(":")
-    return f"{{{NAMESPACES[prefix]}}}{local}"
-
-
-def _add_list(facts: ElementTree.Element, name: str, kind: str, texts: list[str]) -> None:
-    """Texts in a bag, or as the alternative for every language."""
-    items = ElementTree.SubElement(ElementTree.SubElement(facts, _tag(name)), _tag(kind))
-    language = {"xml:lang": "x-default"} if kind == "rdf:Alt" else {}
-    for text in texts:
-        ElementTree.SubElement(items, _tag("rdf:li"), language).text = _writable(text)
-
-
-def _xmp_degrees(degrees: float, hemispheres: str) -> str:
-    """A coordinate as XMP has it: "48,51.504000N"."""
-    whole, minutes = divmod(round(abs(degrees) * 60, 6), 60)
-    return f"{whole:.0f},{minutes:.6f}{hemispheres[degrees < 0]}"
-
-
-def write_sidecars_zip(rows: Iterable[Tagged], path: Path) -> int:
-    """Writes a ZIP with the sidecar of every tagged photo, photo.jpg.xmp, and gives their count.
-
-    Folders in the names of photos are kept. Of photos with one name, the second lies in a folder
-    "2" and so on. Nothing in the ZIP leads out of the folder that it is unpacked in.
-    """
-    tagged = [row for row in rows if row.best]
-    names = sidecar_names([row.file for row in tagged])
-    with (
-        staged(path.parent) as scratch,
-        zipfile.ZipFile(scratch / path.name, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        for row, name in zip(tagged, names, strict=True):
-            archive.writestr(name, to_xmp(row))
-    return len(tagged)
-
-
-def sidecar_names(files: Iterable[str]) -> list[str]:
-    """A path for the sidecar of each file, relative, safe on every system.
-
-    No two are the same, and none is the name of a folder that another lies in.
-    """
-    taken: set[str] = set()
-    folders: set[str] = set()
-    numbers: dict[str, int] = {}
-    names = []
-    for file in files:
-        wanted = f"{_safe_path(file)}.xmp"
-        name = wanted
-        while not _is_free(_same(name), taken, folders):
-            numbers[wanted] = numbers.get(wanted, 1) + 1
-            name = f"{numbers[wanted]}/{wanted}"
-        taken.add(_same(name))
-        folders.update(map(str, PurePosixPath(_same(name)).parents))
-        names.append(name)
-    return names
-
-
-def _same(name: str) -> str:
-    """The key of names that count as the same on some disks."""
-    return unicodedata.normalize("NFC", name.casefold())
-
-
-def _is_free(name: str, taken: set[str], folders: set[str]) -> bool:
-    """Whether a file can be called so beside those in `taken`, which lie in `folders`."""
-    around = map(str, PurePosixPath(name).parents)
-    return name not in taken and name not in folders and taken.isdisjoint(around)
-
-
-def _safe_path(file: str) -> str:
-    """A path that stays inside its folder, whatever `file` contains."""
-    parts = [re.sub(r'[:*?"<>|\t\r\n]', "_", part).strip(" ") for part in re.split(r"[/\\]", file)]
-    kept = [_writable(part) for part in parts if part.strip(". ")]
-    # Windows drops dots and spaces at the end of a folder's name.
-    folders = [part.rstrip(". ") for part in kept[:-1]]
-    named = [f"_{part}" if DEVICE.match(part) else part for part in (*folders, *kept[-1:])]
-    return "/".join(named) or "photo"
-
-
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """A text with placeholders for characters that no text file can hold."""
     return UNWRITABLE.sub("\ufffd", text)

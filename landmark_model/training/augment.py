@@ -12,7 +12,6 @@ from torchvision.transforms import v2
 from landmark_model.config import ModelConfig
 from landmark_model.training.recipes import Recipe
 
-
 BICUBIC = v2.InterpolationMode.BICUBIC
 
 

@@ -171,6 +171,10 @@ def export_onnx(
     return _write_checked(write, lambda photos: prepared([*cut(photos).values()])[0], path, size)
 
 
+# What writes each of the files in EXPORT_NAMES.
+EXPORTS = {"torchscript": export_torchscript, "onnx": export_onnx}
+
+
 def _trace(prepared: Prepared, cuts: dict[str, Tensor], file: Path) -> None:
     """Traces the network on `cuts` and writes ONNX, for any number and size of them."""
     sizes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in cuts}

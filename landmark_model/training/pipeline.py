@@ -13,8 +13,7 @@ from torch import nn
 
 from landmark_model import __version__, networks
 from landmark_model.config import (
-    ONNX_NAME,
-    TORCHSCRIPT_NAME,
+    EXPORT_NAMES,
     LandmarkError,
     ModelConfig,
     read_config,
@@ -31,7 +30,7 @@ from landmark_model.training import data, plots, probe
 from landmark_model.training.augment import train_transform
 from landmark_model.training.distillation import Teacher
 from landmark_model.training.evaluate import Evaluation, evaluate, interpolate
-from landmark_model.training.export import export_onnx, export_torchscript
+from landmark_model.training.export import EXPORTS
 from landmark_model.training.fit import Batches, Progress, fit
 from landmark_model.training.optimizer import make_optimizer, parameter_groups
 from landmark_model.training.options import TrainOptions, parse, portable
@@ -362,10 +361,9 @@ def write_outputs(
     config, scores, memory = measured.config, measured.scores, measured.memory
     with staged(out) as folder:
         save(network, config, folder, neighbours=memory)
-        facts["torchscript_difference"] = export_torchscript(
-            network, config, folder / TORCHSCRIPT_NAME, memory
-        )
-        facts["onnx_difference"] = export_onnx(network, config, folder / ONNX_NAME, memory)
+        for kind, export in EXPORTS.items():
+            path = folder / EXPORT_NAMES[kind]
+            facts[f"{kind}_difference"] = export(network, config, path, memory)
         figures = {**scores, "unknown": measured.unknown, "training": facts}
         (folder / METRICS_NAME).write_text(to_json(figures), encoding="utf-8")
         plots.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")

@@ -20,6 +20,7 @@ from landmark_model.web.answers import (
 )
 from landmark_model.web.i18n import LANGUAGES
 from landmark_model.web.models import Models
+from landmark_model.web.overlay import SIDE_PX
 from landmark_model.web.uploads import MAX_PHOTOS, open_upload
 
 MOST_GUESSES = 50
@@ -27,11 +28,11 @@ MOST_SECONDS = 120  # for a batch
 LATE = "There was no time left for this photo. Send fewer photos at once."
 
 
-def opened(photo: object) -> OpenedPhoto:
+def opened(photo: object, fewest_pixels: int) -> OpenedPhoto:
     """A photo as gradio hands its file over; raises LandmarkError if it cannot be read."""
     if not isinstance(photo, dict) or not photo.get("path"):
         raise LandmarkError("There is no photo. Upload one, and give its path.")
-    return open_upload(photo["path"])
+    return open_upload(photo["path"], fewest_pixels)
 
 
 def named(photos: object) -> list[tuple[str, Path]]:
@@ -67,7 +68,8 @@ class Endpoints:
             language: language of names, places and tags: en, es, fr, de or zh
         """
         self._check(network, language, top_k)
-        answer = self.models.pick(network).predict(opened(photo).image, top_k=top_k)
+        tagger = self.models.pick(network)
+        answer = tagger.predict(opened(photo, tagger.fewest_pixels).image, top_k=top_k)
         return answer_json(answer.in_language(language), self.models.stamp(network))
 
     def predict_batch(
@@ -104,7 +106,7 @@ class Endpoints:
         tagger = self.models.pick(network)
         if class_name and class_name not in tagger.config.class_names:
             raise LandmarkError("class_name is not a known landmark. /landmarks lists them.")
-        seen = opened(photo)
+        seen = opened(photo, SIDE_PX**2)
         found = tagger.explain(seen.image, class_name or None)
         return where_json(found, tagger.describe(found.class_name).name_in(language), seen.size)
 

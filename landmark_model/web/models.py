@@ -19,17 +19,6 @@ from landmark_model import (
 )
 from landmark_model.web.measured import NOTHING, UNREADABLE, Measured, read_measured
 
-TITLES = {
-    "resnet18": "ResNet18",
-    "landmark_cnn": "LandmarkCNN",
-    "tf_efficientnet_lite2": "EfficientNet-Lite2",
-}
-
-
-def title_of(tagger: LandmarkClassifier) -> str:
-    """A network's name as visitors read it."""
-    return TITLES.get(tagger.config.architecture, tagger.config.architecture)
-
 
 class InTurn:
     """A classifier whose network answers at most as many requests at once as `turns` allows.
@@ -40,6 +29,7 @@ class InTurn:
     def __init__(self, tagger: LandmarkClassifier, turns: threading.Semaphore) -> None:
         self._turns = turns
         self.config, self.labels, self.describe = tagger.config, tagger.labels, tagger.describe
+        self.fewest_pixels = tagger.fewest_pixels
         self.predict = self._in_turn(tagger.predict)
         self.predict_batch = self._in_turn(tagger.predict_batch)
         self.explain = self._in_turn(tagger.explain)
@@ -90,7 +80,7 @@ class Models:
 
     def titles(self) -> list[tuple[str, str]]:
         """(what visitors read, network) of each."""
-        return [(title_of(tagger), network) for network, tagger in self.taggers.items()]
+        return [(tagger.config.title, network) for network, tagger in self.taggers.items()]
 
     def pick(self, network: str | None) -> LandmarkClassifier | InTurn:
         """The classifier of a network; the default one for None and "".

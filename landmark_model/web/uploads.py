@@ -31,7 +31,6 @@ MAX_NAME = 200
 MAX_PHOTOS = 200  # of one upload, one batch, one visit to the tab for many
 MAX_VALUES = 1000
 MAX_DEPTH = 8
-MOST_PIXELS = 12_000_000  # of a photo that waits for its network; more adds nothing to the answer
 _FILE_KEYS = {"path", "url", "meta", "is_stream"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NOT_PRINTED = re.compile(
@@ -132,12 +131,12 @@ class Uploads:
         }
 
 
-def open_upload(path: str | Path) -> OpenedPhoto:
-    """The photo in an upload, decoded with limits, of at most 12 megapixels.
+def open_upload(path: str | Path, fewest_pixels: int) -> OpenedPhoto:
+    """The photo in an upload, decoded with limits, as a copy of as few pixels (`open_safely`).
 
     Raises LandmarkError if it cannot be read.
     """
-    return open_safely(path, MOST_PIXELS)
+    return open_safely(path, fewest_pixels)
 
 
 def plain_name(name: str) -> str:

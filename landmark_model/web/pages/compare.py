@@ -47,7 +47,8 @@ def verdicts(models: Models, upload: dict | None, language: str) -> str:
     if not upload:
         return ""
     try:
-        photo = open_upload(upload["path"]).image
+        enough = max(tagger.fewest_pixels for tagger in models.taggers.values())
+        photo = open_upload(upload["path"], enough).image
     except LandmarkError as error:
         return cards.sorry(error, language)
     columns = ""

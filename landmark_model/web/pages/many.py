@@ -16,7 +16,7 @@ from landmark_model.web.html.tables import SCRIPT, Cell, table
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import explain, say
 from landmark_model.web.models import Models
-from landmark_model.web.overlay import shrink
+from landmark_model.web.overlay import THUMBNAIL_PX, shrink
 from landmark_model.web.uploads import MAX_PHOTOS, open_upload
 from landmark_model.web.widgets import advanced_choice, language_of
 
@@ -104,7 +104,7 @@ def tag_uploads(
             if row.answer is not None:
                 thumbnail = folder / str(len(rows)) / "photo.webp"
                 thumbnail.parent.mkdir()
-                shrink(open_upload(photo).image).save(thumbnail)
+                shrink(open_upload(photo, THUMBNAIL_PX**2).image).save(thumbnail)
                 gallery.append((str(thumbnail), caption(row, language)))
             yield progress(len(rows), len(photos), language), *[SAME] * 7
         cells = [table_row(row, language) for row in rows]

@@ -19,6 +19,7 @@ from landmark_model.web.share import SharedResult, is_link, make_link, read_link
 from landmark_model.web.uploads import open_upload
 from landmark_model.web.widgets import PHOTO_HEIGHT_PX, advanced_choice, language_of, photo_input
 
+COPY_PIXELS = 3_000_000
 UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
 COPY_SCRIPT = (STATIC / "copy.js").read_text(encoding="utf-8")
 
@@ -57,8 +58,9 @@ class PhotoTab:
             return cards.welcome(language, self.models.known_count)
         path = Path(upload["path"])
         try:
-            opened = open_upload(path)
-            answer = self.models.pick(network).predict(opened.image, top_k=5)
+            tagger = self.models.pick(network)
+            opened = open_upload(path, tagger.fewest_pixels)
+            answer = tagger.predict(opened.image, top_k=5)
         except LandmarkError as error:
             return cards.sorry(error, language)
         shown = cards.Shown(
@@ -110,7 +112,7 @@ class PhotoTab:
             return gr.update(visible=False)
         tagger = self.models.pick(network)
         try:
-            photo = open_upload(upload["path"]).image
+            photo = open_upload(upload["path"], SIDE_PX**2).image
         except LandmarkError:  # `answer` says so
             return gr.update(visible=False)
         best = tagger.predict(photo, top_k=1)[0]
@@ -125,7 +127,7 @@ def see(upload: dict | None) -> Copy | None:
     if path.suffix.lower() not in UNSEEN:
         return None
     try:
-        opened = open_upload(path)
+        opened = open_upload(path, COPY_PIXELS)
     except LandmarkError:  # `answer` says so
         return None
     folder = gr.utils.get_upload_folder()
