@@ -198,13 +198,6 @@ def test_interpolated_run_tells_what_each_share_of_the_trained_weights_costs(
     assert strict_json(tmp_path / "run" / "metrics.json")["training"]["blend"] == {}
 
 
-def test_teacher_of_other_classes_is_refused(small_run, lay_out, tmp_path):
-    root = lay_out({f"{split}/{c}": 2 for split in ("train", "validation", "test") for c in "ab"})
-    with pytest.raises(LandmarkError, match="The teacher and the photos have different classes"):
-        main([*SMALL, "--data", str(root), "--epochs", "1", "--out", str(tmp_path / "run"),
-                    "--teacher", str(small_run.folder)])  # fmt: skip
-
-
 # --- killed ---
 
 
@@ -289,7 +282,7 @@ def two_processes(python, photos, small_run, tmp_path_factory):
     # On CPUs `accelerate launch` starts one process whatever it is asked for; torch's own does not.
     done = python(
         "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "train.py", *SMALL,
-        f"--data={photos}/", "--out", f"{out}/", "--epochs", 1, "--batch-size", 4,
+        f"--data={photos}/", "--out", f"{out}/", "--epochs", 3, "--batch-size", 4,
         "--teacher", small_run.folder,
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
@@ -311,11 +304,20 @@ def test_two_processes_measure_each_photo_once(two_processes, photos):
         assert found == {**expected, "top1": pytest.approx(expected["top1"])}
 
 
-def test_two_processes_speak_with_one_voice(two_processes):
-    _, done = two_processes
+def test_two_processes_speak_with_one_voice_and_learn_what_one_learns(
+    two_processes, photos, small_run, tmp_path
+):
+    out, done = two_processes
     assert done.stdout.count("Data report") == 1
     assert done.stdout.count("Written to") == 1
     assert "3 classes: 24 train, 9 validation, 9 test photos" in done.stdout
+    main([*SMALL, "--data", str(photos), "--out", str(tmp_path), "--epochs", "3", "--teacher",
+          str(small_run.folder)])  # fmt: skip
+    two, one = (strict_json(folder / "metrics.json") for folder in (out, tmp_path))
+    for figure in ("train_loss", "validation_loss"):
+        curves = [[e[figure] for e in run["training"]["epochs"]] for run in (one, two)]
+        assert curves[0] == pytest.approx(curves[1], abs=0.15), figure
+    assert two["test"]["loss"] == pytest.approx(one["test"]["loss"], abs=0.3)
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "README.md", "data_report.json"])
