@@ -9,12 +9,10 @@ benchmarks/localisation.md and, from example photos in the public domain, docs/e
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import platform
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from benchmarks.pages import make_parser, run, table
 from landmark_model import (
     Explanation,
     LandmarkClassifier,
@@ -29,15 +28,17 @@ from landmark_model import (
     list_networks,
     load,
     open_photo,
-    read_metrics,
 )
+from landmark_model.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE, PICTURE = ROOT / "benchmarks" / "localisation.md", ROOT / "docs" / "explain.png"
+TABLE_NAME, PICTURE = "localisation.md", ROOT / "docs" / "explain.png"
 MAX_SIDE_PX = 1024
 TILE_PX = (380, 285)
 FREE = ("Public domain", "CC0 1.0")
 BACKGROUNDS = ("noise", "sky")
+HEADS = ("network", "cases", "box centre inside", "on noise", "on sky", "inside, landmark named",
+         "landmark right", "box area inside", "IoU", "ms per photo")  # fmt: skip
 Box = tuple[int, int, int, int]
 
 
@@ -64,65 +65,50 @@ class Score:
     milliseconds: float
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measures every network, then writes table and picture."""
-    options = parse()
-    files = find_photos(options.photos)
-    try:
-        networks = list_networks(options.model)
-        scores = {
-            network: measure(load(options.model, network=network), network, files, options)
-            for network in networks
-        }
-    except LandmarkError as error:
-        raise SystemExit(f"localisation.py: {error}") from error
-    TABLE.write_text(table(scores, options), encoding="utf-8")
-    draw(load(options.model, network=networks[0])).save(PICTURE, optimize=True)
-    print(TABLE.read_text(encoding="utf-8"))
-
-
-def parse() -> argparse.Namespace:
-    """What the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("localisation", __doc__)
     parser.add_argument("--photos", nargs="+", type=Path, required=True, metavar="PHOTO",
                         help="photos in folders named after landmarks, or that tree")  # fmt: skip
     parser.add_argument("--model", help="folder or hub repo; without, the networks that ship")
     parser.add_argument("--cases", type=int, default=200, help="photos to paste (200)")
     parser.add_argument("--seed", type=int, default=0, help="of photos, corners and noise (0)")
-    options = parser.parse_args()
-    if options.cases < 2:
-        parser.error(f"--cases is {options.cases}: give 2 or more, one for each background.")
-    return options
+    options = parser.parse_args(arguments)
+    files = find_photos(options.photos, options.cases, options.seed)
+    scores = {
+        network: measure(load(options.model, network=network), network, files, options.seed)
+        for network in list_networks(options.model)
+    }
+    page = make_page(scores, options.seed)
+    write_text(options.out / TABLE_NAME, page)
+    draw(load(options.model, network=next(iter(scores)))).save(PICTURE, optimize=True)
+    print(page)
 
 
-def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """The photos among `paths` and in the class folders of those that are folders, sorted.
+def find_photos(paths: list[Path], count: int, seed: int) -> list[Path]:
+    """`count` of the photos among `paths` and in the class folders of those that are folders.
 
-    Exits with a message where there are none.
+    Each is there once before any is there again. Raises LandmarkError if there are none.
     """
+    if count < 2:
+        raise LandmarkError(f"--cases is {count}: give 2 or more, one for each background.")
     files = [file for path in paths for file in (path.glob("*/*") if path.is_dir() else [path])]
     if not files:
-        raise SystemExit(f"No photos in {paths[0]}. Give files, or a folder with class folders.")
-    return sorted(files)
+        raise LandmarkError(f"No photos in {paths[0]}. Give files, or a folder with class folders.")
+    files, rng = sorted(files), np.random.default_rng(seed)
+    order = [i for _ in range(-(-count // len(files))) for i in rng.permutation(len(files))]
+    return [files[index] for index in order[:count]]
 
 
-def measure(
-    tagger: LandmarkClassifier, network: str, files: list[Path], options: argparse.Namespace
-) -> list[Score]:
-    """The scores of `options.cases` cases, the same ones for every network with the same seed.
+def measure(tagger: LandmarkClassifier, network: str, files: list[Path], seed: int) -> list[Score]:
+    """The score of each photo, in the same corner for every network with the same seed.
 
-    Every photo is used once before any is used again. Raises LandmarkError if a photo's folder
-    is named after no landmark that `tagger` knows.
+    Raises LandmarkError if a photo's folder is named after no landmark that `tagger` knows.
     """
-    rng = np.random.default_rng(options.seed)
-    order = [i for _ in range(-(-options.cases // len(files))) for i in rng.permutation(len(files))]
+    rng = np.random.default_rng(seed)
     tagger.explain(open_photo(files[0]))  # the first call is slower
-    chosen = enumerate(tqdm(order[: options.cases], desc=network, unit="photo"))
-    return [
-        score(tagger, paste(files[index], BACKGROUNDS[number % 2], rng)) for number, index in chosen
-    ]
+    chosen = enumerate(tqdm(files, desc=network, unit="photo"))
+    return [score(tagger, paste(file, BACKGROUNDS[number % 2], rng)) for number, file in chosen]
 
 
 def paste(file: Path, background: str, rng: np.random.Generator) -> Case:
@@ -186,58 +172,40 @@ def holds(outer: Box, inner: Box) -> bool:
     return outer[0] <= x < outer[2] and outer[1] <= y < outer[3]
 
 
-def table(scores: dict[str, list[Score]], options: argparse.Namespace) -> str:
+def make_page(scores: dict[str, list[Score]], seed: int) -> str:
     """The Markdown page: one row for each network."""
-    head = (
-        "network | cases | box centre inside | on noise | on sky | inside, landmark named | "
-        "landmark right | box area inside | IoU | ms per photo"
-    )
-    rows = [f"| {head} |", "|---" * (head.count("|") + 1) + "|"]
-    rows += [row(network, values) for network, values in scores.items()]
+    rows = [make_row(network, values) for network, values in scores.items()]
     return (
         "# Where it looks: a landmark in a corner\n\n"
         "Written by `benchmarks/localisation.py`. Each photo is pasted into a random corner of a\n"
-        f"canvas of twice its sides, half of them coloured noise, half sky (seed {options.seed}).\n"
+        f"canvas of twice its sides, half of them coloured noise, half sky (seed {seed}).\n"
         "By chance, the centre of a box would be inside in 25 % of cases; a box of all the canvas\n"
         'would have 25 % of its area inside. "Landmark named" is `explain(photo, class_name)`.\n'
         "Area and IoU (with the whole pasted photo, of which the landmark is a part) are means.\n"
-        + about_training(scores, options.model)
-        + f"Timed on {platform.machine()}, {os.cpu_count()} cores, "
+        f"Timed on {platform.machine()}, {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}; the median.\n\n"
-        + "\n".join(rows)
-        + "\n"
+        f"{table(HEADS, rows)}\n"
     )
 
 
-def about_training(networks: Iterable[str], source: str | None) -> str:
-    """A line that names those of `networks` that met noise in training, "" where none did."""
-    met = []
-    for network in networks:
-        facts = read_metrics(source, network=network).get("training", {})
-        if facts.get("augmentation", {}).get("zoom_out"):
-            met.append(network)
-    if not met:
-        return ""
-    names = ", ".join(met)
-    return f"Shown photos on such noise in training, none on a sky: {names}.\n"
-
-
-def row(network: str, scores: list[Score]) -> str:
+def make_row(network: str, scores: list[Score]) -> list[object]:
     """The row of one network."""
-    shares = [
-        np.mean([s.inside for s in scores]),
-        *(np.mean([s.inside for s in scores if s.background == b]) for b in BACKGROUNDS),
-        np.mean([s.inside_if_named for s in scores]),
-        np.mean([s.right_class for s in scores]),
-        np.mean([s.area_share for s in scores]),
+
+    def share(figure: str, background: str = "") -> str:
+        values = [getattr(s, figure) for s in scores if background in ("", s.background)]
+        return f"{np.mean(values):.1%}"
+
+    return [
+        network,
+        len(scores),
+        share("inside"),
+        *(share("inside", background) for background in BACKGROUNDS),
+        share("inside_if_named"),
+        share("right_class"),
+        share("area_share"),
+        f"{np.mean([s.iou for s in scores]):.2f}",
+        f"{np.median([s.milliseconds for s in scores]):.0f}",
     ]
-    iou, milliseconds = (
-        np.mean([s.iou for s in scores]),
-        np.median([s.milliseconds for s in scores]),
-    )
-    cells = [network, str(len(scores)), *(f"{share:.1%}" for share in shares), f"{iou:.2f}",
-             f"{milliseconds:.0f}"]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
 
 
 def draw(tagger: LandmarkClassifier) -> Image.Image:
@@ -273,4 +241,4 @@ def overlay(photo: Image.Image, found: Explanation) -> Image.Image:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -6,21 +6,20 @@ python -m benchmarks.results runs/a runs/b --out benchmarks/landmarks10.md
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from landmark_model import LandmarkError
+from benchmarks.pages import run
 from landmark_model.files import write_text
 from landmark_model.hub import card
 
 
 def render(reports: list[card.Report]) -> str:
     """The document: table of results, data, and each run's commands."""
-    name = reports[0].metrics["training"]["data"]["name"]
-    totals = reports[0].metrics["training"]["data"]["photos"]
+    data = reports[0].metrics["training"]["data"]
+    totals = data["photos"]
     parts = [
-        f"# {name}\n\nWritten by `python -m benchmarks.results` from each run's metrics.json. "
-        f"{totals['train']:,} training, {totals['validation']:,} validation and "
+        f"# {data['name']}\n\nWritten by `python -m benchmarks.results` from each run's "
+        f"metrics.json. {totals['train']:,} training, {totals['validation']:,} validation and "
         f"{totals['test']:,} test photos.\n",
         card.results_table(reports),
         f"\n{card.details_table(reports)}",
@@ -34,21 +33,14 @@ def render(reports: list[card.Report]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Reads the run folders and writes the document."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.results",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = parser.parse_args(arguments)
-    try:
-        reports = [report for run in options.runs for report in card.read_reports(run)]
-    except LandmarkError as error:
-        sys.exit(f"results.py: {error}")
-    write_text(options.out, render(reports))
-    print(options.out.read_text(encoding="utf-8"))
+    text = render([report for folder in options.runs for report in card.read_reports(folder)])
+    write_text(options.out, text)
+    print(text)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,6 +1,6 @@
 """Compares scores that tell photos of known landmarks from all others: unknown.md.
 
-    python -m benchmarks.unknown --known world50 --unknown not_landmarks
+    python -m benchmarks.unknown --known world100 --unknown unknown
 
 --known holds train/, validation/ and test/<class>/<photo>; --unknown validation/ and test/ photos
 of anything else, in any folders. Choose by the validation columns; test is for the final figure.
@@ -9,9 +9,7 @@ of anything else, in any folders. Choose by the validation columns; test is for 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,29 +17,37 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from landmark_model import LandmarkError, networks
+from benchmarks.pages import command_line, make_parser, run, table
+from landmark_model import networks
 from landmark_model.calibration import fit_known_threshold, known_score
 from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
 from landmark_model.files import write_text
-from landmark_model.hub.repo import METRICS_NAME, SHIPPED, networks_in, read_memory
+from landmark_model.hub.repo import SHIPPED, networks_in, read_memory
 from landmark_model.memory import Memory
-from landmark_model.preprocess import eval_transform
-from landmark_model.training.data import UnknownPhotos, make_batches
+from landmark_model.training.data import SeenPhotos, make_batches, read_photos
 from landmark_model.training.evaluate import compute_logits
 from landmark_model.training.metrics import UnknownScores, measure_unknown
 from landmark_model.training.session import keep_freed_memory
 
 NEIGHBOURS = (1, 5, 10, 20)
 SPLITS = ("validation", "test")
+HEADS = ("score", "validation AUROC", "FPR95", "test AUROC", "FPR95", "known kept",
+         "others refused")  # fmt: skip
+ABOUT = """# None of these
+
+Written by `{command}`. AUROC: the chance that a photo of a known landmark scores higher than one of
+something else. FPR95: the share of other photos taken for known landmarks where 95 % of the known
+are kept. The last two columns are test photos at the threshold fitted on validation, as it ships.
+Best by validation AUROC in bold.
+"""
 Scores = dict[str, Tensor]
 
 
 @torch.inference_mode()
-def compute_features(network: nn.Module, photos: UnknownPhotos, name: str) -> Tensor:
+def compute_features(network: nn.Module, photos: SeenPhotos, name: str) -> Tensor:
     """Pooled features (N, D) of photos."""
-    workers = min(2, os.cpu_count() or 1)
     features_of = partial(networks.compute_features, network)
-    batches = tqdm(make_batches(photos, 32, False, workers), desc=name)
+    batches = tqdm(make_batches(photos, 32, False, min(2, os.cpu_count() or 1)), desc=name)
     return torch.cat([networks.mean_of_views(features_of, seen, "cpu") for seen, _ in batches])
 
 
@@ -64,39 +70,20 @@ def compare(known: dict[str, Scores], unknown: dict[str, Scores]) -> list[list[U
     rows = []
     for method in known["validation"]:
         threshold = fit_known_threshold(known["validation"][method])
-        rows.append(
-            [
-                measure_unknown(method, known[split][method], unknown[split][method], threshold)
-                for split in SPLITS
-            ]
-        )
+        pairs = [(known[split][method], unknown[split][method]) for split in SPLITS]
+        rows.append([measure_unknown(method, *pair, threshold) for pair in pairs])
     return rows
-
-
-def require_unseen(folder: Path) -> None:
-    """Raises LandmarkError if the network in `folder` learned from the --unknown photos.
-
-    Version 0.1 took two thirds of those in validation/ for outlier exposure.
-    """
-    path = folder / METRICS_NAME
-    facts = json.loads(path.read_text(encoding="utf-8"))["training"] if path.is_file() else {}
-    if any("--expose" in command for command in facts.get("commands", ())):
-        raise LandmarkError(
-            f"The network in {folder.name} is of version 0.1, which learned from validation photos "
-            "of --unknown: they say nothing of it. Train it again, or see unknown.md of 0.1."
-        )
 
 
 def compare_network(folder: Path, options: argparse.Namespace) -> list[list[UnknownScores]]:
     """The rows of the network in `folder`."""
-    require_unseen(folder)
     config = read_config(folder)
     network = networks.restore(config, folder)
-    look = eval_transform(config)
 
     def features_of(root: Path) -> Tensor:
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
-        return compute_features(network, UnknownPhotos(root, look), name)
+        table, _ = read_photos(root, root, by_class=False)
+        return compute_features(network, SeenPhotos(table, config), name)
 
     memory = read_memory(config, folder)
     if memory is None:  # answers take none, but knn does, whatever the labels
@@ -109,55 +96,32 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
     return compare(known, unknown)
 
 
-def table(title: str, rows: list[list[UnknownScores]]) -> str:
+def make_section(title: str, rows: list[list[UnknownScores]]) -> str:
     """The rows as Markdown, the best by validation AUROC in bold."""
     best = max(rows, key=lambda row: row[0].auroc)
-    lines = [f"\n## {title}\n", HEAD]
+    lines = []
     for row in rows:
         mark = "**" if row is best else ""
-        cells = [f"{mark}{row[0].method}{mark}"]
-        cells += [cell for part in row for cell in (f"{part.auroc:.3f}", f"{part.fpr95:.1%}")]
-        cells += [f"{row[1].kept:.1%}", f"{row[1].refused:.1%}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-HEAD = (
-    "| score | validation AUROC | FPR95 | test AUROC | FPR95 | known kept | others refused |\n"
-    "|---|---|---|---|---|---|---|"
-)
-ABOUT = """# None of these
-
-Written by `python -m benchmarks.unknown {command}`. AUROC: the chance that a photo of a known
-landmark scores higher than one of something else. FPR95: the share of other photos taken for known
-landmarks where 95 % of the known are kept. The last two columns are test photos at the threshold
-fitted on validation, as it ships. Best by validation AUROC in bold.
-"""
+        figures = [cell for part in row for cell in (f"{part.auroc:.3f}", f"{part.fpr95:.1%}")]
+        shares = [f"{row[1].kept:.1%}", f"{row[1].refused:.1%}"]
+        lines.append([f"{mark}{row[0].method}{mark}", *figures, *shares])
+    return f"\n## {title}\n\n{table(HEADS, lines)}"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Compares the scores of every network and writes the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.unknown",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("unknown", __doc__)
     parser.add_argument("--known", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--unknown", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--model", type=Path, default=SHIPPED, help="default: what ships")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     options = parser.parse_args(arguments)
     keep_freed_memory()
-    command = f"--known {options.known.name} --unknown {options.unknown.name}"
-    parts = [ABOUT.format(command=command)]
-    try:
-        for architecture, folder in networks_in(options.model).items():
-            parts.append(table(architecture, compare_network(folder, options)))
-    except LandmarkError as error:
-        sys.exit(f"unknown.py: {error}")
+    parts = [ABOUT.format(command=command_line("unknown", arguments))]
+    for architecture, folder in networks_in(options.model).items():
+        parts.append(make_section(architecture, compare_network(folder, options)))
     write_text(options.out / "unknown.md", "\n".join(parts) + "\n")
     print("\n".join(parts))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,17 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import save as serialise
 from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError, ModelConfig
@@ -31,7 +27,7 @@ from landmark_model.files import staged
 from landmark_model.networks import LandmarkCNN, normalisation
 from landmark_model.preprocess import shrink
 from landmark_model.training.augment import train_transform
-from landmark_model.training.data import Skipped, readable_photos
+from landmark_model.training.data import PhotoSet, make_batches, read_photos
 from landmark_model.training.fit import learning_rate_factor, set_rate
 from landmark_model.training.recipes import FEW_EPOCHS
 from landmark_model.training.session import Session, open_session
@@ -67,55 +63,6 @@ class Autoencoder(nn.Module):
         maps = self.encoder(images)  # (N, 3, H, W) -> (N, 320, ceil(H/16), ceil(W/16))
         return self.decoder(maps)[:, :, :height, :width]
 
-    @torch.inference_mode()
-    def reconstruction_error(self, images: Tensor) -> Tensor:
-        """How badly each of the images (N, 3, H, W) is given back (N,): the mean squared error.
-
-        Nothing is hidden, and the unit is the variance of photos: an image that is given back as
-        plain grey has about 1. Photos unlike those it learned from have more than those.
-        """
-        training = self.training
-        try:
-            return (self.eval()(images) - images).square().mean((1, 2, 3))
-        finally:
-            self.train(training)
-
-
-class UnlabelledPhotos(TorchDataset):
-    """The photos anywhere under `folder` as images, shrunk once and kept in memory.
-
-    `vary` turns a photo into an image (3, H, W) on every access; all must have one size. A file
-    named like a photo that cannot be read is in `skipped`, with the reason. Raises LandmarkError
-    if `folder` is none, or no photo is left.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        side_px: int,
-        vary: Callable[[Image.Image], Tensor],
-        show_progress: bool = True,
-    ) -> None:
-        if not folder.is_dir():
-            raise LandmarkError(f"{folder} is not a folder. Give one with photos in it.")
-        self.vary = vary
-        self.pixels: list[np.ndarray] = []  # each (H, W, 3), uint8
-        self.skipped: list[Skipped] = []
-        for _, photo in readable_photos(folder, self.skipped, show_progress):
-            self.pixels.append(np.asarray(shrink(photo, side_px)))
-        if not self.pixels:
-            first = f" The first: {self.skipped[0].reason}" if self.skipped else ""
-            raise LandmarkError(
-                f"{folder} holds no photo that can be read, of {len(self.skipped)} files named "
-                f"like one; an autoencoder learns from photos. Put some there.{first}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.vary(Image.fromarray(self.pixels[index]))
-
 
 def corrupt(
     images: Tensor, generator: Generator, noise: float = 0.3, hidden: float = 0.3
@@ -132,12 +79,6 @@ def corrupt(
     shown = shown.repeat_interleave(PATCH_PX, 2).repeat_interleave(PATCH_PX, 3)
     grain = torch.randn(images.shape, generator=generator, device=images.device)
     return (images + noise * grain) * shown[:, :, :height, :width]
-
-
-def make_batches(photos: UnlabelledPhotos, batch_size: int, workers: int) -> DataLoader:
-    """Shuffled batches of images (N, 3, H, W), all of one size, as batch norm likes it."""
-    size = min(batch_size, len(photos))
-    return DataLoader(photos, size, shuffle=True, drop_last=True, num_workers=workers)
 
 
 def learn_to_mend(
@@ -160,7 +101,7 @@ def learn_to_mend(
     for epoch in tqdm(range(epochs), "Autoencoder", unit="epoch"):
         batches.set_epoch(epoch)
         total = 0.0
-        for images in batches:
+        for images, _ in batches:
             set_rate(optimizer, learning_rate_factor(step, step_count, warmup=0.08))
             images = images.to(memory_format=torch.channels_last)
             loss = nn.functional.mse_loss(trained(corrupt(images, generator)).float(), images)
@@ -188,10 +129,15 @@ def save(autoencoder: Autoencoder, folder: Path) -> None:
             (scratch / name).write_bytes(serialise(tensors))
 
 
-def vary(side_px: int) -> Callable[[Image.Image], Tensor]:
-    """RGB photo -> image (3, s, s), s = `side_px`: random crops and mirror images."""
+def unlabelled(folder: Path, side_px: int) -> PhotoSet:
+    """The photos in any folders under `folder`: random crops (3, s, s), s = `side_px`, mirrored."""
+    table, skipped = read_photos(folder, folder, by_class=False)
+    for item in skipped:
+        print(f"Skipped: {item.path}: {item.reason}")
     config = ModelConfig("landmark_cnn", ("any",), ("any",), **normalisation("landmark_cnn"))
-    return train_transform(config, replace(PLAIN, train_size=side_px))
+    vary = train_transform(config, replace(PLAIN, train_size=side_px))
+    larger_px = round(1.25 * side_px)
+    return PhotoSet(table, lambda photo: shrink(photo, larger_px), vary, f"shrink {larger_px}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -208,14 +154,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--image-size", type=int, default=PLAIN.train_size, metavar="PX", help="side of the crops"
     )
     options = parser.parse_args(arguments)
-    photos = UnlabelledPhotos(
-        options.data, round(1.25 * options.image_size), vary(options.image_size)
-    )
-    for item in photos.skipped:
-        print(f"Skipped: {item.path}: {item.reason}")
+    photos = unlabelled(options.data, options.image_size)
     session = open_session(options.out)
     autoencoder = Autoencoder(LandmarkCNN())
-    batches = make_batches(photos, PLAIN.batch_size, session.workers)
+    batches = make_batches(photos, PLAIN.batch_size, True, session.workers)
     losses = learn_to_mend(autoencoder, batches, session, options.epochs, PLAIN.lr)
     save(autoencoder, options.out)
     print(

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks import ablation, results, unknown
+from benchmarks import ablation, localisation, results, unknown
 from landmark_model.config import LandmarkError
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
 
@@ -33,7 +35,7 @@ def test_results_of_runs_stand_side_by_side(small_run, tmp_path):
 
 
 def test_folder_without_figures_is_refused(tmp_path):
-    with pytest.raises(SystemExit, match=r"has no config\.json"):
+    with pytest.raises(LandmarkError, match=r"has no config\.json"):
         results.main([str(tmp_path), "--out", str(tmp_path / "x.md")])
 
 
@@ -97,9 +99,26 @@ def test_rows_that_would_change_nothing_are_left_out():
     assert len(of_lite2) == len(ablation.ROWS) == 10
 
 
-def test_network_that_learned_from_the_photos_it_is_asked_about_is_refused(small_run, tmp_path):
-    metrics = json.loads((small_run.folder / "metrics.json").read_text())
-    metrics["training"]["commands"] = ["python train.py --unknown others --expose"]
-    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(LandmarkError, match=r"of version 0\.1"):
-        unknown.require_unseen(tmp_path)
+def test_mistake_costs_one_line_and_exit_status_1(python):
+    done = python("-m", "benchmarks.robustness", "--photos", "no such folder", "--limit", "0")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "robustness.py: --limit is 0; it must be 1 or more."
+
+
+def test_box_is_measured_by_what_it_shares_with_the_pasted_photo(small_run, photos, tmp_path):
+    files = localisation.find_photos([photos / "test"], 12, seed=0)
+    assert len(files) == 12 and len(set(files)) == 9  # each once before any comes again
+    (case,) = [localisation.paste(files[0], "sky", np.random.default_rng(0))]
+    left, top, right, bottom = case.pasted
+    assert case.canvas.size == (240, 180) and (right - left, bottom - top) == (120, 90)
+
+    class Sees(SimpleNamespace):
+        def explain(self, canvas: object, name: str = "") -> SimpleNamespace:
+            return SimpleNamespace(box=self.box, class_name=name or "another")
+
+    found = localisation.score(Sees(box=(left, top, left + 60, bottom)), case)
+    assert (found.inside, found.right_class, found.area_share, found.iou) == (True, False, 1, 0.5)
+    missed = localisation.score(Sees(box=(120 - left, 90 - top, 130 - left, 100 - top)), case)
+    assert (missed.inside, missed.inside_if_named, missed.iou) == (False, False, 0)
+    page = localisation.make_page({"one": [found, replace(missed, background="noise")]}, seed=0)
+    assert "| one | 2 | 50.0% | 0.0% | 100.0% | 50.0% | 0.0% | 50.0% | 0.25 |" in page

@@ -1,10 +1,10 @@
 """From folders to splits: nothing is dropped in silence, nothing is on both sides."""
 
-import math
 import random
 import shutil
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 
 from landmark_model.config import LandmarkError, ModelConfig
-from landmark_model.preprocess import by_shape, eval_crop, eval_transform, eval_views, to_tensor
+from landmark_model.preprocess import by_shape, eval_crop, eval_transform, to_tensor
 from landmark_model.training.data import (
     NEAR_BITS,
     SPLITS,
     PhotoSet,
     SeenPhotos,
     Splits,
-    UnknownPhotos,
     difference_hash,
     load_splits,
+    load_unknown,
     make_batches,
     near_pairs,
 )
@@ -92,10 +92,9 @@ def test_missing_validation_is_cut_off_training(lay_out):
     assert paths(splits)["test"] == {str(path) for path in (root / "test").rglob("*.png")}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_unsplit_folder_is_split_by_class_without_loss(lay_out, seed):
+def test_unsplit_folder_is_split_by_class_without_loss(lay_out):
     root = lay_out({"a": 10, "b": 20})
-    splits, _ = load_splits(root, seed, share=0.2)
+    splits, _ = load_splits(root, seed=0, share=0.2)
     assert Counter(splits.validation["class_name"]) == {"a": 2, "b": 4}
     assert Counter(splits.test["class_name"]) == {"a": 2, "b": 3}
     parts = paths(splits).values()
@@ -154,45 +153,35 @@ def test_class_named_like_a_split_is_a_class(lay_out, counts):
     assert skipped == []
 
 
-NAMES = ["St. Peter's [Rome]", "Hạ Long 東京", "a*b?", "50% off #1", "{x}", " x"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_any_class_name_works(lay_out, name):
-    splits, skipped = load_splits(lay_out({name: 4, "tower": 4}), seed=0)
-    assert set(splits.class_names) == {name, "tower"}
+@pytest.mark.parametrize(
+    "name",
+    ["St. Peter's [Rome]", "Hạ Long 東京", "a*b?", "50% off #1", "{x}", " x", "$HOME", "c::d"],
+)
+def test_any_name_of_folder_class_and_file_works(lay_out, tmp_path, name):
+    root = lay_out({name: 4, "tower": 4}).rename(tmp_path / name)
+    (root / "tower" / "0.png").rename(root / "tower" / f"{name}.PNG")
+    splits, skipped = load_splits(root, seed=0)
+    assert set(splits.class_names) == {name, "tower"} and skipped == []
+    assert str(root / "tower" / f"{name}.PNG") in set().union(*paths(splits).values())
     assert sum(sizes(splits).values()) == 8
-    assert skipped == []
-
-
-@pytest.mark.parametrize("name", ["$HOME", "c::d"])
-def test_class_name_that_datasets_cannot_list_is_refused_in_words(lay_out, name):
-    with pytest.raises(LandmarkError, match="Rename folders and files"):
-        load_splits(lay_out({name: 4, "tower": 4}), seed=0)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_any_folder_name_works(lay_out, tmp_path, name):
-    root = lay_out(TWO).rename(tmp_path / name)
-    splits, _ = load_splits(root, seed=0)
-    assert sum(sizes(splits).values()) == 10
     assert make_report(splits, [], root).leaks == []
 
 
-@pytest.mark.parametrize("name", ["IMG 1 (2).png", "x[1].png", "déjà.PNG"])
-def test_any_file_name_works(lay_out, name):
+def test_name_that_is_no_text_is_told(lay_out):
     root = lay_out(TWO)
-    (root / "tower" / "0.png").rename(root / "tower" / name)
+    (root / "tower" / "0.png").rename(root / "tower" / "caf\udce9.png")
     splits, skipped = load_splits(root, seed=0)
-    assert str(root / "tower" / name) in set().union(*paths(splits).values())
-    assert sum(sizes(splits).values()) == 10
-    assert skipped == []
+    assert sum(sizes(splits).values()) == 9
+    assert ["not UTF-8; rename it" in item.reason for item in skipped] == [True]
 
 
-@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "labels.txt", ".DS_Store"])
-def test_other_files_do_no_harm(lay_out, name):
+def test_other_files_do_no_harm(lay_out):
     root = lay_out(TWO)
-    (root / "tower" / name).write_text("file_name,label\n0.png,7\n")
+    for name in ("metadata.csv", "metadata.jsonl", "labels.txt", ".DS_Store"):
+        (root / "tower" / name).write_text("file_name,label\n0.png,7\n")
+    for place in ("photos.zip", "tower/photos.zip"):
+        with zipfile.ZipFile(root / place, "w") as archive:
+            archive.write(root / "tower" / "0.png", "tower/0.png")
     splits, _ = load_splits(root, seed=0)
     assert splits.class_names == ("bridge", "tower")
     assert sum(sizes(splits).values()) == 10
@@ -226,36 +215,16 @@ def test_links_in_a_circle_end(lay_out):
     assert [item.path for item in skipped] == ["again", "tower/again"]
 
 
-@pytest.mark.parametrize("place", ["photos.zip", "tower/photos.zip"])
-def test_archive_left_in_the_folder_does_no_harm(lay_out, place):
-    root = lay_out(TWO)
-    with zipfile.ZipFile(root / place, "w") as archive:
-        archive.write(root / "tower" / "0.png", "tower/0.png")
-    splits, _ = load_splits(root, seed=0)
-    assert sum(sizes(splits).values()) == 10
-
-
-def test_photo_that_is_a_link_counts_once(lay_out, tmp_path):
-    root = lay_out(TWO)
+def test_links_to_photos_classes_and_the_whole_folder_are_followed(lay_out, tmp_path):
+    root = lay_out({**TWO, "ring": 4})
     make_photo(1, 99).save(tmp_path / "elsewhere.png")
     (root / "tower" / "link.png").symlink_to(tmp_path / "elsewhere.png")
-    splits, skipped = load_splits(root, seed=0)
-    assert sum(sizes(splits).values()) == 11
-    assert skipped == []
-
-
-def test_class_folder_that_is_a_link_is_not_dropped_in_silence(lay_out, tmp_path):
-    root = lay_out({**TWO, "ring": 4})
     (root / "ring").rename(tmp_path / "elsewhere")
     (root / "ring").symlink_to(tmp_path / "elsewhere")
-    splits, skipped = load_splits(root, seed=0)
-    assert "ring" in splits.class_names or "ring" in str(skipped)
-
-
-def test_data_folder_may_be_a_link(lay_out, tmp_path):
-    (tmp_path / "link").symlink_to(lay_out(SPLIT))
+    (tmp_path / "link").symlink_to(root)
     splits, skipped = load_splits(tmp_path / "link", seed=0)
-    assert make_report(splits, skipped, tmp_path / "link").totals() == dict.fromkeys(SPLITS, 4)
+    assert splits.class_names == ("bridge", "ring", "tower") and skipped == []
+    assert sum(make_report(splits, skipped, tmp_path / "link").totals().values()) == 15
 
 
 # --- what cannot be used ---
@@ -297,14 +266,13 @@ def test_skipped_photos_of_every_split_are_named(lay_out, split):
     assert [item.path for item in skipped] == [f"{split}/tower/broken.jpg"]
 
 
-@pytest.mark.parametrize("ending", [".heic", ".HEIC", ".heif", ".avif"])
-def test_photo_of_a_format_of_phones_is_used_or_named(lay_out, ending):
+@pytest.mark.parametrize("ending", [".HEIC", ".avif"])
+def test_photo_of_a_format_of_phones_is_used(lay_out, ending):
     root = lay_out(TWO)
     (root / "tower" / f"phone{ending}").write_bytes((root / "tower" / "0.png").read_bytes())
     splits, skipped = load_splits(root, seed=0)
-    used = set().union(*paths(splits).values())
-    named = [item.path for item in skipped]
-    assert (str(root / "tower" / f"phone{ending}") in used) != (f"tower/phone{ending}" in named)
+    assert str(root / "tower" / f"phone{ending}") in set().union(*paths(splits).values())
+    assert skipped == []
 
 
 @pytest.mark.parametrize("place", ["stray.png", "train/stray.png", "extra/tower/0.png"])
@@ -315,16 +283,6 @@ def test_photo_outside_split_and_class_folders_is_named(lay_out, place):
     splits, skipped = load_splits(root, seed=0)
     assert sum(sizes(splits).values()) == 12
     assert place.split("/")[0] in {item.path.split("/")[0] for item in skipped}
-
-
-def test_two_folders_for_one_split_are_not_dropped_in_silence(lay_out):
-    root = lay_out(SPLIT | {"val/tower": 3, "val/bridge": 3})
-    try:
-        splits, _ = load_splits(root, seed=0)
-    except LandmarkError as error:
-        assert "val" in str(error)
-    else:
-        assert len(splits.validation) == 10
 
 
 @pytest.mark.parametrize(
@@ -344,6 +302,7 @@ def test_two_folders_for_one_split_are_not_dropped_in_silence(lay_out):
          "ring"),
         ({"tower": 9, "bridge": 9, "ring": 1}, "ring"),
         ({"tower": 9, "bridge": 9, "ring": 2}, "3 or more"),
+        (SPLIT | {"val/tower": 3, "val/bridge": 3}, "has both val and validation|both validation"),
     ],
     ids=str,
 )  # fmt: skip
@@ -362,14 +321,11 @@ def test_folder_of_nothing_but_broken_photos_is_refused(lay_out):
 
 
 def test_class_missing_from_test_may_pass_but_not_from_training(lay_out):
-    root = lay_out({"train/a": 3, "train/b": 3, "test/a": 2})
+    root = lay_out({"train/a": 3, "train/b": 3, "validation/a": 1, "test/a": 2, "test/ring": 0})
     splits, _ = load_splits(root, seed=0, allow_missing=True)
     assert splits.class_names == ("a", "b")
     assert set(splits.test["label"]) == {0}
-
-
-def test_class_missing_from_training_never_passes(lay_out):
-    root = lay_out(SPLIT | {"test/ring": 2, "validation/ring": 1})
+    make_photo(0, 99).save(root / "test" / "ring" / "0.png")
     with pytest.raises(LandmarkError, match="train split has no usable photo of ring"):
         load_splits(root, seed=0, allow_missing=True)
 
@@ -393,7 +349,7 @@ def brute_force_pairs(hashes: list[bytes]) -> list[tuple[int, int]]:
             and bin(numbers[i] ^ numbers[j]).count("1") <= NEAR_BITS]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_near_pairs_are_those_of_a_slow_search(seed):
     generator = random.Random(seed)
     seeds = [generator.getrandbits(256) for _ in range(6)]
@@ -407,9 +363,6 @@ def test_near_pairs_are_those_of_a_slow_search(seed):
     expected = brute_force_pairs(hashes)
     assert near_pairs(hashes) == expected
     assert 0 < len(expected) < 24 * 23 // 2
-
-
-def test_no_hashes_have_no_pairs():
     assert near_pairs([]) == near_pairs([bytes(32)]) == []
 
 
@@ -427,13 +380,11 @@ def test_smaller_recompressed_photos_are_recognised(scale, quality, tmp_path):
     assert near_pairs(hashes) == expected
 
 
-@pytest.mark.parametrize("change", ["lighter", "grey"])
-def test_recoloured_photos_are_recognised(change):
+def test_recoloured_photos_are_recognised():
     for path in EXAMPLES:
         with Image.open(path) as photo:
-            grey = photo.convert("L")
-            changed = grey if change == "grey" else photo.point(lambda v: round(0.9 * v + 20))
-            assert near_pairs([difference_hash(photo), difference_hash(changed)]) == [(0, 1)]
+            for changed in (photo.convert("L"), photo.point(lambda v: round(0.9 * v + 20))):
+                assert near_pairs([difference_hash(photo), difference_hash(changed)]) == [(0, 1)]
 
 
 def test_leaks_between_splits_are_told_and_graded(lay_out):
@@ -482,15 +433,22 @@ def test_report_counts_and_measures(lay_out):
     assert report.std == pytest.approx(np.sqrt(square - mean**2), abs=5e-3)
 
 
-@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (77, 3, 253)], ids=str)
-def test_photos_of_one_colour_have_no_spread(lay_out, colour):
+def test_photos_of_one_colour_have_no_spread(lay_out):
     root = lay_out(SPLIT)
     for path in root.rglob("*.png"):
-        Image.new("RGB", (50, 40), colour).save(path)
+        Image.new("RGB", (50, 40), (77, 3, 253)).save(path)
     report = make_report(*load_splits(root, seed=0), root)
-    assert report.mean == pytest.approx([value / 255 for value in colour], abs=1e-4)
-    assert not any(map(math.isnan, report.std))
+    assert report.mean == pytest.approx([value / 255 for value in (77, 3, 253)], abs=1e-4)
     assert report.std == pytest.approx([0, 0, 0], abs=1e-4)
+
+
+def test_class_of_few_photos_is_told_yet_learned(lay_out):
+    root = lay_out({"train/a": 4, "train/b": 3, "test/a": 1, "test/b": 1, "validation/a": 1,
+                    "validation/b": 1})  # fmt: skip
+    text = str(make_report(*load_splits(root, seed=0), root))
+    assert "fewer than 4 training photos, too few to learn a landmark from: b (3). Add" in text
+    make_photo(0, 99).save(root / "train" / "b" / "more.png")
+    assert "fewer than" not in str(make_report(*load_splits(root, seed=0), root))
 
 
 # --- photos to batches ---
@@ -514,38 +472,26 @@ def test_photo_set_gives_the_pixels_of_preparing_by_hand(lay_out):
         assert label == table["label"][index]
 
 
-@pytest.mark.parametrize(
-    ("second_key", "prepared"), [("key", 4), ("other key", 8)], ids=["same", "other"]
-)
-def test_prepared_photos_are_kept_under_their_key(lay_out, second_key, prepared):
+def test_prepared_photos_are_kept_under_their_key_wherever_they_lie(lay_out, tmp_path):
     # Photos of its own: what other tests have prepared is found by its content.
-    root = lay_out(SPLIT, first_seed=500 + 50 * prepared)
-    calls = []
+    root, calls = lay_out(SPLIT, first_seed=500), []
 
     def counted(photo: Image.Image) -> Image.Image:
         calls.append(photo.size)
         return crop(photo)
 
-    for key in ("key", second_key):
-        table = load_splits(root, seed=0)[0].test
-        photos = PhotoSet(table, counted, to_tensor(CONFIG), key)
-        assert len(photos) == 4
-    assert len(calls) == prepared
+    def prepare(folder: Path, key: str) -> PhotoSet:
+        return PhotoSet(load_splits(folder, seed=0)[0].test, counted, to_tensor(CONFIG), key)
 
-
-def test_prepared_photos_are_found_when_the_folder_has_moved(lay_out, tmp_path):
-    root = lay_out(SPLIT, first_seed=1000)
-    calls = []
-
-    def counted(photo: Image.Image) -> Image.Image:
-        calls.append(photo.size)
-        return crop(photo)
-
-    first = PhotoSet(load_splits(root, seed=0)[0].test, counted, to_tensor(CONFIG), "moved")
-    moved = root.rename(tmp_path / "elsewhere")
-    second = PhotoSet(load_splits(moved, seed=0)[0].test, counted, to_tensor(CONFIG), "moved")
+    first, same = prepare(root, "key"), prepare(root, "key")
     assert len(calls) == 4
-    assert all(torch.equal(first[index][0], second[index][0]) for index in range(4))
+    moved = prepare(root.rename(tmp_path / "elsewhere"), "key")
+    assert len(calls) == 4
+    for index in range(4):
+        assert torch.equal(first[index][0], same[index][0])
+        assert torch.equal(first[index][0], moved[index][0])
+    prepare(tmp_path / "elsewhere", "other key")
+    assert len(calls) == 8
 
 
 def test_photo_that_changed_on_disk_is_prepared_anew(lay_out):
@@ -569,29 +515,74 @@ def test_photos_are_varied_on_every_access(lay_out):
     assert not torch.equal(photos[0][0], photos[0][0])
 
 
-# --- photos that show no class ---
+# --- photos that show no class
 
 
-def test_unknown_photos_are_read_from_any_folder_and_broken_ones_told(lay_out):
-    root = lay_out({"a/b": 3, "c": 2})
-    (root / "c" / "broken.jpg").write_bytes(b"no photo")
-    found = UnknownPhotos(root, eval_transform(CONFIG))
-    assert len(found) == 5 and found.labels == [-1] * 5
-    (image,), label = found[4]
-    assert image.shape == (3, 32, 32) and label == -1
-    assert [item.path for item in found.skipped] == ["c/broken.jpg"]
+@pytest.fixture
+def known(photos) -> Splits:
+    """The made-up landmarks that unknown photos are held against."""
+    return load_splits(photos, seed=0)[0]
 
 
-def test_folder_without_unknown_photos_is_refused(tmp_path):
-    with pytest.raises(LandmarkError, match="holds no photos"):
-        UnknownPhotos(tmp_path, eval_transform(CONFIG))
+@pytest.fixture
+def noise(tmp_path) -> Callable[..., Path]:
+    """Makes a folder of photos of noise, which are like no others, of those names."""
+
+    def make(*names: str) -> Path:
+        for number, name in enumerate(names):
+            path = tmp_path / "others" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            grain = np.random.default_rng(number).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+            Image.fromarray(grain).resize((80, 60)).save(path)
+        return tmp_path / "others"
+
+    return make
+
+
+def test_unknown_photos_are_read_from_any_folder_and_broken_ones_told(noise, known):
+    root = noise("train/a/b/0.png", "test/c/0.png", "test/1.png")
+    (root / "test" / "c" / "broken.jpg").write_bytes(b"no photo")
+    tables, skipped = load_unknown(root, known)
+    assert {split: table["label"][:] for split, table in tables.items()} == {
+        "train": [-1], "test": [-1, -1]
+    }  # fmt: skip
+    assert [item.path for item in skipped] == ["test/c/broken.jpg"]
+
+
+def test_unknown_photo_that_shows_a_landmark_is_left_out_and_named(noise, known, photos):
+    root = noise("train/0.png", "validation/0.png", "validation/1.png")
+    shown = {split: photos / split / "00.Eiffel_Tower" / "0.png" for split in ("train", "test")}
+    shutil.copy(shown["train"], root / "train" / "same.png")
+    resave(shown["test"], root / "validation" / "near.jpg", quality=90)
+    tables, skipped = load_unknown(root, known)
+    assert {split: len(table) for split, table in tables.items()} == {"train": 1, "validation": 2}
+    assert {item.path: item.reason.split(",")[0] for item in skipped} == {
+        "train/same.png": "(nearly) identical to train/00.Eiffel_Tower/0.png",
+        "validation/near.jpg": "(nearly) identical to test/00.Eiffel_Tower/0.png",
+    }
+    report = str(make_report(known, [], photos, skipped))
+    assert "left out of --unknown: 2" in report and "validation/near.jpg: (nearly)" in report
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [({"other": 2}, "has none of the folders"), ({"train": 0}, "holds no photos")],
+)
+def test_unknown_folder_that_cannot_be_used_is_refused_in_words(lay_out, known, counts, words):
+    with pytest.raises(LandmarkError, match=words):
+        load_unknown(lay_out(counts), known)
+
+
+def test_unknown_folder_of_nothing_but_landmarks_is_refused(tmp_path, known, photos):
+    shutil.copytree(photos / "test", tmp_path / "test")
+    with pytest.raises(LandmarkError, match="test holds only photos of known classes"):
+        load_unknown(tmp_path, known)
 
 
 def test_seen_photos_are_the_images_of_each_photo_in_order(lay_out):
     table = load_splits(lay_out(SPLIT), seed=0)[0].test
     config = replace(CONFIG, image_size=64, view="both", flip=True)
-    views = eval_views(config)
-    photos = SeenPhotos([PhotoSet(table, view.cut, view.finish, view.name) for view in views])
+    photos = SeenPhotos(table, config)
     (batch, labels), *others = make_batches(photos, 50, shuffle=False, worker_count=0)
     assert not others and labels.tolist() == photos.labels == list(table["label"])
     by_hand = eval_transform(config)
@@ -607,9 +598,9 @@ def seven(lay_out):
     return PhotoSet(load_splits(root, seed=0)[0].train, crop, to_tensor(CONFIG), "square 32")
 
 
-@pytest.mark.parametrize(("batch_size", "expected"), [(3, [3, 3, 1]), (7, [7]), (50, [7])], ids=str)
+@pytest.mark.parametrize(("batch_size", "expected"), [(3, [3, 3, 1]), (50, [7])], ids=str)
 def test_photos_that_are_measured_come_once_and_in_order(seven, batch_size, expected):
-    batches = list(make_batches(seven, batch_size, shuffle=False, worker_count=0))
+    batches = list(make_batches(seven, batch_size, False, worker_count=0, balance=1.0))
     assert [len(labels) for _, labels in batches] == expected
     assert all(images.shape[1:] == (3, 32, 32) for ((images, _),), _ in batches)
     assert torch.cat([labels for _, labels in batches]).tolist() == seven.labels
@@ -646,9 +637,3 @@ def test_rare_classes_are_drawn_more_often_on_demand(lay_out):
         expected = weight / (weight + 12 ** (1 - balance))
         assert drawn[balance] == pytest.approx(expected, abs=0.05)
     assert drawn[0.0] == pytest.approx(2 / 14)
-
-
-@pytest.mark.parametrize("balance", [0.0, 1.0])
-def test_photos_that_are_measured_are_never_weighted(seven, balance):
-    batches = make_batches(seven, 3, shuffle=False, worker_count=0, balance=balance)
-    assert torch.cat([labels for _, labels in batches]).tolist() == seven.labels

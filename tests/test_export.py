@@ -81,13 +81,6 @@ def test_file_needs_only_torch_and_knows_its_labels(elsewhere):
     assert others == []
 
 
-def test_photos_of_a_batch_do_not_meet(smoke_run):
-    network = torch.jit.load(str(smoke_run.folder / TORCHSCRIPT_NAME))
-    photos = make_batches()[5]
-    alone = torch.cat([network(photo[None]) for photo in photos])
-    assert torch.allclose(network(photos), alone, atol=1e-5)
-
-
 def test_onnx_runtime_gives_the_same_on_any_batch(smoke_run):
     config = read_config(smoke_run.folder)
     network = restore(config, smoke_run.folder)
@@ -104,22 +97,6 @@ def test_onnx_runtime_gives_the_same_on_any_batch(smoke_run):
             logits = network((images / 255 - mean) / std)
         answers = (logits / config.temperature).softmax(1).numpy()
         assert np.abs(found[0] - answers).max() < 1e-4
-
-
-@pytest.mark.parametrize("flip", [False, True])
-@torch.inference_mode()
-def test_flip_is_in_both_exports(flip, tmp_path):
-    config = replace(CONFIG, flip=flip, image_size=32)
-    network = build(config).eval()
-    export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME)
-    export_onnx(network, config, tmp_path / ONNX_NAME)
-    photo = make_batches()[0][:, :, :32, :32]
-    script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
-    session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
-    answers = [script(photo).numpy(), session.run(["probabilities"], {"centre": photo.numpy()})[0]]
-    mirrored = session.run(["probabilities"], {"centre": photo.flip(3).numpy()})[0]
-    assert np.allclose(*answers, atol=1e-5)
-    assert np.allclose(answers[1], mirrored, atol=1e-6) == flip
 
 
 @torch.inference_mode()
@@ -167,16 +144,6 @@ def test_file_agrees_with_predict(shipped, size):
             # Pillow rounds to whole grey levels between the two directions of a resize.
             index = tagger.config.class_names.index(guess.class_name)
             assert found[index] == pytest.approx(guess.probability, abs=0.05), path.name
-
-
-def test_photo_of_the_right_size_is_not_resampled():
-    network = build(CONFIG).eval()
-    photo = torch.from_numpy(np.asarray(make_photo(0, 1, (64, 64))).copy()).permute(2, 0, 1)[None]
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (CONFIG.mean, CONFIG.std))
-    with torch.inference_mode():
-        expected = (network((photo / 255 - mean) / std) / 1.5).softmax(1)
-        found = Portable(network, CONFIG).eval()(photo)
-    assert torch.allclose(found, expected, atol=1e-6)
 
 
 @torch.inference_mode()
@@ -279,23 +246,16 @@ def test_export_that_fails_half_way_leaves_nothing(step, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == [TORCHSCRIPT_NAME]
 
 
-@pytest.mark.parametrize("name", ["network.pt", "network", "network.partial", "Hạ Long.pt"])
-def test_file_has_the_name_asked_for_and_nothing_is_left_over(name, tmp_path):
-    difference = export_torchscript(build(CONFIG), CONFIG, tmp_path / name)
+def test_file_has_the_name_asked_for_and_knows_its_classes(tmp_path):
+    difference = export_torchscript(build(CONFIG), CONFIG, tmp_path / "Hạ Long.partial")
     assert 0 <= difference <= 1e-4
-    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert [file.name for file in tmp_path.iterdir()] == ["Hạ Long.partial"]
     extra = {LABELS_NAME: ""}
-    network = torch.jit.load(str(tmp_path / name), _extra_files=extra)
+    network = torch.jit.load(str(tmp_path / "Hạ Long.partial"), _extra_files=extra)
     assert network.labels == json.loads(extra[LABELS_NAME]) == ["A", "Bé", "C"]
     assert network.class_names == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("place", ["missing/network.pt", "folder"])
-def test_place_that_cannot_be_written_is_refused_in_words(place, tmp_path):
-    (tmp_path / "folder").mkdir()
-    try:
-        export_torchscript(build(CONFIG), CONFIG, tmp_path / place)
-    except LandmarkError as error:
-        assert place.split("/")[0] in str(error)
-    else:
-        assert (tmp_path / place).is_file()
+def test_place_that_is_a_folder_is_refused_in_words(tmp_path):
+    with pytest.raises(LandmarkError, match="is a folder"):
+        export_torchscript(build(CONFIG), CONFIG, tmp_path)

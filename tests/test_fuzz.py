@@ -2,7 +2,7 @@
 
 import json
 
-from benchmarks import reliability_photos
+from benchmarks import reliability
 from landmark_model import decoding
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.seeds import make_seeds
@@ -27,13 +27,15 @@ def test_same_seed_damages_the_same_photos():
     assert fuzz(60, seed=3, is_quiet=True)["outcomes"] == fuzz(60, 3, is_quiet=True)["outcomes"]
 
 
-def test_figures_are_written_for_photos_that_are_given(tmp_path, monkeypatch):
-    monkeypatch.setattr(reliability_photos, "SIDE_PX", 90)
+def test_figures_and_page_are_written_of_photos_that_are_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(reliability, "SIDE_PX", 90)
     given = tmp_path / "given.jpg"
     given.write_bytes(make_seeds()["JPEG"][0])
-    out = tmp_path / "out" / "photos.json"
-    reliability_photos.main(["--photos", str(given), "--count", "20", "--out", str(out)])
-    report = json.loads(out.read_text())
+    out = tmp_path / "out"
+    reliability.main(["photos", "--costly", str(given), "--count", "20", "--out", str(out)])
+    text = (out / "reliability" / "photos.json").read_text()
+    report = json.loads(text)
     assert [row["photo"] for row in report["given"]] == ["given.jpg"]
     assert {row["outcome"] for row in report["given"] + report["largest"]} == {"photo"}
-    assert report["damaged_on_purpose"]["count"] == 20 and str(tmp_path) not in out.read_text()
+    assert report["damaged_on_purpose"]["count"] == 20 and str(tmp_path) not in text
+    assert "| given.jpg |" in (out / "reliability.md").read_text()

@@ -20,7 +20,7 @@ SOURCES = [*PATHS.values(), *PROGRAMS]
 FLOORS = (
     "errors files config traps places",
     "tensors memory calibration explain prediction photos",
-    "decoding folders preprocess networks hub.client",
+    "decoding folders preprocess networks torch_trunk hub.client",
     "runtime",
     "hub.repo",
     "classifier",
@@ -36,12 +36,13 @@ OWNERS = {
     "gradio": "web.*",
     "huggingface_hub": "hub.client",
     "matplotlib": "training.plots",
-    "onnx": "training.export",
-    "onnxruntime": "training.export",
+    "onnx": "training.export training.graphs",
+    "onnxruntime": "runtime training.export",
     "pillow_heif": "photos",
     "sklearn": "training.metrics",
     "timm": "networks training.*",
-    "torchvision": "preprocess training.augment",
+    "torch": "networks torch_trunk training.*",
+    "torchvision": "training.augment",
 }
 # Of the app, what is plain functions: it could serve another web framework.
 PLAIN_WEB = re.compile(r"web\.(html\..*|answers|i18n|measured|models|overlay|settings|share)")

@@ -8,7 +8,7 @@ import torch
 
 from landmark_model.training.metrics import measure, measure_unknown
 
-SHAPES = [(1, 3), (7, 2), (40, 5), (200, 4), (60, 50), (3, 9)]
+SHAPES = [(1, 3), (40, 5), (60, 50)]
 
 
 def names(class_count: int) -> tuple[str, ...]:
@@ -32,44 +32,26 @@ def best(row: list[float], count: int) -> list[int]:
     return sorted(range(len(row)), key=lambda index: -row[index])[:count]
 
 
-@pytest.mark.parametrize(("field", "k"), [("top1", 1), ("top5", 5)])
-def test_top_k_equals_a_plain_loop(sample, field, k):
+def test_scores_equal_a_plain_loop(sample):
     logits, labels, class_count = sample
-    hits = 0
-    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
-        hits += label in best(row, k)
-    found = getattr(measure(logits, labels, names(class_count)), field)
-    assert found == pytest.approx(hits / len(labels), abs=1e-6)
-
-
-def test_confusion_equals_a_plain_loop(sample):
-    logits, labels, class_count = sample
+    scores = measure(logits, labels, names(class_count))
     counts = [[0] * class_count for _ in range(class_count)]
+    hits, loss = {1: 0, 5: 0}, 0.0
     for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
         counts[label][best(row, 1)[0]] += 1
-    found = measure(logits, labels, names(class_count)).confusion
-    assert [list(row) for row in found] == counts
-
-
-def test_class_scores_equal_a_plain_loop(sample):
-    logits, labels, class_count = sample
-    guesses = [best(row, 1)[0] for row in logits.tolist()]
-    for index, score in enumerate(measure(logits, labels, names(class_count)).classes):
-        right = sum(g == index == t for g, t in zip(guesses, labels.tolist(), strict=True))
-        guessed, there = guesses.count(index), labels.tolist().count(index)
+        hits = {k: hits[k] + (label in best(row, k)) for k in hits}
+        loss += math.log(sum(math.exp(value) for value in row)) - row[label]
+    assert [list(row) for row in scores.confusion] == counts
+    found = [scores.top1, scores.top5, scores.loss]
+    assert found == pytest.approx([x / len(labels) for x in (hits[1], hits[5], loss)], rel=1e-5)
+    assert scores.photo_count == len(labels) == sum(score.support for score in scores.classes)
+    for index, score in enumerate(scores.classes):
+        right, there = counts[index][index], sum(counts[index])
+        guessed = sum(row[index] for row in counts)
         assert score.class_name == f"class {index}" and score.support == there
         assert score.precision == pytest.approx(right / guessed if guessed else 0.0)
         assert score.recall == pytest.approx(right / there if there else 0.0)
         assert score.f1 == pytest.approx(2 * right / (guessed + there) if guessed + there else 0.0)
-
-
-def test_loss_equals_a_plain_loop(sample):
-    logits, labels, class_count = sample
-    total = 0.0
-    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
-        total += math.log(sum(math.exp(value) for value in row)) - row[label]
-    found = measure(logits, labels, names(class_count)).loss
-    assert found == pytest.approx(total / len(labels), rel=1e-5)
 
 
 def test_calibration_error_equals_a_plain_loop(sample):
@@ -84,19 +66,6 @@ def test_calibration_error_equals_a_plain_loop(sample):
     assert found == pytest.approx(sum(map(abs, gaps.values())) / len(labels), abs=1e-9)
 
 
-def test_sums_agree(sample):
-    logits, labels, class_count = sample
-    scores = measure(logits, labels, names(class_count))
-    assert scores.photo_count == len(labels) == sum(score.support for score in scores.classes)
-    assert [sum(row) for row in scores.confusion] == [score.support for score in scores.classes]
-    right = sum(scores.confusion[index][index] for index in range(class_count))
-    assert scores.top1 == pytest.approx(right / len(labels), abs=1e-6)
-    assert scores.top1 <= scores.top5 <= 1.0
-    assert len(scores.classes) == len(scores.confusion) == class_count
-    recalled = sum(score.recall * score.support for score in scores.classes)
-    assert recalled == pytest.approx(right)
-
-
 def test_class_without_photos_has_no_support():
     logits = torch.tensor([[3.0, 0.0, 1.0], [0.0, 0.0, 2.0]])
     scores = measure(logits, torch.tensor([0, 0]), names(3))
@@ -105,12 +74,6 @@ def test_class_without_photos_has_no_support():
         "class_name": "class 1", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0
     }  # fmt: skip
     assert scores.confusion == ((1, 0, 1), (0, 0, 0), (0, 0, 0))
-
-
-@pytest.mark.parametrize("class_count", [2, 3, 4, 5])
-def test_among_five_classes_or_fewer_top_5_is_sure(class_count):
-    logits = torch.randn(20, class_count, generator=torch.Generator().manual_seed(0))
-    assert measure(logits, torch.arange(20) % class_count, names(class_count)).top5 == 1.0
 
 
 def test_perfect_and_hopeless_answers_are_the_ends_of_the_scale():
@@ -123,14 +86,6 @@ def test_perfect_and_hopeless_answers_are_the_ends_of_the_scale():
     assert perfect.calibration_error == pytest.approx(0.0, abs=1e-6)
     assert all(score.f1 == 1.0 for score in perfect.classes)
     assert hopeless.top1 == hopeless.top5 == 0.0 and hopeless.loss > 40
-
-
-def test_order_of_the_photos_does_not_matter(sample):
-    logits, labels, class_count = sample
-    one = measure(logits, labels, names(class_count))
-    other = measure(logits.flip(0), labels.flip(0), names(class_count))
-    assert one.confusion == other.confusion and one.classes == other.classes
-    assert one.loss == pytest.approx(other.loss)
 
 
 def test_scores_are_plain_numbers(sample):

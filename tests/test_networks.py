@@ -9,7 +9,6 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from landmark_model import networks
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
 from landmark_model.networks import (
     NETWORKS,
@@ -32,6 +31,7 @@ from landmark_model.training.start import Start, start_from_file
 CLASSES = ("a", "b", "c")
 CONFIG = ModelConfig("landmark_cnn", CLASSES, CLASSES)
 HEAD = ("fc.weight", "fc.bias")
+MANY = tuple(map(str, range(100_000)))
 
 each_network = pytest.mark.parametrize("architecture", NETWORKS)
 
@@ -78,10 +78,6 @@ def trained_a_bit(network: torch.nn.Module) -> torch.nn.Module:
 # --- the networks ---
 
 
-def test_our_network_is_small():
-    assert sum(p.numel() for p in LandmarkCNN(50).parameters()) < 6e6
-
-
 @each_network
 def test_build_gives_one_logit_for_each_class(architecture):
     network = build(replace(CONFIG, architecture=architecture)).eval()
@@ -106,14 +102,6 @@ def test_any_image_size_gives_logits(small, size):
     logits = small(torch.randn(2, 3, *size))
     assert logits.shape == (2, 3) and logits.isfinite().all()
     assert (logits < 0).any() or (logits.sum(1) - 1).abs().max() > 1e-3  # not probabilities
-
-
-def test_features_and_head_make_up_the_network(small):
-    images = torch.randn(2, 3, 40, 40)
-    features = small.forward_features(images)
-    assert features.shape == (2, 24, 5, 5)
-    assert small.forward_head(features, pre_logits=True).shape == (2, small.num_features)
-    assert torch.equal(small.forward_head(features), small(images))
 
 
 def test_our_network_comes_by_timms_front_door():
@@ -164,19 +152,6 @@ def test_halving_shortcut_skips_no_pixel():
     assert (features.grad != 0).all()
 
 
-def test_network_can_learn_four_photos_by_heart():
-    network = another(4).train()
-    images, labels = torch.randn(4, 3, 24, 24), torch.arange(4)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
-    for _ in range(60):
-        loss = torch.nn.functional.cross_entropy(network(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1
-    assert all(parameter.grad is not None for parameter in network.parameters())
-
-
 # --- starting from a file ---
 
 
@@ -205,7 +180,7 @@ def test_partial_file_says_what_it_fills(small, stored, drop, layer):
     assert layer in str(start).split("starting from random weights:")[1]
 
 
-@pytest.mark.parametrize("class_count", [2, 4, 50])
+@pytest.mark.parametrize("class_count", [2, 50])
 def test_head_for_other_classes_is_left_fresh(stored, class_count):
     network = another(class_count)
     before = network.fc.weight.clone()
@@ -215,22 +190,12 @@ def test_head_for_other_classes_is_left_fresh(stored, class_count):
     assert str(start).endswith("starting from random weights: fc")
 
 
-def test_half_file_fills_full_precision(small, stored):
-    halves = {name: t.half() for name, t in small.state_dict().items() if t.ndim > 1}
-    network = another()
-    start_from_file(network, stored(halves))
-    assert {p.dtype for p in network.parameters()} == {torch.float32}
-    assert torch.allclose(network.fc.weight, small.fc.weight, atol=1e-3)
-
-
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("conv9.weight", (3, 3)),
         ("module.stem.0.weight", (8, 3, 3, 3)),
         ("stem.0.weight", (9, 3, 3, 3)),
         ("stages.1.0.norm1.running_mean", (1,)),
-        ("stem.1.num_batches_tracked", (2,)),
         ("fc.weight", (3, 99)),
         ("fc.weight", (72,)),
     ],
@@ -259,33 +224,19 @@ def test_file_that_fills_nothing_is_refused(stored, class_count):
 # --- files ---
 
 
-@pytest.fixture(
-    params=["empty", "text", "pickle", "torch.save", "cut-header", "cut-middle", "cut-end", "json"]
-)
-def bad_file(request, stored, small, tmp_path):
-    """A file that is no safetensors file, or not a whole one."""
+@pytest.mark.parametrize("kind", ["empty", "pickle", "torch.save", "cut", "json"])
+def test_other_kind_of_file_is_refused_and_named(kind, stored, small, tmp_path):
     path, content = tmp_path / "bad.safetensors", stored().read_bytes()
+    torch.save(small.state_dict(), path)
     contents = {
         "empty": b"",
-        "text": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
         "pickle": b"\x80\x04\x95\x15\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",
-        "cut-header": content[:50],
-        "cut-middle": content[: len(content) // 2],
-        "cut-end": content[:-1],
+        "cut": content[: len(content) // 2],
         "json": (8).to_bytes(8, "little") + b'{"a": 1}',
     }
-    if request.param == "torch.save":
-        torch.save(small.state_dict(), path)
-    else:
-        path.write_bytes(contents[request.param])
-    return path
-
-
-def test_other_kind_of_file_is_refused_and_named(bad_file):
+    path.write_bytes(contents.get(kind, path.read_bytes()))
     with pytest.raises(LandmarkError, match=r"bad\.safetensors is not a whole safetensors file"):
-        read_weights(bad_file)
-    with pytest.raises(LandmarkError, match=r"bad\.safetensors"):
-        start_from_file(another(), bad_file)
+        start_from_file(another(), path)
 
 
 def test_missing_file_is_refused(tmp_path):
@@ -322,11 +273,9 @@ def test_half_weights_come_back_as_floats(whole, tmp_path):
     assert torch.equal(network.fc.weight, whole["fc.weight"].half().float())
 
 
-@pytest.mark.parametrize(
-    "name", ["fc.bias", "stem.0.weight", "stem.1.running_var", "stages.3.1.norm2.weight"]
-)
+@pytest.mark.parametrize("name", ["fc.bias", "stem.1.running_var"])
 def test_missing_tensor_is_refused_and_named(whole, tmp_path, name):
-    with pytest.raises(LandmarkError, match=name):
+    with pytest.raises(LandmarkError, match=rf"config\.json.*{name}"):
         restored({key: t for key, t in whole.items() if key != name}, tmp_path)
 
 
@@ -336,12 +285,6 @@ def test_missing_tensor_is_refused_and_named(whole, tmp_path, name):
 def test_tensor_that_does_not_fit_is_refused_and_named(whole, tmp_path, name, shape):
     with pytest.raises(LandmarkError, match=name):
         restored({**whole, name: torch.zeros(shape)}, tmp_path)
-
-
-@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c", "d")])
-def test_config_of_other_classes_is_refused(whole, tmp_path, classes):
-    with pytest.raises(LandmarkError, match=r"config\.json"):
-        restored(whole, tmp_path, replace(CONFIG, class_names=classes, labels=classes))
 
 
 # --- optimizer groups, precision ---
@@ -361,26 +304,19 @@ def rates(network: torch.nn.Module, start: Start) -> dict[str, float]:
 
 
 @each_network
-@pytest.mark.parametrize("fresh", [(), ("fc",), ("fc", "layer4", "stages.3"), ("",)])
-def test_each_parameter_is_in_one_group(architecture, fresh):
-    network = build(replace(CONFIG, architecture=architecture))
-    groups = parameter_groups(network, fill_all_but(network, *fresh), 1.0, 0.5, 0.05)
-    grouped = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
-    torch.optim.AdamW(groups)
-    for group in groups:
-        decays = {0.05 if parameter.ndim > 1 else 0.0 for parameter in group["params"]}
-        assert decays == {group["weight_decay"]}
-
-
-@each_network
-def test_fresh_layers_learn_at_full_rate(architecture):
+def test_each_parameter_is_in_one_group_and_fresh_ones_learn_at_full_rate(architecture):
     network = build(replace(CONFIG, architecture=architecture))
     assert set(rates(network, Start("none")).values()) == {1.0}
     head = "classifier" if architecture.startswith("tf_") else "fc"
     of = rates(network, fill_all_but(network, head))
     assert of.pop(f"{head}.weight") == of.pop(f"{head}.bias") == 1.0
     assert max(of.values()) < 1.0
+    groups = parameter_groups(network, fill_all_but(network, head), 1.0, 0.5, 0.05)
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
+    for group in groups:
+        decays = {0.05 if parameter.ndim > 1 else 0.0 for parameter in group["params"]}
+        assert decays == {group["weight_decay"]}
 
 
 @pytest.mark.parametrize(
@@ -476,19 +412,6 @@ def test_muon_is_as_exact_as_float32_where_bfloat16_would_be_emulated(fast, monk
     assert (error < 1e-5) == (not fast), error
 
 
-@pytest.mark.parametrize("muon", [0.0, 3.0])
-def test_what_is_no_kernel_keeps_its_own_rate(muon):
-    layer = torch.nn.Linear(3, 2)
-    groups = [{"params": list(layer.parameters()), "lr": 0.01, "weight_decay": 0.0}]
-    optimizer = make_optimizer(groups, muon)
-    before = [p.detach().clone() for p in layer.parameters()]
-    layer(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
-    for parameter, old in zip(layer.parameters(), before, strict=True):
-        # Adam's first step is as large as the rate, whatever the gradient; Nesterov's twice that.
-        assert ((old - parameter > 0.0099) & (old - parameter < 0.0201)).all()
-
-
 def test_normalisation_is_that_of_the_pretrained_weights():
     assert normalisation("resnet18")["mean"] == (0.485, 0.456, 0.406)
     assert normalisation("tf_efficientnet_lite2") == {"mean": (0.5,) * 3, "std": (0.5,) * 3}
@@ -526,18 +449,8 @@ def test_arguments_that_do_not_fit_are_refused():
 # --- what is refused ---
 
 
-def test_shipped_networks_are_restored_without_building_them_twice(whole, tmp_path, monkeypatch):
-    save_file(whole, tmp_path / WEIGHTS_NAME)
-    made = []
-    monkeypatch.setattr(networks, "_create", lambda config, create=networks._create: (
-        made.append(config) or create(config)
-    ))  # fmt: skip
-    restore(CONFIG, tmp_path)
-    assert len(made) == 1
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["fc.weight", "stem.1.running_mean", "stages.3.1.norm2.bias"])
+@pytest.mark.parametrize("name", ["fc.weight", "stem.1.running_mean"])
 def test_weights_that_are_not_finite_are_refused_and_named(whole, tmp_path, name, value):
     bad = whole[name].clone()
     bad.view(-1)[-1] = value
@@ -568,6 +481,7 @@ def test_network_to_start_from_must_be_finite(stored):
     [
         ({"model_args": {"widths": [4096] * 4, "depths": [64] * 4}}, "at most 200,000,000"),
         ({"architecture": "vit_giant_patch14_224"}, "at most 200,000,000"),
+        ({"class_names": MANY, "labels": MANY, "architecture": "resnet50"}, "for 100,000 classes"),
         ({"model_args": {"widths": [2048, 8], "depths": [1, 1]}}, "maps of"),
         ({"model_args": {"widths": [256] * 2, "depths": [64, 1]}}, "products"),
         ({"model_args": {"widths": [32, 64], "depths": [1, 1, 1]}}, "cannot be built"),
@@ -579,12 +493,6 @@ def test_network_that_would_fill_the_memory_is_refused_before_it_takes_any(chang
     with pytest.raises(LandmarkError, match=told):
         build(replace(CONFIG, image_size=1024, **changes))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
-
-
-def test_many_classes_count_as_weights():
-    names = tuple(map(str, range(100_000)))
-    with pytest.raises(LandmarkError, match="for 100,000 classes has"):
-        build(ModelConfig("resnet50", names, names))
 
 
 @pytest.mark.parametrize(
@@ -601,7 +509,7 @@ def test_network_of_timms_that_cannot_be_asked_is_refused(architecture, image_si
         restored(dict(build(config).state_dict()), tmp_path, config)
 
 
-@pytest.mark.parametrize("architecture", ["test_vit", "test_resnet", "test_convnext"])
+@pytest.mark.parametrize("architecture", ["test_vit", "test_resnet"])
 def test_other_networks_of_timms_come_back_whole(architecture, tmp_path):
     config = ModelConfig(architecture, CLASSES, CLASSES, 160)
     network = build(config).eval()

@@ -8,13 +8,16 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from landmark_model import LandmarkError, load
 from landmark_model.networks import LandmarkCNN
+from landmark_model.training.fit import Progress
 from landmark_model.training.options import TrainOptions
 from landmark_model.training.pipeline import train
-from landmark_model.training.probe import VIEWS_NAME, Head, Views
+from landmark_model.training.probe import VIEWS_NAME, Copies, Head, Views, compute_views
 from landmark_model.training.recipes import PROBE
+from landmark_model.training.session import Session
 from landmark_model.training.smoke import make_photo
 
 RECIPE = replace(PROBE, image_size=64, train_size=64, epochs=2, batch_size=8)
@@ -58,7 +61,10 @@ def test_features_of_otherwise_varied_photos_are_not_taken_for_these(probed, tmp
     assert not torch.equal(kept, new)
 
 
-def test_photos_of_no_class_it_was_shown_are_called_by_every_name_alike(probed, tmp_path):
+def test_photos_of_no_class_it_was_shown_are_called_by_every_name_alike(
+    probed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Progress, "is_best", lambda _: True)  # to see what it ends with
     others = tmp_path / "others"
     for split in ("train", "validation"):  # so like a class that who was not told takes them for it
         (others / split).mkdir(parents=True)
@@ -67,10 +73,7 @@ def test_photos_of_no_class_it_was_shown_are_called_by_every_name_alike(probed, 
     surest, recipe = [], replace(RECIPE, epochs=20, lr=0.1, unknown_share=1.0)
     for name, unknown in (("shown", others), ("not", None)):
         out = tmp_path / name
-        train(
-            replace(probed[0], out=out, unknown=unknown),
-            recipe,
-        )
+        train(replace(probed[0], out=out, unknown=unknown), recipe)
         features = load_file(tmp_path / "shown" / VIEWS_NAME.format(split="unknown"))["features"]
         assert features.shape == (2, 5, 320)
         last = load_file(out / "model.safetensors")
@@ -91,11 +94,28 @@ def test_network_without_weights_is_refused(photos, tmp_path):
         train(options, RECIPE)
 
 
-def test_every_view_is_drawn():
-    views = Views(torch.arange(4).half().view(4, 1, 1).expand(4, 2, 3), [0, 1])
-    torch.manual_seed(0)
-    drawn = {views[1][0][0, 0, 0].item() for _ in range(60)}
-    assert drawn == {0, 1, 2, 3} and views[1][1] == 1 and views[0][0].shape == (3, 1, 1)
+def test_every_copy_is_a_feature_of_its_own_and_is_drawn(photos, engine):
+    """Copies of a photo, of any shape, are the features that each would have alone."""
+
+    class Bars:
+        labels = (0, 1)
+
+        def __len__(self) -> int:
+            return 2
+
+        def photo(self, index: int) -> Tensor:
+            return torch.full((3, 32, 32 + 32 * index), float(index))
+
+        def vary(self, photo: Tensor) -> Tensor:
+            return photo + torch.rand(1)
+
+    network = LandmarkCNN(3, widths=(8, 16), depths=(1, 1)).eval()
+    features = compute_views(network, Copies(Bars(), 4), Session(engine(), photos))
+    assert features.shape == (4, 2, 16) and len(features[:, 0].unique(dim=0)) == 4
+    views = Views(features, [0, 1])
+    drawn = {tuple(views[1][0].flatten().tolist()) for _ in range(60)}
+    assert drawn == {tuple(row.tolist()) for row in features[:, 1].float()}
+    assert views[1][1] == 1 and views[0][0].shape == (16, 1, 1)
 
 
 def test_head_is_the_networks_own_last_layer():

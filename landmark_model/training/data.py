@@ -1,36 +1,33 @@
-"""An image folder -> train, validation and test photos -> batches, with a report on the way.
+"""An image folder -> train, validation and test photos -> batches.
 
-Photos are listed by `datasets`, decoded and shrunk once, and kept by it in an Arrow file on disk
-(under HF_HOME), so that later epochs and runs only read pixels.
+Photos are read, and later decoded and shrunk, once: `datasets` keeps what was found in Arrow files
+on disk (under HF_HOME), so that later epochs and runs only read pixels.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
-from datasets.exceptions import DatasetGenerationError
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+from datasets import Dataset as Table
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
 from torch.utils.data import Dataset as TorchDataset
-from tqdm.auto import tqdm
 
-from landmark_model.config import LandmarkError
+from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import printable
 from landmark_model.folders import Skipped, find_photos, is_system_name
 from landmark_model.photos import open_photo
-from landmark_model.preprocess import by_shape
+from landmark_model.preprocess import by_shape, eval_views
 
 SPLITS = ("train", "validation", "test")
 FOLDER_NAMES = {
@@ -39,19 +36,20 @@ FOLDER_NAMES = {
     "test": ("test", "testing"),
 }
 MIN_BATCHES = 8
+Tables = dict[str, Table]  # by split
 NEAR_BITS = 24  # of 256: difference hashes this close are one photo, saved twice
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The readable photos of each split, as tables of path, label and what `inspect` found."""
+    """The readable photos of each split, as tables of path, class, label, and what was found."""
 
     class_names: tuple[str, ...]
-    train: datasets.Dataset
-    validation: datasets.Dataset
-    test: datasets.Dataset
+    train: Table
+    validation: Table
+    test: Table
 
-    def items(self) -> list[tuple[str, datasets.Dataset]]:
+    def items(self) -> list[tuple[str, Table]]:
         """(name, table) of each split."""
         return [(name, getattr(self, name)) for name in SPLITS]
 
@@ -72,7 +70,7 @@ def load_splits(
     folders = _split_folders(root)
     tables, skipped = {}, _outside(root, folders)
     for split, folder in folders.items():
-        tables[split], left_out = _inspect_folder(folder, root)
+        tables[split], left_out = read_photos(folder, root)
         skipped += left_out
     _require_classes(tables["train"], root, skipped)
     names = sorted({name for table in tables.values() for name in table.unique("class_name")})
@@ -118,20 +116,38 @@ def _folders_in(folder: Path) -> list[Path]:
     return [path for path in inside if path.is_dir() and not is_system_name(path.name)]
 
 
-def readable_photos(
-    root: Path, skipped: list[Skipped], show_progress: bool = False
-) -> Iterator[tuple[Path, Image.Image]]:
-    """Path and photo of every file under `root`; unreadable ones go to `skipped`."""
-    found = find_photos(root)
-    skipped += found.skipped + found.failed
-    reading = f"Reading {printable(root.name)}"
-    for path in tqdm(found.paths, reading, disable=not show_progress):
-        try:
-            photo = open_photo(path)
-        except LandmarkError as error:
-            skipped.append(_skip(path, root, str(error)))
+def load_unknown(root: Path, splits: Splits) -> tuple[Tables, list[Skipped]]:
+    """The photos of no class in train/, validation/ and test/ of `root`, and what was left out.
+
+    Left out is also what is (nearly) identical to a photo in `splits`: it does show a class. Raises
+    LandmarkError if there is none of these folders, or one without photos.
+    """
+    tables, skipped = {}, []
+    known = [path for _, table in splits.items() for path in table["path"]]
+    hashes = [bits for _, table in splits.items() for bits in table["difference_hash"]]
+    for split in SPLITS:
+        if not (root / split).is_dir():
             continue
-        yield path, photo
+        table, left_out = read_photos(root / split, root, by_class=False)
+        skipped += left_out
+        pairs = near_pairs([*hashes, *table["difference_hash"]])
+        twins = {j - len(known): known[i] for i, j in pairs if i < len(known) <= j}
+        for row, twin in sorted(twins.items()):
+            name = "/".join(Path(twin).parts[-3:])
+            reason = f"(nearly) identical to {name}, a photo of a known class"
+            skipped.append(_skip(Path(table["path"][row]), root, reason))
+        tables[split] = table.select([row for row in range(len(table)) if row not in twins])
+        if not len(tables[split]):
+            raise LandmarkError(
+                f"{root / split} holds only photos of known classes. Put others there that show "
+                "none of the landmarks, or remove the folder."
+            )
+    if not tables:
+        raise LandmarkError(
+            f"{root} has none of the folders {', '.join(SPLITS)}. Put photos that show none "
+            "of the landmarks there: train/ for learning, validation/ and test/ for measuring."
+        )
+    return tables, skipped
 
 
 def _skip(path: Path, root: Path, reason: str) -> Skipped:
@@ -152,63 +168,70 @@ def _outside(root: Path, folders: dict[str, Path]) -> list[Skipped]:
     return beside + [_skip(path, root, reason) for path in lost]
 
 
-def _inspect_folder(folder: Path, root: Path) -> tuple[datasets.Dataset, list[Skipped]]:
-    """The readable photos in the class folders of `folder`, and the files left out."""
+def read_photos(folder: Path, root: Path, by_class: bool = True) -> tuple[Table, list[Skipped]]:
+    """The readable photos under `folder`, as a table, and the files left out, named from `root`.
+
+    With `by_class`, a photo's class is the folder in `folder` that it is in; else it has none, and
+    the label -1. Raises LandmarkError if no photo can be used.
+    """
     found = find_photos(folder, root)
-    skipped, listed = found.skipped + found.failed, []
+    skipped, paths = found.skipped + found.failed, []
     for path in found.paths:
-        if path.suffix.lower() not in ImageFolder.EXTENSIONS:
-            reason = f"{path.suffix} is a format that datasets does not list; save it as JPEG"
-            skipped.append(_skip(path, root, reason))
+        if by_class and path.parent == folder:
+            skipped.append(_skip(path, root, "lies outside the class folders; move it into one"))
+        elif not _is_text(path):
+            skipped.append(_skip(path, root, "has a name that is not UTF-8; rename it"))
         else:
-            listed.append(path)
-    if not listed:
-        raise LandmarkError(
-            f"{folder} holds no photos. Lay them out as {folder.name}/<class>/<photo>.jpg."
-        )
-    table = _list_photos(listed)
-    table = table.map(
-        inspect,
-        fn_kwargs={"top": str(folder), "version": 3},
-        remove_columns=table.column_names,
-        num_proc=_process_count(len(table)),
-        desc=f"Reading {printable(folder.name)}",
-    )
-    for path, problem in zip(table["path"], table["problem"], strict=True):
+            paths.append(path)
+    if not paths:
+        hint = f" The first file: {skipped[0].path}: {skipped[0].reason}." if skipped else ""
+        layout = f"{folder.name}/<class>/<photo>.jpg" if by_class else f"{folder.name}/<photo>.jpg"
+        raise LandmarkError(f"{folder} holds no photos. Lay them out as {layout}.{hint}")
+    table = Table.from_dict({"path": [str(path) for path in paths]})
+    stamps = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
+    table = _map_once(table, _inspect, " ".join(["inspect 4", *stamps]), f"Reading {folder.name}")
+    for path, problem in zip(paths, table["problem"], strict=True):
         if problem:
-            skipped.append(_skip(Path(path), root, problem))
+            skipped.append(_skip(path, root, problem))
     readable = [row for row, problem in enumerate(table["problem"]) if not problem]
     if not readable:
         raise LandmarkError(
             f"None of the {len(table)} photos in {folder} can be used. "
             f"The first: {skipped[0].path}: {skipped[0].reason}"
         )
-    return table.select(readable), skipped
+    table = table.select(readable)
+    if not by_class:
+        return table.add_column("label", [-1] * len(table)), skipped
+    names = [paths[row].relative_to(folder).parts[0] for row in readable]
+    return table.add_column("class_name", names), skipped
 
 
-def _list_photos(paths: list[Path]) -> datasets.Dataset:
-    try:
-        return datasets.load_dataset(
-            "imagefolder",
-            # File by file: by itself, datasets takes a class folder like test_tower for a split.
-            data_files={"train": [glob.escape(str(path)) for path in paths]},
-            split="train",
-            drop_labels=False,
-            drop_metadata=True,
-        ).cast_column("image", datasets.Image(decode=False))
-    except (OSError, ValueError, DatasetGenerationError) as error:
-        raise LandmarkError(
-            f"The photos under {paths[0].parent.parent} cannot be listed ({error}). "
-            "Rename folders and files with '::', '$' or '*' in their names."
-        ) from error
+def _is_text(path: Path) -> bool:
+    return str(path).encode(errors="replace").decode() == str(path)
 
 
-def inspect(row: dict, top: str, version: int) -> dict:
-    """The facts that report and splits need about a photo: class, size, hashes, channel moments."""
-    path = Path(row["image"]["path"])
+def _map_once(
+    table: Table, function: Callable[[dict], dict], key: str, doing: str, drop: Sequence[str] = ()
+) -> Table:
+    """`table` with what `function` makes of each row, kept on disk and found there by its `key`."""
+    fingerprint = hashlib.sha256(key.encode()).hexdigest()[:16]
+    kept = Path(datasets.config.HF_DATASETS_CACHE) / "landmark_model"
+    kept.mkdir(parents=True, exist_ok=True)
+    return table.map(
+        function,
+        remove_columns=[*drop],
+        new_fingerprint=fingerprint,
+        cache_file_name=str(kept / f"{fingerprint}.arrow"),
+        # Starting helpers takes seconds; a few hundred photos are read sooner by one process.
+        num_proc=min(8, torch.get_num_threads()) if len(table) >= 400 else None,
+        desc=printable(doing),
+    )
+
+
+def _inspect(row: dict) -> dict:
+    """The facts that report and splits need about a photo: size, hashes, channel moments."""
+    path = Path(row["path"])
     found = {
-        "path": str(path),
-        "class_name": path.relative_to(top).parts[0],
         "problem": "",
         "sha256": "",
         "difference_hash": b"",
@@ -217,8 +240,6 @@ def inspect(row: dict, top: str, version: int) -> dict:
         "mean": [0.0] * 3,
         "mean_square": [0.0] * 3,
     }
-    if str(path.parent) == top:
-        return found | {"problem": "lies outside the class folders; move it into one"}
     try:
         photo = open_photo(path)
     except LandmarkError as error:
@@ -227,7 +248,7 @@ def inspect(row: dict, top: str, version: int) -> dict:
     small.thumbnail((256, 256))
     pixels = np.asarray(small, dtype=np.float64).reshape(-1, 3) / 255
     return found | {
-        "sha256": _content_hash(path),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "difference_hash": difference_hash(photo),
         "width": photo.width,
         "height": photo.height,
@@ -259,7 +280,7 @@ def near_pairs(hashes: list[bytes]) -> list[tuple[int, int]]:
     return pairs
 
 
-def _require_classes(table: datasets.Dataset, root: Path, skipped: list[Skipped]) -> None:
+def _require_classes(table: Table, root: Path, skipped: list[Skipped]) -> None:
     names = table.unique("class_name")
     if len(names) < 2:
         also = f" ({len(skipped)} files were skipped)" if skipped else ""
@@ -269,14 +290,12 @@ def _require_classes(table: datasets.Dataset, root: Path, skipped: list[Skipped]
         )
 
 
-def _number(table: datasets.Dataset, names: list[str]) -> datasets.Dataset:
+def _number(table: Table, names: list[str]) -> Table:
     labels = [names.index(name) for name in table["class_name"]]
     return table.add_column("label", labels)
 
 
-def _cut_off(
-    table: datasets.Dataset, names: list[str], share: float, seed: int
-) -> tuple[datasets.Dataset, datasets.Dataset]:
+def _cut_off(table: Table, names: list[str], share: float, seed: int) -> tuple[Table, Table]:
     """`table` without and with only a `share` of each class; copies stay together."""
     pairs = np.array(near_pairs(table["difference_hash"]), dtype=np.int64).reshape(-1, 2)
     links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(table), len(table)))
@@ -319,7 +338,7 @@ class PhotoSet(TorchDataset):
 
     def __init__(
         self,
-        table: datasets.Dataset,
+        table: Table,
         prepare: Callable[[Image.Image], Image.Image],
         vary: Callable[[Image.Image], torch.Tensor],
         cache_key: str,
@@ -329,22 +348,17 @@ class PhotoSet(TorchDataset):
         `cache_key` names what `prepare` does: an earlier run's pixels of the same files' content
         and the same key are found again, wherever the files lie now.
         """
-        content = " ".join([cache_key, *table["sha256"]])
-        fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
-        kept = Path(datasets.config.HF_DATASETS_CACHE) / "landmark_model"
-        kept.mkdir(parents=True, exist_ok=True)
-        self.key = fingerprint
+        key = " ".join([cache_key, *table["sha256"]])
+        self.key = hashlib.sha256(key.encode()).hexdigest()[:16]
         self.labels: list[int] = list(table["label"])
-        self.pixels = table.select_columns(["path"]).map(
-            _keep_pixels,
-            fn_kwargs={"prepare": prepare},
-            remove_columns=["path"],
-            new_fingerprint=fingerprint,
-            cache_file_name=str(kept / f"{fingerprint}.arrow"),
-            num_proc=_process_count(len(table)),
-            desc="Shrinking photos",
-        )
         self.vary = vary
+
+        def keep_pixels(row: dict) -> dict:
+            photo = prepare(open_photo(row["path"]))
+            return {"pixels": photo.tobytes(), "width": photo.width, "height": photo.height}
+
+        paths = table.select_columns(["path"])  # not kept: the folder may have moved since
+        self.pixels = _map_once(paths, keep_pixels, key, "Shrinking photos", ["path"])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -362,60 +376,16 @@ class SeenPhotos(TorchDataset):
     """A split as the network sees it in evaluation: (a photo's images, label), one `PhotoSet` for
     each image. Epochs are compared by the first alone, which takes half as long."""
 
-    def __init__(self, views: list[PhotoSet]) -> None:
-        self.views = views
-        self.labels = views[0].labels
+    def __init__(self, table: Table, config: ModelConfig) -> None:
+        views = eval_views(config)
+        self.views = [PhotoSet(table, view.cut, view.finish, view.name) for view in views]
+        self.labels = self.views[0].labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[list[torch.Tensor], int]:
         return [view[index][0] for view in self.views], self.labels[index]
-
-
-class UnknownPhotos(TorchDataset):
-    """Unknown photos, in any folders under `root`, as (image, -1).
-
-    `transform` is applied on every access. Files that cannot be read are in `skipped`. Raises
-    LandmarkError if no photo is left.
-    """
-
-    def __init__(self, root: Path, transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self.transform = transform
-        self.skipped: list[Skipped] = []
-        self.paths = [path for path, _ in readable_photos(root, self.skipped)]
-        if not self.paths:
-            raise LandmarkError(f"{root} holds no photos. Put some there that show no class.")
-
-    @property
-    def labels(self) -> list[int]:
-        """-1 for each photo: no class."""
-        return [-1] * len(self)
-
-    @property
-    def key(self) -> str:
-        """A key for these photos: equal for equal content in equal order."""
-        return hashlib.sha256("".join(map(_content_hash, self.paths)).encode()).hexdigest()[:16]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(open_photo(self.paths[index])), -1
-
-
-def _content_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _keep_pixels(row: dict, prepare: Callable[[Image.Image], Image.Image]) -> dict:
-    photo = prepare(open_photo(row["path"]))
-    return {"pixels": photo.tobytes(), "width": photo.width, "height": photo.height}
-
-
-def _process_count(photo_count: int) -> int | None:
-    # Starting helpers takes seconds; a few hundred photos are read sooner by one process.
-    return min(8, torch.get_num_threads()) if photo_count >= 400 else None
 
 
 def make_batches(

@@ -25,7 +25,7 @@ from landmark_model.hub.publish import publish
 from landmark_model.hub.repo import CARD_NAME, METRICS_NAME, save, to_json, write_checksums
 from landmark_model.memory import Memory
 from landmark_model.places import find_place
-from landmark_model.preprocess import eval_transform, eval_views, shrink
+from landmark_model.preprocess import shrink
 from landmark_model.training import data, plots, probe
 from landmark_model.training.augment import train_transform
 from landmark_model.training.distillation import Teacher
@@ -36,7 +36,7 @@ from landmark_model.training.optimizer import make_optimizer, parameter_groups
 from landmark_model.training.options import TrainOptions, parse, portable
 from landmark_model.training.recipes import Recipe
 from landmark_model.training.report import DataReport, make_report
-from landmark_model.training.session import Session, name_precision, open_session
+from landmark_model.training.session import Session, open_session
 from landmark_model.training.start import Start, start_from_file, start_pretrained
 
 
@@ -57,34 +57,55 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
     session = open_session(
         options.out, options.precision, options.seed, options.resume, options.workers
     )
-    is_main = session.accelerator.is_main_process
-    with session.accelerator.main_process_first():
-        splits, skipped = data.load_splits(
-            options.data, options.seed, options.share, options.allow_missing
-        )
-        config = make_config(options.network, splits.class_names, recipe)
-        photos = find_photos(splits, options.unknown, config, recipe)
-    network = networks.build(config)
-    require_room(len(photos.seen["memory"]), len(config.class_names), network.num_features)
-    start = initialise(network, config.architecture, options.first_weights, options.from_scratch)
-    teacher = find_teacher(options.teacher, config) if options.teacher else None
-    report = make_report(splits, skipped, options.data)
-    if is_main:
-        write_report(report, photos, config, session)
-        print(f"\n{options.network}: {parameter_count(network) / 1e6:.1f} M parameters; {start}")
-    learned = learn(network, start, photos, recipe, session, teacher)
-    networks.round_to_half(network)  # before measuring: the figures are of what is written
-    measured = measure(network, photos, config, recipe, session)
-    if is_main:
-        facts = describe_fit(start, recipe, learned, session)
+    made = prepare(options, recipe, session)
+    if session.accelerator.is_main_process:
+        write_report(made.report, made.photos, made.config, session)
+        count = parameter_count(made.network) / 1e6
+        print(f"\n{options.network}: {count:.1f} M parameters; {made.start}")
+    learned = learn(made.network, made.start, made.photos, recipe, session, made.teacher)
+    networks.round_to_half(made.network)  # before measuring: the figures are of what is written
+    measured = measure(made.network, made.photos, made.config, recipe, session)
+    if session.accelerator.is_main_process:
+        facts = describe_fit(made.start, recipe, learned, session)
         facts |= describe_history(options.command(recipe), options.sources, learned.seconds)
-        facts |= {"parameters": parameter_count(network)}
-        facts |= {"data": describe_data(report, options.data, options.about_data)}
-        write_outputs(network.cpu(), measured, facts, learned.progress, options.out)
+        facts |= {"parameters": parameter_count(made.network)}
+        facts |= {"data": describe_data(made.report, options.data, options.about_data)}
+        write_outputs(made.network.cpu(), measured, facts, learned.progress, options.out)
         print(summary(measured, options.out))
         push(options.out, options.push_to, options.private)
     session.accelerator.end_training()
     return measured
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run needs before its first step."""
+
+    report: DataReport
+    config: ModelConfig
+    photos: Photos
+    network: nn.Module
+    start: Start
+    teacher: Teacher | None
+
+
+def prepare(options: TrainOptions, recipe: Recipe, session: Session) -> Prepared:
+    """Photos and network of a run, read and ready. Raises LandmarkError if they cannot be used."""
+    with session.accelerator.main_process_first():
+        splits, skipped = data.load_splits(
+            options.data, options.seed, options.share, options.allow_missing
+        )
+        unknown, left_out = {}, []
+        if options.unknown:
+            unknown, left_out = data.load_unknown(options.unknown, splits)
+        config = make_config(options.network, splits.class_names, recipe)
+        photos = find_photos(splits, unknown, config, recipe)
+    network = networks.build(config)
+    require_room(len(photos.seen["memory"]), len(config.class_names), network.num_features)
+    start = initialise(network, config.architecture, options.first_weights, options.from_scratch)
+    teacher = find_teacher(options.teacher, config) if options.teacher else None
+    report = make_report(splits, skipped, options.data, left_out)
+    return Prepared(report, config, photos, network, start, teacher)
 
 
 # --- photos ---
@@ -100,7 +121,7 @@ class Photos:
 
     train: data.PhotoSet
     seen: dict[str, data.SeenPhotos]
-    unknown: dict[str, data.UnknownPhotos]
+    unknown: dict[str, data.PhotoSet | data.SeenPhotos]
 
 
 def make_config(network: str, class_names: tuple[str, ...], recipe: Recipe) -> ModelConfig:
@@ -119,25 +140,22 @@ def make_config(network: str, class_names: tuple[str, ...], recipe: Recipe) -> M
 
 
 def find_photos(
-    splits: data.Splits, unknown: Path | None, config: ModelConfig, recipe: Recipe
+    splits: data.Splits, unknown: data.Tables, config: ModelConfig, recipe: Recipe
 ) -> Photos:
-    """The photos of each split, decoded and shrunk, and those in the folder `unknown`."""
+    """The photos of each split, decoded and shrunk, and those of the tables `unknown`."""
     side_px = round(1.5 * max(recipe.train_size, recipe.image_size))
     vary = train_transform(config, recipe)
-    train = data.PhotoSet(
-        splits.train, lambda photo: shrink(photo, side_px), vary, f"shrink {side_px}"
-    )
+
+    def varied(table: data.Table) -> data.PhotoSet:
+        return data.PhotoSet(table, lambda photo: shrink(photo, side_px), vary, f"shrink {side_px}")
+
     tables = {"validation": splits.validation, "test": splits.test, "memory": splits.train}
-    seen = {
-        name: data.SeenPhotos(
-            [data.PhotoSet(table, view.cut, view.finish, view.name) for view in eval_views(config)]
-        )
-        for name, table in tables.items()
+    seen = {name: data.SeenPhotos(table, config) for name, table in tables.items()}
+    others = {
+        split: varied(table) if split == "train" else data.SeenPhotos(table, config)
+        for split, table in unknown.items()
     }
-    folders = find_unknown(unknown) if unknown else {}
-    transforms = {split: eval_transform(config) for split in folders} | {"train": vary}
-    found = {split: data.UnknownPhotos(path, transforms[split]) for split, path in folders.items()}
-    return Photos(train, seen, found)
+    return Photos(varied(splits.train), seen, others)
 
 
 def require_room(photo_count: int, class_count: int, feature_count: int) -> None:
@@ -149,23 +167,9 @@ def require_room(photo_count: int, class_count: int, feature_count: int) -> None
         )
 
 
-def find_unknown(folder: Path) -> dict[str, Path]:
-    """The folders of unknown photos under `folder`, by split. Raises LandmarkError if none."""
-    found = {split: folder / split for split in data.SPLITS if (folder / split).is_dir()}
-    if not found:
-        raise LandmarkError(
-            f"{folder} has none of the folders {', '.join(data.SPLITS)}. Put photos that show none "
-            "of the landmarks there: train/ for learning, validation/ and test/ for measuring."
-        )
-    return found
-
-
 def write_report(report: DataReport, photos: Photos, config: ModelConfig, session: Session) -> None:
     """Prints the data report and writes it, with its pictures, to the run folder."""
     print(f"\nData report\n{report}")
-    for split, unknown in photos.unknown.items():
-        for item in unknown.skipped:
-            print(f"Skipped of --unknown: {split}/{item.path}: {item.reason}")
     generator = torch.Generator().manual_seed(session.seed)
     shown = torch.randperm(len(photos.train), generator=generator)[:40].tolist()
     images, labels = zip(*(photos.train[index] for index in shown), strict=True)
@@ -312,18 +316,19 @@ def describe_fit(start: Start, recipe: Recipe, learned: Learned, session: Sessio
     """The card's facts about training: start, recipe, hardware, curve."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     accelerator, progress = session.accelerator, learned.progress
+    precision = accelerator.mixed_precision.replace("no", "float32")
     return {
         "start": str(start),
         "base_model": start.base_model,
         "recipe": asdict(recipe) | {"seed": session.seed},
         "hardware": f"{accelerator.num_processes} x {device}, {torch.get_num_threads()} threads, "
-        f"{name_precision(accelerator.mixed_precision)} precision",
+        f"{precision} precision",
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "landmark_model": __version__,
         },
-        "best_epoch": learned.progress.best_epoch,
+        "best_epoch": progress.best_epoch,
         "blend": learned.shares,
         "epochs": [asdict(epoch) for epoch in progress.epochs],
     }

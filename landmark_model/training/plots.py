@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,9 +18,7 @@ BLUE, ORANGE = "#2563eb", "#ea580c"
 
 
 def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
 def _plain(name: str) -> str:
@@ -51,13 +48,8 @@ def class_histogram(report: DataReport, path: Path) -> None:
     left = np.zeros(len(names))
     for split, colour in (("train", BLUE), ("validation", "#93c5fd"), ("test", ORANGE)):
         counts = np.array([report.counts[name][split] for name in names])
-        axes.barh(
-            [_plain(name) for name in names],
-            counts,
-            left=left,
-            label=f"{split} ({counts.sum()})",
-            color=colour,
-        )
+        told = f"{split} ({counts.sum()})"
+        axes.barh([*map(_plain, names)], counts, left=left, label=told, color=colour)
         left += counts
     axes.set_xlabel("photos")
     axes.tick_params(axis="y", labelsize=7)
@@ -111,14 +103,9 @@ def reliability_diagram(metrics: Metrics, path: Path) -> None:
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfectly calibrated")
     sizes = [20 + 900 * part.count / metrics.photo_count for part in bins]
-    axes.scatter(
-        [part.confidence for part in bins],
-        [part.accuracy for part in bins],
-        sizes,
-        color=BLUE,
-        alpha=0.65,
-        label="test photos, by how sure the answer is",
-    )
+    confidence, accuracy = zip(*((part.confidence, part.accuracy) for part in bins), strict=True)
+    label = "test photos, by how sure the answer is"
+    axes.scatter(confidence, accuracy, sizes, color=BLUE, alpha=0.65, label=label)
     axes.set(xlabel="how sure (probability of the answer)", ylabel="share that is right")
     axes.set(xlim=(0, 1.04), ylim=(-0.04, 1.04))
     axes.set_title(f"Expected calibration error {metrics.calibration_error:.1%}", fontsize=10)

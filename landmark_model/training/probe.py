@@ -17,14 +17,14 @@ from tqdm.auto import tqdm
 from landmark_model.config import LandmarkError
 from landmark_model.files import staged
 from landmark_model.networks import compute_features, mean_of_views
-from landmark_model.training.data import PhotoSet, make_batches
-from landmark_model.training.fit import Accelerator
+from landmark_model.preprocess import by_shape
+from landmark_model.training.data import PhotoSet
 from landmark_model.training.recipes import Recipe
 from landmark_model.training.session import Session
 from landmark_model.training.start import Start
 
 VIEWS_NAME = "{split}_views.safetensors"
-PHOTOS_AT_ONCE = 64
+IMAGES_AT_ONCE = 64
 # What of a recipe varies the photos that the frozen network looks at.
 VARIED = ("train_size", "min_area", "low_resolution", "grey", "trivial_augment", "erasing")
 
@@ -47,6 +47,20 @@ class Head(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """One layer, as timm's optimizers ask for."""
         return {"stem": r"^never", "blocks": r"^last"}
+
+
+class Copies(TorchDataset):
+    """`count` images of each photo of `photos`, varied anew, for one decoding of it."""
+
+    def __init__(self, photos: PhotoSet, count: int) -> None:
+        self.photos, self.count = photos, count
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> list[Tensor]:
+        photo = self.photos.photo(index)
+        return [self.photos.vary(photo) for _ in range(self.count)]
 
 
 class Views(TorchDataset):
@@ -81,56 +95,45 @@ def frozen_views(
 ) -> Views:
     """The frozen network's features of the photos of a split: of training photos, augmented copies.
 
-    Kept in the folder of the session.
+    They are kept in the folder of the session and found there by a later run of the same photos,
+    copies and weights.
     """
-    copies, varied = recipe.probe_copies, {name: getattr(recipe, name) for name in VARIED}
+    count, varied = recipe.probe_copies, {name: getattr(recipe, name) for name in VARIED}
     if split == "validation":
-        copies, varied = 1, {}
-    features = compute_views(
-        network,
-        make_batches(photos, PHOTOS_AT_ONCE, False, session.workers),
-        copies,
-        session.accelerator,
-        session.folder / VIEWS_NAME.format(split=split),
-        f"{photos.key} {varied}",
-    )
+        count, varied = 1, {}
+    path = session.folder / VIEWS_NAME.format(split=split)
+    digest = _digest(network, f"{photos.key} {varied} {count}")
+    features = _read(path, digest)
+    if features is None:
+        features = compute_views(network, Copies(photos, count), session)
+        with staged(path.parent) as scratch:
+            content = serialise({"features": features}, metadata={"digest": digest})
+            (scratch / path.name).write_bytes(content)
     return Views(features, photos.labels)
 
 
 @torch.inference_mode()
-def compute_views(
-    network: nn.Module,
-    batches: DataLoader,
-    view_count: int,
-    accelerator: Accelerator,
-    path: Path,
-    key: str,
-) -> Tensor:
-    """Features (V, N, D), float16, of V = `view_count` passes over unshuffled `batches`.
-
-    They are kept at `path` and found there by a later run of the same photos (`key` tells them
-    apart), views and weights.
-    """
+def compute_views(network: nn.Module, copies: Copies, session: Session) -> Tensor:
+    """Features (V, N, D), float16, of the V = `copies.count` images of each photo."""
+    accelerator = session.accelerator
     network.eval().to(accelerator.device, memory_format=torch.channels_last)
-    digest = _digest(network, f"{key} {view_count}")
-    kept = _read(path, digest)
-    if kept is not None:
-        return kept
-    views, features_of = [], partial(compute_features, network)
-    with tqdm(total=view_count * len(batches), desc="Frozen features", unit="batch") as bar:
-        for _ in range(view_count):
-            parts = []
-            for seen, _ in batches:
-                with accelerator.autocast():
-                    features = mean_of_views(features_of, seen, accelerator.device)
-                parts.append(features.half().cpu())
-                bar.update()
-            views.append(torch.cat(parts))
-    features = torch.stack(views)
-    with staged(path.parent) as scratch:
-        content = serialise({"features": features}, metadata={"digest": digest})
-        (scratch / path.name).write_bytes(content)
-    return features
+    parts, features_of = [], partial(compute_features, network)
+    batches = DataLoader(
+        copies,
+        max(1, IMAGES_AT_ONCE // copies.count),
+        num_workers=session.workers,
+        collate_fn=_by_shape,
+    )
+    for images in tqdm(batches, desc="Frozen features", unit="batch"):
+        with accelerator.autocast():
+            features = mean_of_views(features_of, images, accelerator.device)
+        parts.append(features.half().cpu())
+    return torch.cat(parts).unflatten(0, (-1, copies.count)).transpose(0, 1).contiguous()
+
+
+def _by_shape(photos: list[list[Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The images of photos, each as if it were a photo of its own: no mean is taken of them."""
+    return by_shape([[image] for images in photos for image in images])
 
 
 def _digest(network: nn.Module, key: str) -> str:

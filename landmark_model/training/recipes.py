@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from landmark_model.config import VIEWS, LandmarkError
+
+# Batches are of 2 or more, since batch norm needs several photos.
+LEAST = {"image_size": 32, "train_size": 32, "epochs": 1, "batch_size": 2, "weight_decay": 0,
+         "muon": 0, "mixup": 0, "probe_copies": 0}  # fmt: skip
+SHARES = ("warmup", "balance", "low_resolution", "grey", "erasing", "label_smoothing",
+          "distillation")  # fmt: skip
+PARTS = ("layer_decay", "min_area", "unknown_share")
 
 
 @dataclass(frozen=True)
@@ -53,28 +60,15 @@ class Recipe:
                 raise LandmarkError(f"The recipe cannot work: {rule}.")
 
     def _rules(self) -> dict[str, bool]:
-        shares = ("warmup", "balance", "low_resolution", "grey", "erasing", "label_smoothing",
-                  "distillation")  # fmt: skip
-        positive = ("layer_decay", "min_area", "unknown_share")
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            "image_size and train_size must be 32 px or more": min(self.image_size, self.train_size)
-            >= 32,
             f"view must be one of {', '.join(VIEWS)}": self.view in VIEWS,
-            "epochs must be 1 or more, probe_copies 0 or more": self.epochs >= 1
-            and self.probe_copies >= 0,
-            "batch_size must be 2 or more: batch norm needs several photos": self.batch_size >= 2,
             "lr must be above 0 and below 1": 0 < self.lr < 1,
             "ema_decay must be 0 or more and below 1": 0 <= self.ema_decay < 1,
-            "weight_decay, muon and mixup must be 0 or more": all(
-                number >= 0 for number in (self.weight_decay, self.muon, self.mixup)
-            ),
             "distillation_temperature must be above 0": self.distillation_temperature > 0,
-            f"{', '.join(shares)} must be 0 to 1": all(
-                0 <= getattr(self, name) <= 1 for name in shares
-            ),
-            f"{', '.join(positive)} must be above 0 and at most 1": all(
-                0 < getattr(self, name) <= 1 for name in positive
-            ),
+            **{f"{n} must be {least} or more": values[n] >= least for n, least in LEAST.items()},
+            **{f"{name} must be 0 to 1": 0 <= values[name] <= 1 for name in SHARES},
+            **{f"{name} must be above 0 and at most 1": 0 < values[name] <= 1 for name in PARTS},
         }
 
     def at_size(self, image_size: int) -> Recipe:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from landmark_model.files import printable
 from landmark_model.folders import Skipped
 from landmark_model.training.data import SPLITS, Splits, near_pairs
+
+FEW = 4  # training photos of a class; with fewer, the report warns
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class DataReport:
     leaks: list[Leak]
     mean: list[float]
     std: list[float]
+    skipped_unknown: list[Skipped] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
         """Number of photos in each split."""
@@ -42,6 +46,7 @@ class DataReport:
         totals, sides = self.totals(), self.shorter_side_px
         training = [count["train"] for count in self.counts.values()]
         identical = sum(leak.identical for leak in self.leaks)
+        few = [f"{name} ({n['train']})" for name, n in self.counts.items() if n["train"] < FEW]
         lines = [
             f"{len(self.counts)} classes: "
             + ", ".join(f"{count} {split}" for split, count in totals.items())
@@ -52,13 +57,23 @@ class DataReport:
             f"leaks between splits: {identical} identical, "
             f"{len(self.leaks) - identical} near-identical",
         ]  # fmt: skip
+        if few:
+            lines.insert(1, printable(
+                f"fewer than {FEW} training photos, too few to learn a landmark from: "
+                f"{', '.join(few)}. Add photos, or remove the folders"
+            ))  # fmt: skip
         lines += [printable(f"  {leak.first}  =  {leak.second}") for leak in self.leaks[:10]]
         lines.append(f"skipped files: {len(self.skipped)}")
         lines += [f"  {item.path}: {item.reason}" for item in self.skipped[:20]]
+        if self.skipped_unknown:
+            lines.append(f"left out of --unknown: {len(self.skipped_unknown)}")
+            lines += [f"  {item.path}: {item.reason}" for item in self.skipped_unknown]
         return "\n".join(lines)
 
 
-def make_report(splits: Splits, skipped: list[Skipped], root: Path) -> DataReport:
+def make_report(
+    splits: Splits, skipped: list[Skipped], root: Path, skipped_unknown: Sequence[Skipped] = ()
+) -> DataReport:
     """The report on `splits`; paths in it are relative to `root`."""
     tables = [table for _, table in splits.items()]
     sides = [
@@ -76,6 +91,7 @@ def make_report(splits: Splits, skipped: list[Skipped], root: Path) -> DataRepor
         leaks=find_leaks(splits, root),
         mean=mean.round(4).tolist(),
         std=np.sqrt(variance.clip(min=0)).round(4).tolist(),
+        skipped_unknown=[*skipped_unknown],
     )
 
 

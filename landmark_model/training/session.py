@@ -46,11 +46,6 @@ def open_session(
     return Session(make_accelerator(precision, seed), folder, seed, resume, workers)
 
 
-def name_precision(precision: str) -> str:
-    """The name of an accelerator's `precision` for people: its "no" is float32."""
-    return "float32" if precision == "no" else precision
-
-
 def keep_freed_memory() -> None:
     """Has glibc keep the memory of large tensors for reuse, as described in mallopt(3).
 
