@@ -13,8 +13,9 @@ import os
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from benchmarks.pages import command_line, make_parser, run, table
@@ -40,28 +41,28 @@ something else. FPR95: the share of other photos taken for known landmarks where
 are kept. The last two columns are test photos at the threshold fitted on validation, as it ships.
 Best by validation AUROC in bold.
 """
-Scores = dict[str, Tensor]
+Scores = dict[str, np.ndarray]
 
 
 @torch.inference_mode()
-def compute_features(network: nn.Module, photos: SeenPhotos, name: str) -> Tensor:
+def compute_features(network: nn.Module, photos: SeenPhotos, name: str) -> np.ndarray:
     """Pooled features (N, D) of photos."""
     features_of = partial(networks.compute_features, network)
     batches = tqdm(make_batches(photos, 32, False, min(2, os.cpu_count() or 1)), desc=name)
-    return torch.cat([networks.mean_of_views(features_of, seen, "cpu") for seen, _ in batches])
+    parts = [networks.mean_of_views(features_of, seen, "cpu") for seen, _ in batches]
+    return torch.cat(parts).numpy()
 
 
 def all_scores(
-    network: nn.Module, config: ModelConfig, features: Tensor, neighbours: Memory
+    network: nn.Module, config: ModelConfig, features: np.ndarray, memory: Memory
 ) -> Scores:
     """The scores (N,) of photos with `features` (N, D), by the name of the method."""
-    logits = compute_logits(network, features).double() / config.temperature
-    logits = neighbours(logits, features)
+    logits = compute_logits(network, features) / config.temperature
     scores = {
         method: known_score(method, logits, features) for method in KNOWN_METHODS if method != "knn"
     }
     for k in NEIGHBOURS:
-        scores[f"knn, k = {k}"] = known_score("knn", logits, features, neighbours.features, k)
+        scores[f"knn, k = {k}"] = known_score("knn", logits, features, memory, k)
     return scores
 
 
@@ -80,7 +81,7 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
     config = read_config(folder)
     network = networks.restore(config, folder)
 
-    def features_of(root: Path) -> Tensor:
+    def features_of(root: Path) -> np.ndarray:
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
         table, _ = read_photos(root, root, by_class=False)
         return compute_features(network, SeenPhotos(table, config), name)
@@ -88,7 +89,7 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
     memory = read_memory(config, folder)
     if memory is None:  # answers take none, but knn does, whatever the labels
         features = features_of(options.known / "train")
-        memory = Memory.remember(features, torch.zeros(len(features)), len(config.class_names))
+        memory = Memory.remember(features, np.zeros(len(features), int), len(config.class_names))
     known, unknown = (
         {split: all_scores(network, config, features_of(root / split), memory) for split in SPLITS}
         for root in (options.known, options.unknown)

@@ -35,8 +35,9 @@ from landmark_model import LandmarkError, networks
 from landmark_model.config import ModelConfig
 from landmark_model.files import staged
 from landmark_model.hub.repo import METRICS_NAME
-from landmark_model.preprocess import BICUBIC, eval_crop, shrink, to_tensor
+from landmark_model.preprocess import eval_crop, shrink
 from landmark_model.training import data, metrics
+from landmark_model.training.augment import BICUBIC, to_tensor
 from landmark_model.training.fit import compute_outputs
 from landmark_model.training.options import TrainOptions
 from landmark_model.training.pipeline import parameter_count, train

@@ -111,7 +111,8 @@ class LandmarkClassifier:
         if class_name is not None and class_name not in names:
             raise self._no_such(class_name)
         upright, size = open_reduced(photo, fewest_pixels(self.config, WHOLE_DETAIL))
-        activations, cell_px = self._runtime.activations(upright)  # (C, h, w)
+        with np.errstate(over="ignore", invalid="ignore"):
+            activations, cell_px = self._runtime.activations(upright)  # (C, h, w)
         if not np.isfinite(activations).all():
             raise self._no_numbers()
         if class_name is None:
@@ -147,12 +148,13 @@ class LandmarkClassifier:
     def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:
         config = self.config
         images = [open_reduced(photo, self.fewest_pixels).image for photo in photos]
-        logits, features = self._runtime.describe(images)
-        scaled = logits.astype(np.float64) / config.temperature
-        if config.neighbour_weight:
-            votes = config.neighbour_weight * self._memory.nearness(features)
-            scaled = (scaled + votes) / config.neighbour_temperature
-        scores = known_score(config.known_method, scaled, features, self._memory)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            logits, features = self._runtime.describe(images)
+            scaled = logits.astype(np.float64) / config.temperature
+            if config.neighbour_weight:
+                votes = config.neighbour_weight * self._memory.nearness(features)
+                scaled = (scaled + votes) / config.neighbour_temperature
+            scores = known_score(config.known_method, scaled, features, self._memory)
         if not (np.isfinite(scaled).all() and np.isfinite(scores).all()):
             raise self._no_numbers()
         for probabilities, score in zip(softmax(scaled), scores.tolist(), strict=True):

@@ -5,10 +5,11 @@ LandmarkCNN is registered with timm, so that one config format and one builder s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landmark_model.config import TITLES, WEIGHTS_NAME, LandmarkError, ModelConfig
+from landmark_model.preprocess import by_shape
 from landmark_model.tensors import read_claims, read_network, require_fit
 
 NETWORKS = tuple(TITLES)
@@ -202,13 +204,21 @@ def _create(config: ModelConfig) -> nn.Module:
     )
 
 
+def tensors_by_shape(
+    photos: Sequence[Sequence[Tensor | np.ndarray]],
+) -> list[tuple[Tensor, Tensor]]:
+    """`preprocess.by_shape` as tensors, of images (3, H, W) of either kind."""
+    groups = by_shape([[np.asarray(image) for image in images] for images in photos])
+    return [(torch.from_numpy(images), torch.from_numpy(number)) for images, number in groups]
+
+
 def mean_of_views(
     forward: Callable[[Tensor], Tensor], views: Iterable[tuple[Tensor, Tensor]], device: str
 ) -> Tensor:
     """The outputs of `forward` (N, D) for N photos, each the mean over its images.
 
-    `views` are those images by shape: tensors (n, 3, H, W), and of which photo (n,) each is. As the
-    last layer is linear, it makes the mean logits of mean features.
+    `views` are those images by `tensors_by_shape`: (n, 3, H, W), and of which photo (n,) each is.
+    As the last layer is linear, it makes the mean logits of mean features.
     """
     outputs, photos = [], []
     for images, photo in views:
@@ -279,6 +289,11 @@ def _no_classifier(config: ModelConfig) -> LandmarkError:
         f"{config.architecture} does not work as an image classifier at {config.image_size} px: "
         f"features, then one last layer. Use another, such as {', '.join(NETWORKS)}."
     )
+
+
+def to_arrays(network: nn.Module) -> dict[str, np.ndarray]:
+    """The tensors of a network by name, for `hub.repo.save`."""
+    return {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
 def round_to_half(network: nn.Module) -> None:

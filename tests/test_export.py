@@ -18,7 +18,8 @@ from landmark_model.memory import Memory
 from landmark_model.networks import build, restore
 from landmark_model.photos import open_photo
 from landmark_model.preprocess import CUTS
-from landmark_model.runtime import TorchRuntime
+from landmark_model.runtime import Runtime
+from landmark_model.torch_trunk import TorchTrunk
 from landmark_model.training import export
 from landmark_model.training.export import LABELS_NAME, Portable, export_onnx, export_torchscript
 from landmark_model.training.smoke import make_photo
@@ -104,8 +105,7 @@ def test_neighbours_are_in_both_exports(tmp_path):
     config = replace(CONFIG, image_size=32, neighbour_weight=5.0, neighbour_temperature=2.0)
     torch.manual_seed(0)
     network = build(config).eval()
-    memory = Memory.remember(torch.randn(9, 24), torch.arange(9) % 3, 3)
-    memory.weight, memory.temperature = 5.0, 2.0
+    memory = Memory.remember(np.random.default_rng(0).normal(size=(9, 24)), np.arange(9) % 3, 3)
     export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME, memory)
     export_onnx(network, config, tmp_path / ONNX_NAME, memory)
     photo = make_batches()[0][:, :, :32, :32]
@@ -115,7 +115,8 @@ def test_neighbours_are_in_both_exports(tmp_path):
         torch.from_numpy,
         session.run(["probabilities", "logits", "features"], {"centre": photo.numpy()}),
     )
-    expected = memory(logits / config.temperature, features).softmax(1)
+    nearness = torch.from_numpy(memory.nearness(features.numpy()))
+    expected = ((logits / config.temperature + 5 * nearness) / 2).softmax(1)
     assert torch.allclose(found, expected, atol=1e-5)
     assert torch.allclose(script(photo), expected, atol=1e-5)
     assert not torch.allclose(found, (logits / config.temperature).softmax(1), atol=1e-3)
@@ -157,7 +158,7 @@ def test_exports_see_of_a_photo_what_the_classifier_does(view, tmp_path):
     export_onnx(network, config, tmp_path / ONNX_NAME)
     session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
     script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
-    tagger = LandmarkClassifier(TorchRuntime(network, config, "cpu"))
+    tagger = LandmarkClassifier(Runtime(TorchTrunk(network, config, "cpu"), config))
     for size in ((90, 120), (200, 100), (500, 100)):
         photo = make_photo(2, seed=4, size=size)
         pixels = {

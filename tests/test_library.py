@@ -26,6 +26,8 @@ class Killed(BaseException):
 class Namer:
     """Stands in for a classifier: names each photo by its colour, and notes which it was asked."""
 
+    fewest_pixels = 1_000_000
+
     def __init__(self) -> None:
         self.asked: list[int] = []
 

@@ -21,8 +21,8 @@ from landmark_model.networks import (
     read_weights,
     restore,
     round_to_half,
+    tensors_by_shape,
 )
-from landmark_model.preprocess import by_shape
 from landmark_model.training import optimizer
 from landmark_model.training.distillation import Teacher
 from landmark_model.training.optimizer import make_optimizer, parameter_groups
@@ -88,7 +88,7 @@ def test_build_gives_one_logit_for_each_class(architecture):
 def test_photos_of_many_shapes_keep_their_order():
     sizes = [(4, 6), (6, 4), (4, 6), (2, 2), (6, 4)]
     images = [torch.full((3, *size), float(value)) for value, size in enumerate(sizes)]
-    views = by_shape([images[:2], images[2:3], images[3:]])
+    views = tensors_by_shape([images[:2], images[2:3], images[3:]])
     assert [tuple(group.shape) for group, _ in views] == [(2, 3, 4, 6), (2, 3, 6, 4), (1, 3, 2, 2)]
     found = mean_of_views(lambda group: group.mean((2, 3)), views, "cpu")
     assert found[:, 0].tolist() == [0.5, 2.0, 3.5]
@@ -370,7 +370,7 @@ def test_last_layer_makes_logits_of_features(architecture):
         features = compute_features(network, images)
         assert features.shape == (2, network.num_features)
         assert torch.allclose(network.get_classifier()(features), network(images), atol=1e-5)
-        views = by_shape([list(images)])
+        views = tensors_by_shape([list(images)])
         both = mean_of_views(partial(compute_features, network), views, "cpu")
         mean = network(images).mean(0, keepdim=True)
         assert torch.allclose(network.get_classifier()(both), mean, atol=1e-5)

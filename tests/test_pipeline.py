@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
@@ -400,7 +401,7 @@ def test_pictures_take_any_label(label, tmp_path):
     config = ModelConfig("landmark_cnn", ("a", "b"), (label, "B"))
     images = torch.zeros(2, 3, 8, 8)
     plots.contact_sheet(images, [0, 1], config, tmp_path / "sheet.png")
-    scores = measure(torch.eye(2), torch.tensor([0, 1]), config.class_names)
+    scores = measure(np.eye(2), np.array([0, 1]), config.class_names)
     plots.confusion_matrix(scores, config.labels, tmp_path / "confusion.png")
     counts = {label: {"train": 3, "validation": 1, "test": 1}}
     plots.class_histogram(SimpleNamespace(counts=counts), tmp_path / "histogram.png")

@@ -49,6 +49,8 @@ def tagger():
 class Counter:
     """Stands in for a classifier: answers with the colour of each photo, notes the batches."""
 
+    fewest_pixels = 1_000_000
+
     def __init__(self) -> None:
         self.batches: list[int] = []
 

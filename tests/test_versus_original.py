@@ -14,7 +14,7 @@ from benchmarks import course
 from benchmarks import versus_original as versus
 from landmark_model import networks
 from landmark_model.config import LandmarkError, ModelConfig
-from landmark_model.preprocess import to_tensor
+from landmark_model.training.augment import to_tensor
 from landmark_model.training.checkpoint import CHECKPOINT_NAME
 from landmark_model.training.start import Start, start_from_file
 

@@ -26,8 +26,9 @@ from torch.utils.data import Dataset as TorchDataset
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import printable
 from landmark_model.folders import Skipped, find_photos, is_system_name
+from landmark_model.networks import tensors_by_shape
 from landmark_model.photos import open_photo
-from landmark_model.preprocess import by_shape, eval_views
+from landmark_model.preprocess import eval_views
 
 SPLITS = ("train", "validation", "test")
 FOLDER_NAMES = {
@@ -391,7 +392,8 @@ class SeenPhotos(TorchDataset):
 def make_batches(
     photos: PhotoSet, batch_size: int, shuffle: bool, worker_count: int, balance: float = 0.0
 ) -> DataLoader:
-    """Batches of images (N, 3, H, W) and labels (N,); unshuffled ones have images `by_shape`.
+    """Batches of images (N, 3, H, W) and labels (N,); the images of unshuffled ones are
+    `tensors_by_shape`.
 
     Unshuffled batches cover every photo once. Shuffled ones all have the same size, as batch norm
     likes it, and there are at least `MIN_BATCHES`: few photos are shown several times an epoch.
@@ -423,4 +425,4 @@ def _join(rows: list[tuple]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], t
     """A batch of photos, each of one or more images of any shape: images by shape, labels (N,)."""
     photos, labels = zip(*rows, strict=True)
     photos = [images if isinstance(images, list) else [images] for images in photos]
-    return by_shape(photos), torch.tensor(labels)
+    return tensors_by_shape(photos), torch.tensor(labels)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landmark_model.calibration import (
     calibrated_loss,
@@ -24,7 +25,6 @@ from landmark_model.training.metrics import Metrics, UnknownScores, measure, mea
 METHOD = "knn"  # the score for "none of these" that measured best: benchmarks/unknown.md
 # Of the trained weights, in a mean with those that training started from.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-PHOTOS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -55,30 +55,25 @@ def evaluate(
     memory = Memory.remember(*found.pop("memory"), len(config.class_names))
     features, labels = found["validation"]
     temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
-    threshold = fit_known_threshold(_scores(features, memory))
+    score = partial(known_score, METHOD, None, memory=memory)
+    threshold = fit_known_threshold(score(features))
     config = replace(
         config, temperature=temperature, known_method=METHOD, known_threshold=threshold
     )
     scores, unknown_scores = {}, {}
     for split, (features, labels) in found.items():
-        logits = compute_logits(network, features).double() / temperature
+        logits = compute_logits(network, features) / temperature
         scores[split] = measure(logits, labels, config.class_names)
         if split in found_unknown:
-            both = (_scores(some, memory) for some in (features, found_unknown[split]))
+            both = map(score, (features, found_unknown[split]))
             unknown_scores[split] = measure_unknown(METHOD, *both, threshold)
     return Evaluation(config, scores, unknown_scores, memory)
-
-
-def _scores(features: Tensor, memory: Memory) -> Tensor:
-    """The known-landmark score of photos with features (N, D): their closeness to the memory."""
-    parts = features.split(PHOTOS_AT_ONCE)  # it compares each photo with every training photo
-    return torch.cat([known_score(METHOD, part, part, memory.features) for part in parts])
 
 
 @torch.inference_mode()
 def interpolate(
     network: nn.Module,
-    first: dict[str, Tensor],
+    first: dict[str, torch.Tensor],
     validation: Iterable,
     accelerator: Accelerator,
 ) -> dict[float, float]:
@@ -108,12 +103,13 @@ def interpolate(
 
 def _gather_features(
     network: nn.Module, accelerator: Accelerator, batches: Iterable
-) -> tuple[Tensor, Tensor]:
-    return compute_outputs(partial(compute_features, network), batches, accelerator)
+) -> tuple[np.ndarray, np.ndarray]:
+    found = compute_outputs(partial(compute_features, network), batches, accelerator)
+    return found[0].numpy(), found[1].numpy()
 
 
 @torch.inference_mode()
-def compute_logits(network: nn.Module, features: Tensor) -> Tensor:
-    """Logits (N, C) of features (N, D), on the CPU."""
+def compute_logits(network: nn.Module, features: np.ndarray) -> np.ndarray:
+    """Logits (N, C) of features (N, D)."""
     last = network.get_classifier()
-    return last(features.to(last.weight.device)).float().cpu()
+    return last(torch.from_numpy(features).to(last.weight.device)).float().cpu().numpy()

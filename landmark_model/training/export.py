@@ -11,12 +11,32 @@ from torch import Tensor, nn
 
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import staged
-from landmark_model.memory import Memory
+from landmark_model.memory import WIDTH, Memory
 from landmark_model.preprocess import STRIDE_PX, cut_names, view_crop, view_size
 
 LABELS_NAME = "labels.json"
 RESULTS = ["probabilities", "logits", "features"]
 TOLERANCE = 1e-4
+
+
+class Vote(nn.Module):
+    """The neighbours' vote of networks trained until version 0.1: see `Memory.nearness`."""
+
+    def __init__(self, memory: Memory, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight, self.temperature = config.neighbour_weight, config.neighbour_temperature
+        self.width = WIDTH
+        features, labels = torch.from_numpy(memory.features), torch.from_numpy(memory.labels)
+        members = nn.functional.one_hot(labels.long(), memory.class_count).float()  # (M, C)
+        self.register_buffer("bank", features, persistent=False)
+        self.register_buffer("shares", members / members.sum(0).clamp_min(1), persistent=False)
+
+    def forward(self, logits: Tensor, features: Tensor) -> Tensor:
+        """Calibrated logits (N, C) of logits (N, C) over their temperature, and features (N, D)."""
+        cosine = nn.functional.normalize(features) @ self.bank.T  # (N, D) -> (N, M)
+        density = ((cosine - 1) / self.width).exp() @ self.shares  # (N, M) -> (N, C)
+        nearness = self.width * density.clamp_min(1e-30).log()
+        return (logits + self.weight * nearness) / self.temperature
 
 
 class Prepared(nn.Module):
@@ -32,11 +52,11 @@ class Prepared(nn.Module):
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, config: ModelConfig, neighbours: Memory | None = None
+        self, network: nn.Module, config: ModelConfig, memory: Memory | None = None
     ) -> None:
         super().__init__()
         self.network = network
-        self.neighbours = neighbours if config.neighbour_weight else None
+        self.vote = Vote(memory, config) if memory and config.neighbour_weight else None
         self.classifier = network.get_classifier()
         self.flip = config.flip
         self.temperature = config.temperature
@@ -50,8 +70,8 @@ class Prepared(nn.Module):
             features = (features + self.features(last.flip(3) if self.flip else last)) / 2
         logits = self.classifier(features)  # (N, D) -> (N, C)
         scaled = logits / self.temperature
-        if self.neighbours is not None:
-            scaled = self.neighbours(scaled, features)
+        if self.vote is not None:
+            scaled = self.vote(scaled, features)
         return scaled.softmax(dim=1), logits, features
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -73,10 +93,10 @@ class Portable(nn.Module):
     class_names: list[str]
 
     def __init__(
-        self, network: nn.Module, config: ModelConfig, neighbours: Memory | None = None
+        self, network: nn.Module, config: ModelConfig, memory: Memory | None = None
     ) -> None:
         super().__init__()
-        self.prepared = Prepared(network, config, neighbours)
+        self.prepared = Prepared(network, config, memory)
         self.labels = list(config.labels)
         self.class_names = list(config.class_names)
         self.cuts = cut_names(config.view)
@@ -121,14 +141,14 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def export_torchscript(
-    network: nn.Module, config: ModelConfig, path: Path, neighbours: Memory | None = None
+    network: nn.Module, config: ModelConfig, path: Path, memory: Memory | None = None
 ) -> float:
     """Writes `network` (float32, CPU) to `path`; returns the largest difference to eager.
 
     The file is read back and compared on batches of 1 and 3 photos first. Raises LandmarkError
     if a probability differs by more than 1e-4; `path` is then not written.
     """
-    portable = Portable(network.eval().cpu(), config, neighbours).eval()
+    portable = Portable(network.eval().cpu(), config, memory).eval()
     labels = json.dumps(config.labels, ensure_ascii=False)
 
     def write(file: Path) -> Callable[[Tensor], Tensor]:
@@ -140,7 +160,7 @@ def export_torchscript(
 
 
 def export_onnx(
-    network: nn.Module, config: ModelConfig, path: Path, neighbours: Memory | None = None
+    network: nn.Module, config: ModelConfig, path: Path, memory: Memory | None = None
 ) -> float:
     """Writes `network` (float32, CPU) to `path` for any ONNX runtime; checked as TorchScript is.
 
@@ -148,7 +168,7 @@ def export_onnx(
     RGB as `eval_crop` and `eval_whole` give them; outputs `probabilities`, `logits`, `features`.
     The metadata has the labels (JSON), the side S in px (`image_size`) and `crop_pct`.
     """
-    prepared = Prepared(network.eval().cpu(), config, neighbours).eval()
+    prepared = Prepared(network.eval().cpu(), config, memory).eval()
     side = config.image_size
 
     def cut(photos: Tensor) -> dict[str, Tensor]:

@@ -177,8 +177,8 @@ def _validate(network: nn.Module, batches: DataLoader, accelerator: Accelerator)
     for buffer in network.buffers():
         broadcast(buffer)
     with accelerator.autocast():
-        outputs = compute_outputs(network.eval(), batches, accelerator)
-    return measure(*outputs, tuple(map(str, range(outputs[0].shape[1]))))
+        logits, labels = compute_outputs(network.eval(), batches, accelerator)
+    return measure(logits.numpy(), labels.numpy(), tuple(map(str, range(logits.shape[1]))))
 
 
 class Objective:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from sklearn.metrics import (
     confusion_matrix,
     precision_recall_fscore_support,
     roc_auc_score,
     roc_curve,
 )
-from torch import Tensor
 
 from landmark_model.calibration import (
     ReliabilityBin,
+    cross_entropy,
     expected_calibration_error,
     reliability,
 )
@@ -68,10 +67,12 @@ class UnknownScores:
     refused: float
 
 
-def measure_unknown(method: str, known: Tensor, unknown: Tensor, threshold: float) -> UnknownScores:
+def measure_unknown(
+    method: str, known: np.ndarray, unknown: np.ndarray, threshold: float
+) -> UnknownScores:
     """The figures of scores `known` (N,) and `unknown` (M,) by `method`, higher is more known."""
     is_known = np.repeat([1, 0], [len(known), len(unknown)])
-    scores = torch.cat([known, unknown]).double().numpy()
+    scores = np.concatenate([known, unknown])
     false_positive, true_positive, _ = roc_curve(is_known, scores, drop_intermediate=False)
     return UnknownScores(
         method=method,
@@ -79,26 +80,26 @@ def measure_unknown(method: str, known: Tensor, unknown: Tensor, threshold: floa
         unknown_count=len(unknown),
         auroc=float(roc_auc_score(is_known, scores)),
         fpr95=float(false_positive[true_positive >= 0.95].min()),
-        kept=(known >= threshold).double().mean().item(),
-        refused=(unknown < threshold).double().mean().item(),
+        kept=float((known >= threshold).mean()),
+        refused=float((unknown < threshold).mean()),
     )
 
 
-def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> Metrics:
+def measure(logits: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Metrics:
     """The scores of logits (N, C) for labels (N,); every photo counts once."""
-    ranked = logits.argsort(dim=1, descending=True, stable=True)
+    ranked = np.argsort(-logits, axis=1, kind="stable")
     hits = ranked == labels[:, None]  # (N, C), one True in each row
     indices = np.arange(len(class_names))
-    guesses = ranked[:, 0].numpy()
+    guesses = ranked[:, 0]
     precision, recall, f1, support = precision_recall_fscore_support(
-        labels.numpy(), guesses, labels=indices, zero_division=0.0
+        labels, guesses, labels=indices, zero_division=0.0
     )
     rows = zip(class_names, precision, recall, f1, support, strict=True)
     return Metrics(
         photo_count=len(labels),
-        top1=hits[:, 0].float().mean().item(),
-        top5=hits[:, :5].any(1).float().mean().item(),
-        loss=torch.nn.functional.cross_entropy(logits, labels).item(),
+        top1=float(hits[:, 0].mean()),
+        top5=float(hits[:, :5].any(1).mean()),
+        loss=cross_entropy(logits, labels),
         calibration_error=expected_calibration_error(logits, labels),
         reliability=reliability(logits, labels),
         classes=tuple(
@@ -106,6 +107,6 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> Met
         ),
         confusion=tuple(
             tuple(int(count) for count in row)
-            for row in confusion_matrix(labels.numpy(), guesses, labels=indices)
+            for row in confusion_matrix(labels, guesses, labels=indices)
         ),
     )

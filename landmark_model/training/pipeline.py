@@ -365,7 +365,7 @@ def write_outputs(
     """Writes weights, config, exports, metrics, plots, card and checksums: all or none."""
     config, scores, memory = measured.config, measured.scores, measured.memory
     with staged(out) as folder:
-        save(network, config, folder, neighbours=memory)
+        save(networks.to_arrays(network), config, folder, memory)
         for kind, export in EXPORTS.items():
             path = folder / EXPORT_NAMES[kind]
             facts[f"{kind}_difference"] = export(network, config, path, memory)

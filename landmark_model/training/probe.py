@@ -16,8 +16,7 @@ from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
 from landmark_model.files import staged
-from landmark_model.networks import compute_features, mean_of_views
-from landmark_model.preprocess import by_shape
+from landmark_model.networks import compute_features, mean_of_views, tensors_by_shape
 from landmark_model.training.data import PhotoSet
 from landmark_model.training.recipes import Recipe
 from landmark_model.training.session import Session
@@ -133,7 +132,7 @@ def compute_views(network: nn.Module, copies: Copies, session: Session) -> Tenso
 
 def _by_shape(photos: list[list[Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """The images of photos, each as if it were a photo of its own: no mean is taken of them."""
-    return by_shape([[image] for images in photos for image in images])
+    return tensors_by_shape([[image] for images in photos for image in images])
 
 
 def _digest(network: nn.Module, key: str) -> str:
