@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from landmark_model import Answer, LandmarkError, Place, Prediction, load
+from landmark_model import Answer, LandmarkError, Place, Prediction, find_place, load
 from landmark_model.library import tagging
 from landmark_model.library.tagging import (
     COLUMNS,
@@ -271,6 +271,18 @@ def test_sidecar_says_what_and_where():
     assert found["Iptc4xmpCore:CountryCode"] == ["BR"]
     assert found["exif:GPSLatitude"] == ["22,57.114000S"]
     assert found["exif:GPSLongitude"] == ["43,12.630000W"]
+
+
+def test_sidecar_keeps_city_and_state_apart():
+    rushmore = Prediction("Mount Rushmore", "x", 0.9, find_place("Mount_Rushmore"))
+    found = facts(to_xmp(row(best=rushmore)))
+    assert (found["photoshop:City"], found["photoshop:State"]) == (["Keystone"], ["South Dakota"])
+    assert "Keystone, South Dakota, United States" in found["dc:description"][0]
+    reef = Prediction("Great Barrier Reef", "x", 0.9, find_place("Great_Barrier_Reef"))
+    found = facts(to_xmp(row(best=reef)))
+    assert found["photoshop:State"] == ["Queensland"] and "photoshop:City" not in found
+    (line,) = read_csv([row(best=rushmore)])
+    assert (line["place"], line["region"]) == ("Keystone", "South Dakota")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ COLUMNS = (
     "landmark",
     "probability",
     "place",
+    "region",
     "country",
     "country_code",
     "latitude",
@@ -210,10 +211,12 @@ def _line(row: Tagged) -> tuple[object, ...]:
     guesses = list(row.answer or ())
     best = row.best
     others = [f"{guess.label} {guess.probability:.1%}" for guess in guesses[best is not None :]]
-    facts: tuple[object, ...] = ("",) * 8
+    facts: tuple[object, ...] = ("",) * 9
     if best:
-        place = (best.place, best.country, best.country_code, best.latitude, best.longitude)
-        facts = (best.label, round(best.probability, 4), *place, "; ".join(best.tags))
+        place = (best.place, best.region, best.country, best.country_code)
+        position = (best.latitude, best.longitude)
+        sure = round(best.probability, 4)
+        facts = (best.label, sure, *place, *position, "; ".join(best.tags))
     return (row.file, row.status, *facts, "; ".join(others), row.reason)
 
 
@@ -254,6 +257,7 @@ def _facts(guess: Prediction) -> dict[str, object]:
         "class_name": guess.class_name,
         "probability": guess.probability,
         "place": guess.place,
+        "region": guess.region,
         "country": guess.country,
         "country_code": guess.country_code,
         "latitude": guess.latitude,
@@ -265,7 +269,7 @@ def _facts(guess: Prediction) -> dict[str, object]:
 
 
 def to_xmp(row: Tagged) -> str:
-    """The sidecar (XMP) of a photo: title, description, keywords, place and coordinates.
+    """The sidecar (XMP) of a photo: title, description, keywords, city, state and coordinates.
 
     The coordinates are the landmark's, and left out where the camera wrote its own into the photo.
     Raises LandmarkError if the photo shows no known landmark or cannot be read.
@@ -288,6 +292,7 @@ def to_xmp(row: Tagged) -> str:
     _add_list(facts, "dc:subject", "rdf:Bag", list(dict.fromkeys((best.label, *best.tags))))
     texts = {
         "photoshop:City": best.place,
+        "photoshop:State": best.region,
         "photoshop:Country": best.country,
         "Iptc4xmpCore:CountryCode": best.country_code,
         "Iptc4xmpCore:Location": best.label,

@@ -56,7 +56,8 @@ class Mixup:
     @property
     def kind(self) -> str:
         """What both are ("bridge"), by their tags; "" if they have nothing in common."""
-        where = {self.truth.country, self.guess.country, self.truth.place, self.guess.place}
+        pair = (self.truth, self.guess)
+        where = {name for one in pair for name in (one.place, one.region, one.country)}
         shared = {*self.guess.tags} - where
         return next((tag for tag in self.truth.tags if tag in shared), "")
 
@@ -78,7 +79,7 @@ def landmark_rows(
         rows.append(
             LandmarkRow(
                 name=here.label,
-                place=here.place or "",
+                place=here.landmark.area,
                 country=here.country or "",
                 flag=landmark.flag,
                 photos=score.get("support"),

@@ -119,7 +119,7 @@ def table_row(row: Tagged, language: str) -> list[Cell]:
         return [row.file, "", "", "", None, say("none_short", language)]
     best = row.best
     sure = math.floor(1000 * best.probability) / 10  # never 100
-    return [row.file, best.label, best.place or "", best.country or "", sure, ""]
+    return [row.file, best.label, best.landmark.area, best.country or "", sure, ""]
 
 
 def picture_of(
