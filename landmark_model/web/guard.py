@@ -33,7 +33,7 @@ READ = {"/", "/config", "/config/", "/health", "/preview.png", "/theme.css", "/f
         *(f"{API}/{name}" for name in ("info", "info/", "openapi.json", "startup-events", "app_id",
           "queue/data", "queue/status", "upload_progress", "deep_link", "theme.css", "user",
           "login_check"))}  # fmt: skip
-READ_BELOW = ("/static/", "/assets/", "/svelte/", "/pwa_icon/", f"{API}/heartbeat/",
+READ_BELOW = ("/static/", "/pictures/", "/assets/", "/svelte/", "/pwa_icon/", f"{API}/heartbeat/",
               f"{API}/call/", f"{API}/file=")  # fmt: skip
 WRITE = {f"{API}/{name}" for name in ("queue/join", "run/predict", "upload", "cancel", "reset")}
 WRITE_BELOW = (f"{API}/call/",)
