@@ -46,7 +46,7 @@ def wall(landmarks: Iterable[Prediction], root: str, language: str) -> str:
         for here, place in sorted(named.items(), key=lambda pair: pair[0].label.casefold())
     )
     return (
-        f'{_drawings()}<div class="wall" role="region" tabindex="0" '
+        f'{_drawings()}<div class="wall" role="group" tabindex="0" '
         f'aria-label="{say("landmarks", language)}"><ul>{cards}</ul></div>'
     )
 
