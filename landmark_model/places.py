@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, reduce
 from importlib.resources import files
 from pathlib import Path
 
@@ -38,9 +38,11 @@ _FOLDED_PREFIX = re.compile(r"\A(?:l?\d+)?(?:the)?")
 class Place:
     """A landmark: its names, its place, and tags; None and () if unknown.
 
-    Latitude and longitude are degrees (WGS84, north and east positive); extent_km is the rough
-    radius of the landmark around that point, in km. `names` are those in other languages by code
-    ("es", "fr", "de", "zh"), as far as there is an established one.
+    `place` is the city or nearest town, None where none is near; `region` the state or region
+    around it ("South Dakota", "Bavaria"), which people write between place and country where
+    `says_region`. Latitude and longitude are degrees (WGS84, north and east positive); extent_km is
+    the rough radius of the landmark around that point, in km. `names` are those in other languages
+    by code ("es", "fr", "de", "zh"), as far as there is an established one.
     """
 
     name: str
@@ -53,14 +55,29 @@ class Place:
     extent_km: float | None = None
     tags: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict, hash=False)
+    region: str | None = None
+    says_region: bool = False
     where_pattern: str = field(default=WHERE, repr=False, compare=False)
 
     @property
     def where(self) -> str:
-        """Place and country as people write them: "Paris, France"; "" if unknown."""
-        if not self.place or not self.country:
-            return self.place or self.country or ""
-        return self.where_pattern.format(place=self.place, country=self.country)
+        """The place as people write it: "Paris, France"; "" if unknown."""
+        parts = dict.fromkeys(filter(None, (self.area, self.country)))  # Singapore is both
+        return reduce(self._inside, parts, "")
+
+    @property
+    def area(self) -> str:
+        """`where` without the country: "Paris", "Keystone, South Dakota", "Queensland"."""
+        return reduce(self._inside, filter(None, (self.place, self._said_region)), "")
+
+    @property
+    def _said_region(self) -> str | None:
+        """The region, if it stands in `where`: where `says_region`, or for want of a place."""
+        return self.region if self.says_region or not self.place else None
+
+    def _inside(self, place: str, around: str) -> str:
+        """A place and what is around it as one text: "Rome, Italy"."""
+        return self.where_pattern.format(place=place, country=around) if place else around
 
     @property
     def flag(self) -> str:
@@ -68,19 +85,22 @@ class Place:
         return flag(self.country_code)
 
     def in_language(self, language: str | None) -> Place:
-        """The same landmark with name, place, country and tags in a language ("de", "zh-CN").
+        """The same landmark with name, place, region, country and tags in a language ("de", "zh").
 
         What has no name there stays as it is. Place and country stand in the order of the language,
-        where the place has a name in it.
+        where the place and the region beside it have names in it.
         """
-        place = place_in(language, self.place)
+        place, region = place_in(language, self.place), region_in(language, self.region)
+        said = ((self.place, place), (self._said_region, region))
+        is_named = all(english != name for english, name in said if english)
         return replace(
             self,
             name=self.name_in(language),
             place=place,
+            region=region,
             country=country_in(language, self.country_code) or self.country,
             tags=tuple(dict.fromkeys(tag_in(language, tag) for tag in self.tags)),
-            where_pattern=WHERE if place == self.place else _locale(language)["where"],
+            where_pattern=_locale(language)["where"] if is_named else WHERE,
         )
 
     def name_in(self, language: str | None) -> str:
@@ -103,12 +123,15 @@ def place_in(language: str | None, place: str | None) -> str | None:
     return _words(language, "places").get(place, place)
 
 
+def region_in(language: str | None, region: str | None) -> str | None:
+    """A region's name ("Bavaria") in one of those languages; the English one where not known."""
+    return _words(language, "regions").get(region, region)
+
+
 def tag_in(language: str | None, tag: str) -> str:
     """A tag ("bridge", "France") in one of those languages; the English one where not known."""
-    country = country_in(language, _country_codes().get(tag))
-    return (
-        _words(language, "tags").get(tag) or _words(language, "places").get(tag) or country or tag
-    )
+    words = (_words(language, kind).get(tag) for kind in ("tags", "places", "regions"))
+    return next(filter(None, words), country_in(language, _country_codes().get(tag)) or tag)
 
 
 def find_place(class_name: str) -> Place:
@@ -171,7 +194,7 @@ def _locale(language: str | None) -> dict[str, object]:
 
 
 def _words(language: str | None, kind: str) -> dict[str, str]:
-    """The words of a kind ("landmarks", "countries", "places", "tags") in a language."""
+    """The words of a kind ("landmarks", "countries", "places", "regions", "tags") in a language."""
     return _locale(language).get(kind, {})
 
 

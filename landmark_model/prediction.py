@@ -26,8 +26,13 @@ class Prediction:
 
     @property
     def place(self) -> str | None:
-        """The city or area that it is in."""
+        """The city that it is in, or the nearest town; None where none is near."""
         return self.landmark.place
+
+    @property
+    def region(self) -> str | None:
+        """The state or region that it is in: "South Dakota", "Bavaria"."""
+        return self.landmark.region
 
     @property
     def country(self) -> str | None:
@@ -78,7 +83,7 @@ class Prediction:
         return self.landmark.in_language(language).where
 
     def in_language(self, language: str | None) -> Prediction:
-        """The same guess with its label, place, country and tags in a language."""
+        """The same guess with its label, place, region, country and tags in a language."""
         landmark = self.landmark.in_language(language)
         return replace(self, label=self.name_in(language), landmark=landmark)
 

@@ -65,6 +65,8 @@ def test_the_app_answers_under_a_path_behind_a_proxy(proxy):
     with urllib.request.urlopen(proxy + "/") as answer:
         page = answer.read().decode()
     assert f'property="og:image" content="{proxy}/preview.png"' in page
+    with urllib.request.urlopen(f"{proxy}/pictures/Eiffel_Tower.jpg") as answer:
+        assert answer.headers["content-type"] == "image/jpeg"
     client = Client(proxy, verbose=False)
     answer = client.predict(handle_file(TAJ), api_name="/predict")
     assert answer["guesses"][0]["name"] == "Taj Mahal"

@@ -127,14 +127,14 @@ def test_program_measures_the_examples(folder, tmp_path, capsys):
     assert "Skipped: Taj_Mahal/broken.jpg: broken.jpg is not a photo" in printed.out
     text = (tmp_path / "robustness.md").read_text(encoding="utf-8")
     assert str(tmp_path) not in text and str(folder) not in text
-    assert f"on 7 photos of 7 landmarks in `{folder.parent.name}/test`" in text
+    assert f"on 11 photos of 11 landmarks in `{folder.parent.name}/test`" in text
     assert f"--photos {folder.parent.name}/test" in text
     rows = {line.split(" | ")[0][2:]: line for line in text.splitlines() if line.startswith("| ")}
     assert list(rows) == ["photos", "---", "clean", "turned by EXIF", *robustness.CONDITIONS]
     tagger = load(source)
     paths = [path for path in folder.glob("*/*") if path.name != "broken.jpg"]
     right = sum(tagger.predict(path)[0].class_name == path.parent.name for path in paths)
-    assert rows["clean"] == f"| clean | {100 * right / 7:.1f} % |"
+    assert rows["clean"] == f"| clean | {100 * right / 11:.1f} % |"
     assert rows["turned by EXIF"].endswith("(+0.0) |")
 
 

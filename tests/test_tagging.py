@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from landmark_model import Answer, LandmarkError, Place, Prediction, load
+from landmark_model import Answer, LandmarkError, Place, Prediction, find_place, load
 from landmark_model.library import sidecars, tagging
 from landmark_model.library.sidecars import (
     NAMESPACES,
@@ -236,6 +236,18 @@ def test_sidecar_says_what_and_where():
     assert found["exif:GPSLongitude"] == ["43,12.630000W"]
     exact = {0.0: "0,0.000000N", 51.9999999999: "52,0.000000N", -0.5: "0,30.000000S"}
     assert {degrees: sidecars._degrees(degrees, "NS") for degrees in exact} == exact
+
+
+def test_sidecar_keeps_city_and_state_apart():
+    rushmore = Prediction("Mount Rushmore", "x", 0.9, find_place("Mount_Rushmore"))
+    found = facts(to_xmp(row(best=rushmore)))
+    assert (found["photoshop:City"], found["photoshop:State"]) == (["Keystone"], ["South Dakota"])
+    assert "Keystone, South Dakota, United States" in found["dc:description"][0]
+    reef = Prediction("Great Barrier Reef", "x", 0.9, find_place("Great_Barrier_Reef"))
+    found = facts(to_xmp(row(best=reef)))
+    assert found["photoshop:State"] == ["Queensland"] and "photoshop:City" not in found
+    (line,) = read_csv([row(best=rushmore)])
+    assert (line["place"], line["region"]) == ("Keystone", "South Dakota")
 
 
 def test_sidecar_of_a_landmark_without_place_has_only_its_name():

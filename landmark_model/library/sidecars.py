@@ -27,6 +27,7 @@ FIELDS: dict[str, tuple[str, Callable[[Prediction], str | list[str] | None]]] = 
     "dc:description": ("rdf:Alt", lambda best: [", ".join(filter(None, (best.label, best.where)))]),
     "dc:subject": ("rdf:Bag", lambda best: [*dict.fromkeys((best.label, *best.tags))]),
     "photoshop:City": ("", lambda best: best.place),
+    "photoshop:State": ("", lambda best: best.region),
     "photoshop:Country": ("", lambda best: best.country),
     "Iptc4xmpCore:CountryCode": ("", lambda best: best.country_code),
     "Iptc4xmpCore:Location": ("", lambda best: best.label),
@@ -39,7 +40,7 @@ DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(
 
 
 def to_xmp(row: Tagged) -> str:
-    """The sidecar (XMP) of a photo: title, description, keywords, place and coordinates.
+    """The sidecar (XMP) of a photo: title, description, keywords, city, state and coordinates.
 
     The coordinates are the landmark's, and left out where the camera wrote its own into the photo.
     Raises LandmarkError if the photo shows no known landmark or cannot be read.

@@ -26,6 +26,7 @@ FACTS: dict[str, Callable[[Prediction], object]] = {
     "landmark": lambda best: best.label,
     "probability": lambda best: round(best.probability, 4),
     "place": lambda best: best.place,
+    "region": lambda best: best.region,
     "country": lambda best: best.country,
     "country_code": lambda best: best.country_code,
     "latitude": lambda best: best.latitude,
@@ -34,8 +35,8 @@ FACTS: dict[str, Callable[[Prediction], object]] = {
 }
 COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason")
 # What JSON says of each guess; `names` besides.
-GUESS = ("label", "class_name", "probability", "place", "country", "country_code", "latitude",
-         "longitude", "local_name", "tags")  # fmt: skip
+GUESS = ("label", "class_name", "probability", "place", "region", "country", "country_code",
+         "latitude", "longitude", "local_name", "tags")  # fmt: skip
 # A cell that starts so is a formula to a spreadsheet, which may run programs. Spreadsheets leave
 # out spaces before it, and show none of the characters without width.
 FORMULA = re.compile("[\t\r\n]|[\\s\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff]*[=+@＝＋－＠-]")

@@ -19,6 +19,7 @@ class Guess(TypedDict):
     class_name: str
     probability: float
     place: str | None
+    region: str | None
     country: str | None
     country_code: str | None
     latitude: float | None
@@ -71,6 +72,7 @@ def guess_json(guess: Prediction) -> Guess:
         class_name=guess.class_name,
         probability=round(guess.probability, 6),
         place=guess.place,
+        region=guess.region,
         country=guess.country,
         country_code=guess.country_code,
         latitude=guess.latitude,

@@ -34,7 +34,8 @@ READ = {"/", "/config", "/config/", "/health", "/preview.png", "/theme.css", "/f
         *(f"{API}/{name}" for name in ("info", "info/", "openapi.json", "startup-events", "app_id",
           "queue/data", "queue/status", "upload_progress", "deep_link", "theme.css", "user",
           "login_check"))}  # fmt: skip
-READ_BELOW = ("/static/", "/assets/", "/svelte/", "/pwa_icon/", f"{API}/heartbeat/", FILE)
+READ_BELOW = ("/static/", "/pictures/", "/assets/", "/svelte/", "/pwa_icon/", f"{API}/heartbeat/",
+              FILE)  # fmt: skip
 WRITE = {f"{API}/{name}" for name in ("queue/join", "run/predict", "upload", "cancel", "reset")}
 SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 HOST = re.compile(r"(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?", re.IGNORECASE)

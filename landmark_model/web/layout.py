@@ -12,6 +12,7 @@ from landmark_model import LandmarkError
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.endpoints import api
 from landmark_model.web.html import cards
+from landmark_model.web.html.pictures import photo_credits
 from landmark_model.web.i18n import LANGUAGES, all_words, say
 from landmark_model.web.models import Models
 from landmark_model.web.pages.compare import compare_tab
@@ -71,7 +72,7 @@ def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") ->
                 quality_tab(page, models, words)
         gr.HTML(words("privacy"), elem_classes="fine")
         with gr.Accordion(words("credits"), open=False):
-            gr.Markdown(credit_list(credits))
+            gr.Markdown(credit_list([*credits, *photo_credits().values()]))
         api(models)
     return page
 
@@ -100,7 +101,7 @@ def read_credits() -> list[dict[str, str]]:
 
 
 def credit_list(photos: list[dict[str, str]]) -> str:
-    """The credits of the examples, as Markdown."""
+    """The credits of photos, as Markdown."""
     return "\n".join(
         f"- [{row['title']}](<{row['source']}>) by {row['author']}, "
         f"[{row['licence']}](<{row['licence_url']}>); {row['changes']}"

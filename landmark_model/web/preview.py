@@ -1,4 +1,4 @@
-"""What machines read: link previews, language, health check.
+"""What machines read: link previews, language, health check; and the pictures of landmarks.
 
 gradio writes "Gradio" into the head of its page, and previews of shared links take that. This is
 a small middleware that puts our own title, description and picture there.
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from landmark_model.web import STATIC
 from landmark_model.web.guard import route_of
+from landmark_model.web.html import pictures
 from landmark_model.web.i18n import pick_language
 
 PREVIEW = STATIC / "preview.png"
@@ -106,7 +107,7 @@ def page_address(request: Request) -> str:
 
 
 def routes(health: Mapping[str, object]) -> list[Route]:
-    """The routes besides the page: its preview picture, and `health` for load balancers."""
+    """The routes besides the page: its pictures, and `health` for load balancers."""
 
     async def show_health(request: Request) -> Response:
         return JSONResponse(dict(health))
@@ -114,4 +115,14 @@ def routes(health: Mapping[str, object]) -> list[Route]:
     async def show_preview(request: Request) -> Response:
         return FileResponse(PREVIEW)
 
-    return [Route("/health", show_health), Route("/preview.png", show_preview)]
+    async def show_picture(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in {credit["file"] for credit in pictures.photo_credits().values()}:
+            return Response(status_code=404)
+        return FileResponse(pictures.FOLDER / name, headers={"cache-control": "max-age=86400"})
+
+    return [
+        Route("/health", show_health),
+        Route("/preview.png", show_preview),
+        Route(f"{pictures.PATH}{{name}}", show_picture),
+    ]

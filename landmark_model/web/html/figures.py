@@ -36,7 +36,8 @@ class Mixup:
     @property
     def kind(self) -> str:
         """What both are ("bridge"), by their tags; "" if they have nothing in common."""
-        where = {self.truth.country, self.guess.country, self.truth.place, self.guess.place}
+        pair = (self.truth, self.guess)
+        where = {name for one in pair for name in (one.place, one.region, one.country)}
         shared = {*self.guess.tags} - where
         return next((tag for tag in self.truth.tags if tag in shared), "")
 
@@ -59,7 +60,7 @@ def landmark_rows(
         recall = round(100 * score["recall"]) if score.get("support") else None
         precision = round(100 * score["precision"]) if landmark.class_name in guessed else None
         photos = score.get("support")
-        rows.append([here.label, here.place or "", country, photos, recall, precision])
+        rows.append([here.label, here.landmark.area, country, photos, recall, precision])
     return sorted(rows, key=lambda row: row[0].casefold())
 
 

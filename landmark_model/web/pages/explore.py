@@ -1,11 +1,14 @@
-"""The tab with all landmarks that a network knows, as a table and on a map."""
+"""The tab with all landmarks that a network knows: on a map, in pictures, and as a table."""
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit
 
 import gradio as gr
 
 from landmark_model import Prediction
 from landmark_model.web.html.figures import damage_note, landmark_rows
+from landmark_model.web.html.pictures import wall
 from landmark_model.web.html.tables import SCRIPT, table
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import say
@@ -17,21 +20,24 @@ DOT_WEIGHT = 0.05
 
 
 def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
-    """Lays out the table and the map of the landmarks."""
+    """Lays out the map, the pictures and the table of the landmarks."""
 
-    def fill(network: str, request: gr.Request) -> tuple[str, str]:
+    def fill(network: str, request: gr.Request) -> tuple[str, str, str]:
         language, measured = language_of(request), models.metrics(network)
         landmarks = models.landmarks(network)
+        root = urlsplit(request.request.scope.get("root_path", "")).path.rstrip("/")
         rows = landmark_rows(landmarks, measured, language)
         sheet = table(COLUMNS, rows, say("landmarks", language), language)
-        return damage_note(measured, language) + sheet, map_of_all(landmarks, language)
+        note = damage_note(measured, language)
+        return map_of_all(landmarks, language), wall(landmarks, root, language), note + sheet
 
     gr.HTML(words("explore_intro"), elem_classes="intro")
     network = network_choice(models, words, "explore-network")
     world = gr.HTML("", elem_id="explore-map")
+    pictures = gr.HTML("", elem_id="explore-pictures")
     sheet = gr.HTML("", js_on_load=SCRIPT, elem_id="explore-table")
     fresh = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on([page.load, network.change], fill, network, [sheet, world], **fresh)
+    gr.on([page.load, network.change], fill, network, [world, pictures, sheet], **fresh)
 
 
 def map_of_all(landmarks: list[Prediction], language: str) -> str:

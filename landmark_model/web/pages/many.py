@@ -147,7 +147,7 @@ def table_row(row: Tagged, language: str) -> list[Cell]:
         note = say("none_short", language) if row.answer else explain(row.error, language)
         return [row.file, "", "", "", None, note]
     sure = math.floor(1000 * best.probability) / 10  # never 100
-    return [row.file, best.label, best.place or "", best.country or "", sure, ""]
+    return [row.file, best.label, best.landmark.area, best.country or "", sure, ""]
 
 
 def map_of(rows: Sequence[Tagged], language: str) -> str:
