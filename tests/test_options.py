@@ -127,12 +127,6 @@ def test_first_weights_are_those_asked_for(words, weights, from_scratch):
     assert (options.first_weights, options.from_scratch) == (weights, from_scratch)
 
 
-def test_first_weights_of_a_run_folder_are_its_own(small_run):
-    options = TrainOptions("photos", "run", init=str(small_run.folder))
-    assert options.first_weights == small_run.folder / "model.safetensors"
-    assert options.sources == [options.first_weights]
-
-
 def test_recipe_is_the_networks_own_with_what_the_options_change():
     assert TrainOptions("photos", "run", network="resnet18").apply_to(None) == RECIPES["resnet18"]
     assert parse([*NEEDED, "--probe"]).apply_to(None) == PROBE
