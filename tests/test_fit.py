@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
@@ -197,27 +196,6 @@ def test_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(train_in,
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_NAME]
 
 
-def test_loss_that_turns_bad_late_names_the_step(train_in, tmp_path):
-    data = Stripes()
-
-    class TurnsBad(Stripes):
-        """Good for two epochs, then not."""
-
-        accesses = 0
-
-        def __getitem__(self, index: int) -> tuple[Tensor, int]:
-            self.accesses += 1
-            image, label = data[index]
-            return image * (
-                float("inf") if self.accesses > 2 * STEPS * RECIPE.batch_size else 1
-            ), label
-
-    with pytest.raises(LandmarkError, match=rf"at step {2 * STEPS + 1} of {3 * STEPS}\..*--lr"):
-        train_in(tmp_path, data=TurnsBad())
-    with safe_open(tmp_path / CHECKPOINT_NAME, framework="pt") as file:
-        assert len(json.loads(file.metadata()["about"])["progress"]["epochs"]) == 2
-
-
 # --- killed and resumed ---
 
 
@@ -246,13 +224,6 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(train_in, tmp_pat
     )
     assert same_weights(one[0], two[0])
     assert losses(one[1]) == losses(two[1]) != losses(other[1])
-
-
-def test_resuming_a_finished_run_changes_nothing(train_in, tmp_path):
-    whole, curve = train_in(tmp_path)
-    again, progress = train_in(tmp_path, resume=True)
-    assert progress == curve
-    assert same_weights(whole, again)
 
 
 @pytest.mark.parametrize(
@@ -368,12 +339,6 @@ def test_student_learns_what_the_teacher_says_rather_than_the_labels(train_in, t
     network, _ = train_in(tmp_path, taught, teacher=Oracle())
     images, _ = zip(*(Stripes(9, noise=0)[index] for index in range(9)), strict=True)
     assert network.eval()(torch.stack(images)).argmax(1).tolist() == [2] * 9
-
-
-def test_teacher_without_weight_changes_nothing(train_in, tmp_path):
-    alone, _ = train_in(tmp_path / "alone")
-    taught, _ = train_in(tmp_path / "taught", replace(RECIPE, distillation=0.0), teacher=Oracle())
-    assert same_weights(alone, taught)
 
 
 # --- memory ---

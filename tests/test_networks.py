@@ -18,7 +18,6 @@ from landmark_model.networks import (
     compute_features,
     mean_of_views,
     normalisation,
-    read_weights,
     restore,
     round_to_half,
     tensors_by_shape,
@@ -120,13 +119,6 @@ def test_unknown_architecture_is_refused(architecture):
         build(replace(CONFIG, architecture=architecture))
 
 
-def test_scripted_equals_eager(small):
-    scripted = torch.jit.script(trained_a_bit(small))
-    for shape in ((1, 3, 48, 48), (3, 3, 33, 47)):
-        images = torch.randn(*shape)
-        assert torch.allclose(scripted(images), small(images), atol=1e-5)
-
-
 @each_network
 def test_logits_do_not_depend_on_batch_mates(architecture):
     network = trained_a_bit(build(replace(CONFIG, architecture=architecture)))
@@ -209,11 +201,6 @@ def test_tensor_of_another_network_is_refused_and_named(stored, name, shape):
     assert torch.equal(network.stem[0].weight, before)
 
 
-def test_weights_of_another_architecture_are_refused(stored):
-    with pytest.raises(LandmarkError, match=r"stages.* more\. Give --init"):
-        start_from_file(build(replace(CONFIG, architecture="resnet18")), stored())
-
-
 @pytest.mark.parametrize("class_count", [3, 5])
 def test_file_that_fills_nothing_is_refused(stored, class_count):
     drop = ("stem", "stages") if class_count == 5 else ""
@@ -237,11 +224,6 @@ def test_other_kind_of_file_is_refused_and_named(kind, stored, small, tmp_path):
     path.write_bytes(contents.get(kind, path.read_bytes()))
     with pytest.raises(LandmarkError, match=r"bad\.safetensors is not a whole safetensors file"):
         start_from_file(another(), path)
-
-
-def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(LandmarkError, match="does not exist"):
-        read_weights(tmp_path / "no.safetensors")
 
 
 # --- restoring ---
@@ -332,13 +314,6 @@ def test_deeper_layers_learn_slower_step_by_step(architecture, layers, all_fille
     of = rates(network, fill_all_but(network, *(() if all_filled else ("fc",))))
     by_layer = [{rate for name, rate in of.items() if name.startswith(layer)} for layer in layers]
     assert by_layer == [{0.5**depth} for depth in (5, 4, 3, 2, 1, 0)]
-
-
-def test_layers_above_a_fresh_one_learn_at_full_rate():
-    network = build(CONFIG)
-    of = rates(network, fill_all_but(network, "stages.2"))
-    assert of["stages.2.0.conv1.weight"] == of["stages.3.0.conv1.weight"] == of["fc.weight"] == 1.0
-    assert of["stages.1.0.conv1.weight"] == 0.5 and of["stem.0.weight"] == 0.125
 
 
 def test_rounding_makes_the_half_file_exact(tmp_path):

@@ -339,10 +339,6 @@ def refusal(arguments: list[str]) -> str:
     return str(caught.value)
 
 
-def test_folder_without_photos_is_refused(tmp_path):
-    assert "no photos" in refusal([*SMALL, "--data", str(tmp_path), "--out", "x"])
-
-
 @pytest.mark.parametrize("init", ["resnet18", "text", "missing", "folder"])
 def test_first_weights_that_do_not_fit_are_refused(init, trained, photos, tmp_path):
     path = tmp_path / f"{init}.safetensors"

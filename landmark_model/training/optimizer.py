@@ -35,13 +35,9 @@ def parameter_groups(
 def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimizer:
     """AdamW for `groups`; with `muon` above 0, Muon for convolution kernels, NAdamW for the rest.
 
-    Muon moves a kernel (out, in, h, w) along all directions of its (out, in * h * w) matrix alike,
-    so that rare features are learned as fast as frequent ones (Jordan et al. 2024,
-    kellerjordan.github.io/posts/muon), at `muon` times the rate of its group. Its steps have the
-    size of AdamW's (Liu et al. 2025, arxiv.org/abs/2502.16982). Three rounds of Polar Express
-    (Amsel et al. 2025, arxiv.org/abs/2505.16932) make the directions only roughly alike, which
-    taught LandmarkCNN as much as the usual five rounds, in less time. It multiplies matrices in
-    bfloat16 where that is fast, else in float32.
+    Muon moves a kernel along all directions of its (out, in * h * w) matrix alike, so that rare
+    features are learned as fast as frequent ones (Jordan et al. 2024), at `muon` times the rate of
+    its group. Three rounds of Polar Express (Amsel et al. 2025) taught as much as the usual five.
     """
     if not muon:
         return torch.optim.AdamW(groups)

@@ -49,8 +49,7 @@ def open_session(
 def keep_freed_memory() -> None:
     """Has glibc keep the memory of large tensors for reuse, as described in mallopt(3).
 
-    By default it goes back to the kernel, which zeroes every page of it anew at the next step: on a
-    CPU much of the time of one.
+    Else the kernel zeroes every page of it anew at the next step: on a CPU much of its time.
     """
     if sys.platform != "linux":
         return

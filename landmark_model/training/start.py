@@ -40,8 +40,8 @@ def _layer_names(tensors: tuple[str, ...]) -> str:
 def start_from_file(network: nn.Module, path: Path) -> Start:
     """Fills `network` with the tensors in the safetensors file at `path`, and says which.
 
-    A file may leave layers out; they keep their random start, as does a last layer made for other
-    classes. Raises LandmarkError if the file holds anything that does not fit, naming it.
+    Layers that it lacks keep their random start, as does a last layer made for other classes.
+    Raises LandmarkError if the file holds anything else that does not fit, naming it.
     """
     tensors = read_weights(path)
     own = network.state_dict()
