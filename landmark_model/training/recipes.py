@@ -83,8 +83,8 @@ RECIPES = {
     # From the run of a linear probe (PROBE): its first steps then spoil less of what ImageNet
     # taught (Kumar et al. 2022). It teaches the other two.
     "tf_efficientnet_lite2": Recipe(
-        image_size=256, train_size=224, epochs=24, layer_decay=0.6, unknown_share=0.35,
-        interpolation=True,
+        image_size=256, train_size=192, epochs=20, layer_decay=0.6, muon=0.0,
+        unknown_share=0.35, interpolation=True,
     ),
     # From ImageNet, with a teacher.
     "resnet18": Recipe(image_size=224, train_size=192, epochs=36, layer_decay=0.4),
