@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypedDict, Unpack
 
 import numpy as np
 from PIL.Image import Image
@@ -20,6 +22,13 @@ from landmark_model.preprocess import WHOLE_DETAIL, fewest_pixels
 from landmark_model.runtime import Runtime, open_runtime
 
 SURE = 0.7
+
+
+class HubCache(TypedDict, total=False):
+    """Where files of a hub repo are kept, and whether the hub may be asked for more."""
+
+    cache_dir: str | os.PathLike[str] | None
+    local_files_only: bool
 
 
 class LandmarkClassifier:
@@ -62,7 +71,8 @@ class LandmarkClassifier:
         `photo` is a path, bytes, binary file object, PIL image or uint8 array (H, W, 3). Raises
         LandmarkError if it cannot be read, or `top_k` is below 1.
         """
-        return self.predict_batch([photo], top_k)[0]
+        require_counts(top_k, 1)
+        return self._answer([self._open(photo)], top_k)[0]
 
     def predict_batch(
         self, photos: Iterable[Photo], top_k: int = 5, batch_size: int | None = None
@@ -78,11 +88,14 @@ class LandmarkClassifier:
         if batch_size is None:
             batch_size = self._runtime.batch_size
         require_counts(top_k, batch_size)
-        return [
-            answer
-            for start in range(0, len(photos), batch_size)
-            for answer in self._answers(photos[start : start + batch_size], top_k)
-        ]
+        answers: list[Answer] = []
+        with ThreadPoolExecutor(1) as pool:  # opens photos while the network looks at those before
+            looking = []
+            for start in range(0, len(photos), batch_size):
+                images = [self._open(photo) for photo in photos[start : start + batch_size]]
+                answers += [answer for done in looking for answer in done.result()]
+                looking = [pool.submit(self._answer, images, top_k)]
+            return answers + [answer for done in looking for answer in done.result()]
 
     def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
         """The facts about a landmark as `predict` gives them: its place, names and tags.
@@ -145,9 +158,11 @@ class LandmarkClassifier:
         )
         return self.config.class_names[index]
 
-    def _answers(self, photos: Sequence[Photo], top_k: int) -> Iterator[Answer]:
+    def _open(self, photo: Photo) -> Image:
+        return open_reduced(photo, self.fewest_pixels).image
+
+    def _answer(self, images: Sequence[Image], top_k: int) -> list[Answer]:
         config = self.config
-        images = [open_reduced(photo, self.fewest_pixels).image for photo in photos]
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
             logits, features = self._runtime.describe(images)
             scaled = logits.astype(np.float64) / config.temperature
@@ -157,9 +172,11 @@ class LandmarkClassifier:
             scores = known_score(config.known_method, scaled, features, self._memory)
         if not (np.isfinite(scaled).all() and np.isfinite(scores).all()):
             raise self._no_numbers()
-        for probabilities, score in zip(softmax(scaled), scores.tolist(), strict=True):
-            known = None if config.known_threshold is None else score >= config.known_threshold
-            yield Answer(self._best(probabilities, top_k), score, known)
+        least = config.known_threshold
+        return [
+            Answer(self._best(row, top_k), score, None if least is None else score >= least)
+            for row, score in zip(softmax(scaled), scores.tolist(), strict=True)
+        ]
 
     def _best(self, probabilities: np.ndarray, top_k: int) -> list[Prediction]:
         ranked = np.argsort(-probabilities, kind="stable")[:top_k]
@@ -181,8 +198,7 @@ def load(
     network: str | None = None,
     device: str | None = None,
     backend: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
+    **cache: Unpack[HubCache],
 ) -> LandmarkClassifier:
     """A classifier that is ready to use: the one that ships, or one from a folder or hub repo.
 
@@ -192,15 +208,14 @@ def load(
     "cuda"); without, a GPU if torch is installed and finds one. `backend` is "onnx", which is ONNX
     Runtime and the default on a CPU, or "torch".
 
-    Of a hub repo only what this network needs is downloaded, to `cache_dir` (else the hub's usual
-    one), and checked against its SHA256SUMS. What was downloaded before also works without a
-    network, with a warning; with `local_files_only` nothing is asked of the hub.
+    Of a hub repo only what this network needs is downloaded, to the folder `cache_dir` (else the
+    hub's usual one), and checked against its SHA256SUMS. What was downloaded before also works
+    without a network, with a warning; with `local_files_only=True` nothing is asked of the hub.
 
     Weights are read from safetensors only. Raises LandmarkError if there is no such folder,
     repo, network or device, a file is damaged, or weights and config do not fit.
     """
-    folder = find(source, network, revision=revision, cache_dir=cache_dir,
-                  local_files_only=local_files_only)  # fmt: skip
+    folder = find(source, network, revision=revision, **cache)
     config = read_config(folder)
     runtime = open_runtime(config, folder, device, backend)
     return LandmarkClassifier(runtime, read_memory(config, folder, runtime.feature_count))
@@ -210,11 +225,11 @@ def list_networks(
     source: str | os.PathLike[str] | None = None,
     *,
     revision: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
+    **cache: Unpack[HubCache],
 ) -> list[str]:
     """The networks that `load` finds in `source`, its default first.
 
-    Raises LandmarkError if there is no such folder or repo, or no network in it.
+    `revision`, `cache_dir` and `local_files_only` are as for `load`. Raises LandmarkError if there
+    is no such folder or repo, or no network in it.
     """
-    return list(best_first(locate(source, revision, cache_dir, local_files_only)))
+    return list(best_first(locate(source, revision, **cache)))

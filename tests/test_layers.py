@@ -41,7 +41,7 @@ OWNERS = {
     "pillow_heif": "photos",
     "sklearn": "training.metrics",
     "timm": "networks training.*",
-    "torch": "networks torch_trunk training.*",
+    "torch": "networks runtime torch_trunk training.*",
     "torchvision": "training.augment",
 }
 # Of the app, what is plain functions: it could serve another web framework.
