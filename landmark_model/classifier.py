@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -69,30 +70,37 @@ class LandmarkClassifier:
 
         The answer is a list of them that also says whether the photo shows any known landmark.
         `photo` is a path, bytes, binary file object, PIL image or uint8 array (H, W, 3). Raises
-        LandmarkError if it cannot be read, or `top_k` is below 1.
+        LandmarkError if it cannot be read, or `top_k` is no whole number from 1.
         """
         require_counts(top_k, 1)
         return self._answer([self._open(photo)], top_k)[0]
 
     def predict_batch(
-        self, photos: Iterable[Photo], top_k: int = 5, batch_size: int | None = None
-    ) -> list[Answer]:
+        self,
+        photos: Iterable[Photo],
+        top_k: int = 5,
+        batch_size: int | None = None,
+        errors: str = "raise",
+    ) -> list[Answer | LandmarkError]:
         """`predict` for each of `photos`, with one forward pass for every `batch_size` of them.
 
-        Without `batch_size`, by as many as suit the device. Raises LandmarkError, naming the photo,
-        where one cannot be read.
+        Without `batch_size`, by as many as suit the device. Where a photo cannot be read, raises
+        its LandmarkError, which names it; with errors="skip" that stands in its place instead.
         """
+        if errors not in ("raise", "skip"):
+            raise LandmarkError(f"errors is {errors!r}. Use 'raise' or 'skip'.")
         if isinstance(photos, str | bytes | os.PathLike) or not isinstance(photos, Iterable):
             raise LandmarkError("predict_batch takes a list of photos; for one, call predict.")
         photos = list(photos)
         if batch_size is None:
             batch_size = self._runtime.batch_size
         require_counts(top_k, batch_size)
-        answers: list[Answer] = []
+        opened = partial(self._open, keep_error=errors == "skip")
+        answers: list[Answer | LandmarkError] = []
         with ThreadPoolExecutor(1) as pool:  # opens photos while the network looks at those before
             looking = []
             for start in range(0, len(photos), batch_size):
-                images = [self._open(photo) for photo in photos[start : start + batch_size]]
+                images = [*map(opened, photos[start : start + batch_size])]
                 answers += [answer for done in looking for answer in done.result()]
                 looking = [pool.submit(self._answer, images, top_k)]
             return answers + [answer for done in looking for answer in done.result()]
@@ -111,16 +119,19 @@ class LandmarkClassifier:
 
         `photo` is anything that `predict` takes; H and W are its sides when upright, as
         `open_photo` gives it. It looks at all of the photo, also where `predict` sees no more than
-        its centre square. `class_name` is the landmark to look for. Without, it is the first guess
+        its centre square. `class_name` is the landmark to look for, also by its label ("Big Ben").
+        Without, it is the first guess
         of `predict` if that has a probability of 0.7 or more, else what the network is surest of in
         any part of the photo as large as half its shorter side.
 
         The heat is exactly what each place adds to the landmark's logit (Zhou et al. 2016) above
         the mean of all landmarks' logits; the kNN memory has no location in the photo. Raises
-        LandmarkError if the photo cannot be read, `class_name` is none of
-        `config.class_names`, or the network is not made so.
+        LandmarkError if the photo cannot be read, it knows no such landmark, or the network is not
+        made so.
         """
         names = self.config.class_names
+        if class_name in self.labels and class_name not in names:
+            class_name = names[self.labels.index(class_name)]
         if class_name is not None and class_name not in names:
             raise self._no_such(class_name)
         upright, size = open_reduced(photo, fewest_pixels(self.config, WHOLE_DETAIL))
@@ -158,10 +169,23 @@ class LandmarkClassifier:
         )
         return self.config.class_names[index]
 
-    def _open(self, photo: Photo) -> Image:
-        return open_reduced(photo, self.fewest_pixels).image
+    def _open(self, photo: Photo, keep_error: bool = False) -> Image | LandmarkError:
+        try:
+            return open_reduced(photo, self.fewest_pixels).image
+        except LandmarkError as error:
+            if not keep_error:
+                raise
+            return error
 
-    def _answer(self, images: Sequence[Image], top_k: int) -> list[Answer]:
+    def _answer(
+        self, opened: Sequence[Image | LandmarkError], top_k: int
+    ) -> list[Answer | LandmarkError]:
+        """The answer for each photo, and each error as it is."""
+        images = [image for image in opened if not isinstance(image, LandmarkError)]
+        answers = iter(self._look(images, top_k) if images else ())
+        return [one if isinstance(one, LandmarkError) else next(answers) for one in opened]
+
+    def _look(self, images: Sequence[Image], top_k: int) -> list[Answer]:
         config = self.config
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
             logits, features = self._runtime.describe(images)

@@ -53,11 +53,10 @@ BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and a symbol that show noth
 
 
 def require_counts(top_k: int, batch_size: int) -> None:
-    """Raises LandmarkError if either is below 1."""
-    if top_k < 1 or batch_size < 1:
-        raise LandmarkError(
-            f"top_k is {top_k} and batch_size {batch_size}: each must be 1 or more."
-        )
+    """Raises LandmarkError unless both are whole numbers, 1 or more."""
+    for name, count in (("top_k", top_k), ("batch_size", batch_size)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise LandmarkError(f"{name} is {count!r}: it must be a whole number, 1 or more.")
 
 
 @dataclass(frozen=True)

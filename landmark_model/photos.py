@@ -81,9 +81,9 @@ def open_photo(photo: Photo) -> Image.Image:
 
     It carries no metadata: nothing that would turn it once more, nor where it was taken.
     `photo` is a path, the bytes of a file, a binary file object (read from its start), a PIL image,
-    or a uint8 array (H, W, 3) of RGB values. Raises LandmarkError if it is missing, empty,
-    damaged, no photo, over 80 megapixels or under 8 px on a side, or built to take minutes or more
-    than 1 GB of memory.
+    or a uint8 array: RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W). Raises LandmarkError if it is
+    missing, empty, damaged, no photo, over 80 megapixels or under 8 px on a side, or built to take
+    minutes or more than 1 GB of memory.
     """
     return open_reduced(photo).image
 
@@ -283,6 +283,11 @@ def read_content(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) ->
 
 
 def _read_path(path: str | os.PathLike[str], name: str) -> bytes:
+    if isinstance(path, str) and path.lower().startswith(("http://", "https://")):
+        raise LandmarkError(
+            "Photos are not fetched from the internet. Download the photo and give its path, or "
+            "its bytes: urllib.request.urlopen(address).read()."
+        )
     if os.path.isdir(path):
         raise LandmarkError(f"{name} is a folder. Give one photo in it.")
     if not os.path.isfile(path):
@@ -330,10 +335,11 @@ def _guess(content: bytes) -> str:
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+    is_photo = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not is_photo or array.size == 0:
         raise LandmarkError(
             f"An array of shape {array.shape} and type {array.dtype} is not a photo. "
-            "Give RGB values 0..255 as uint8 of shape (H, W, 3)."
+            "Give values 0..255 as uint8: RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W)."
         )
     return Image.fromarray(np.ascontiguousarray(array))
 

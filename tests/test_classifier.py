@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import random
+import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -111,12 +112,11 @@ def test_top_k_is_the_number_of_guesses_as_far_as_there_are_classes(tagger):
         assert tagger.predict(EIFFEL, top_k) == everything[:top_k]
 
 
-@pytest.mark.parametrize("top_k", [0, -1])
-def test_fewer_than_one_guess_is_refused(tagger, top_k):
-    with pytest.raises(LandmarkError, match=f"top_k is {top_k}"):
-        tagger.predict(EIFFEL, top_k)
-    with pytest.raises(LandmarkError, match=f"top_k is {top_k}"):
-        tagger.predict_batch([], top_k)
+@pytest.mark.parametrize("top_k", [0, -1, "5", 2.0, True, None])
+def test_number_of_guesses_that_is_none_is_refused(tagger, top_k):
+    for ask in (tagger.predict, lambda photo, k: tagger.predict_batch([], k)):
+        with pytest.raises(LandmarkError, match=re.escape(f"top_k is {top_k!r}: it must be")):
+            ask(EIFFEL, top_k)
 
 
 def test_prediction_tells_what_the_gazetteer_knows(tagger):
@@ -190,6 +190,7 @@ def encoded(photo: Image.Image, kind: str, **options: object) -> io.BytesIO:
 
 WRAPPINGS = {
     "array": (np.asarray, 0),
+    "rgba array": (lambda photo: np.asarray(as_transparent(photo)), 0),
     "png": (lambda photo: encoded(photo, "PNG"), 0),
     "bytes": (lambda photo: encoded(photo, "PNG").getvalue(), 0),
     "rgba": (as_transparent, 0),
@@ -316,14 +317,28 @@ def test_one_photo_in_place_of_a_list_is_refused(tagger, photo):
 
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_batches_of_nothing_are_refused(tagger, batch_size):
-    with pytest.raises(LandmarkError, match=f"batch_size {batch_size}"):
+    with pytest.raises(LandmarkError, match=f"batch_size is {batch_size}"):
         tagger.predict_batch(EXAMPLES, batch_size=batch_size)
 
 
-def test_broken_photo_in_a_batch_is_named(tagger, tmp_path):
-    (tmp_path / "broken.jpg").write_text("no photo")
+def test_broken_photo_in_a_batch_is_named_or_stands_in_its_place(tagger, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no photo")
     with pytest.raises(LandmarkError, match=r"broken\.jpg"):
-        tagger.predict_batch([EIFFEL, tmp_path / "broken.jpg"])
+        tagger.predict_batch([EIFFEL, broken])
+    photos = [broken, EIFFEL, broken, broken, EIFFEL]
+    answers = tagger.predict_batch(photos, batch_size=2, errors="skip")
+    wrong = [isinstance(answer, LandmarkError) for answer in answers]
+    assert wrong == [True, False, True, True, False]
+    assert answers[1][0].label == answers[4][0].label == "Eiffel Tower"
+    assert tagger.predict_batch([broken], errors="skip")[0].reason == "no_photo"
+    with pytest.raises(LandmarkError, match=r"errors is 'ignore'\. Use"):
+        tagger.predict_batch([EIFFEL], errors="ignore")
+
+
+def test_address_on_the_internet_is_not_fetched(tagger):
+    with pytest.raises(LandmarkError, match=r"not fetched .* Download the photo"):
+        tagger.predict("https://example.com/eiffel.jpg")
 
 
 @pytest.mark.parametrize("photo", [None, 7, "no such.jpg", b"", [EIFFEL], torch.zeros(3, 8, 8)])

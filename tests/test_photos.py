@@ -536,8 +536,8 @@ def test_thing_of_another_type_is_refused(thing):
         ((48, 64, 3), np.uint16),
         ((48, 64, 3), bool),
         ((48, 64, 3), object),
-        ((48, 64), np.uint8),
-        ((48, 64, 4), np.uint8),
+        ((48, 64, 2), np.uint8),
+        ((64,), np.uint8),
         ((3, 48, 64), np.uint8),
         ((1, 48, 64, 3), np.uint8),
         ((0, 64, 3), np.uint8),
@@ -547,6 +547,12 @@ def test_thing_of_another_type_is_refused(thing):
 def test_array_of_another_kind_is_refused(shape, kind):
     message = refusal(np.zeros(shape, kind))
     assert str(shape) in message and np.dtype(kind).name in message and "uint8" in message
+
+
+def test_array_of_grey_values_or_with_transparency_is_a_photo():
+    grey = np.asarray(PHOTO.convert("L"))
+    assert np.array_equal(open_photo(grey), PHOTO.convert("L").convert("RGB"))
+    assert np.array_equal(open_photo(np.asarray(PHOTO.convert("RGBA"))), PIXELS)
 
 
 @pytest.mark.parametrize("shape", [(7, 300, 3), (300, 1, 3), (9_000, 9_000, 3)])

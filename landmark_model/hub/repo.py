@@ -65,7 +65,7 @@ def save(
     float16 (see `networks.round_to_half`), which halves the file.
     """
     tensors = {
-        name: np.ascontiguousarray(tensor.astype(np.float16) if tensor.ndim > 1 else tensor)
+        name: np.array(tensor, np.float16 if tensor.ndim > 1 else None, order="C")
         for name, tensor in tensors.items()
     }
     # Not save_file, which makes files that only their owner can read.
