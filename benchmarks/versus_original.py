@@ -256,7 +256,8 @@ def train_epoch(
 
 def score(network: nn.Module, batches: Iterable, accelerator: Accelerator) -> metrics.Metrics:
     """The scores of `network` on prepared `batches`."""
-    logits, labels = compute_outputs(network.eval(), batches, accelerator)
+    outputs = compute_outputs(network.eval(), batches, accelerator)
+    logits, labels = (tensor.numpy() for tensor in outputs)
     return metrics.measure(logits, labels, tuple(map(str, range(logits.shape[1]))))
 
 

@@ -194,8 +194,8 @@ def test_only_one_run_writes_to_a_folder(photos, tmp_path):
 
 
 def test_partial_file_says_nothing_of_where_a_camera_was(photos, tmp_path, monkeypatch):
-    def placed(path: Path) -> OpenedPhoto:
-        return replace(open_safely(path), position=(12.3456, 65.4321))
+    def placed(path: Path, fewest_pixels: int) -> OpenedPhoto:
+        return replace(open_safely(path, fewest_pixels), position=(12.3456, 65.4321))
 
     monkeypatch.setattr("landmark_model.library.tagging.open_safely", placed)
     out = tmp_path / "out"

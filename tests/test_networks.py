@@ -279,10 +279,11 @@ def fill_all_but(network: torch.nn.Module, *layers: str) -> Start:
 
 
 def rates(network: torch.nn.Module, start: Start) -> dict[str, float]:
-    """The learning rate of each parameter by name, with lr 1 and layer decay 0.5."""
+    """The learning rate of each parameter by name, with lr 1 and layer decay 0.5; 0 if frozen."""
     groups = parameter_groups(network, start, lr=1.0, layer_decay=0.5, weight_decay=0.05)
     rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}
-    return {name: rate_of[id(p)] for name, p in network.named_parameters()}
+    assert all(p.requires_grad == (id(p) in rate_of) for p in network.parameters())
+    return {name: rate_of.get(id(p), 0.0) for name, p in network.named_parameters()}
 
 
 @each_network
@@ -295,7 +296,8 @@ def test_each_parameter_is_in_one_group_and_fresh_ones_learn_at_full_rate(archit
     assert max(of.values()) < 1.0
     groups = parameter_groups(network, fill_all_but(network, head), 1.0, 0.5, 0.05)
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
+    learning = [id(parameter) for parameter in network.parameters() if parameter.requires_grad]
+    assert sorted(grouped) == sorted(learning)
     for group in groups:
         decays = {0.05 if parameter.ndim > 1 else 0.0 for parameter in group["params"]}
         assert decays == {group["weight_decay"]}
@@ -313,7 +315,7 @@ def test_deeper_layers_learn_slower_step_by_step(architecture, layers, all_fille
     network = build(replace(CONFIG, architecture=architecture))
     of = rates(network, fill_all_but(network, *(() if all_filled else ("fc",))))
     by_layer = [{rate for name, rate in of.items() if name.startswith(layer)} for layer in layers]
-    assert by_layer == [{0.5**depth} for depth in (5, 4, 3, 2, 1, 0)]
+    assert by_layer == [{0.0}, *({0.5**depth} for depth in (4, 3, 2, 1, 0))]  # 0.03: frozen
 
 
 def test_rounding_makes_the_half_file_exact(tmp_path):
@@ -358,7 +360,7 @@ def test_muon_moves_convolution_kernels_alone_at_its_own_rate(architecture):
     rate_of = {p: group["lr"] for group in groups for p in group["params"]}
     optimizer = make_optimizer(groups, muon=3.0)
     moved = {p: group for group in optimizer.param_groups for p in group["params"]}
-    assert moved.keys() == set(network.parameters())
+    assert moved.keys() == {p for p in network.parameters() if p.requires_grad}
     for parameter, group in moved.items():
         kernel = parameter.ndim == 4
         assert group["lr"] == pytest.approx(rate_of[parameter] * (3 if kernel else 1))

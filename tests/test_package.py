@@ -1,6 +1,7 @@
 """What people install: whole, no more than they asked for, and it works from any folder."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from test_layers import PATHS, imported_names
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "landmark_model"
+EXTRAS = {"training": ("train", "torch"), "web": ("app",)}
+EXTRAS |= dict.fromkeys(("networks", "torch_trunk", "runtime"), ("torch",))
 # What comes with a package that is on a list, and is its to choose.
 COMES_WITH = {"httpx2": "huggingface-hub"} | dict.fromkeys(
     ("fastapi", "orjson", "starlette"), "gradio"
@@ -34,7 +37,7 @@ def files_of(package: Path) -> set[str]:
 def listed(extra: str) -> set[str]:
     """The packages in the list of an extra."""
     lines = (ROOT / "requirements" / f"{extra}.txt").read_text(encoding="utf-8").splitlines()
-    names = (line.split("~")[0].split("=")[0] for line in lines if line[0] != "#")
+    names = (re.split("[~=[]", line)[0] for line in lines if line[0] != "#")
     return {name.lower().replace("_", "-") for name in names}
 
 
@@ -50,8 +53,10 @@ def test_every_file_of_the_package_goes_into_the_wheel(monkeypatch):
 
 @pytest.mark.parametrize("module", [name for name in PATHS if name != "__init__"])
 def test_a_module_imports_what_its_extra_installs(module):
-    extra = {"training": "train", "web": "app"}.get(module.partition(".")[0])
-    installed = listed("predict") | (listed(extra) if extra else set())
+    installed = {
+        name for extra in EXTRAS.get(module.partition(".")[0], ()) for name in listed(extra)
+    }
+    installed |= listed("predict")
     owners = packages_distributions()
     roots = {name.partition(".")[0] for name in imported_names(PATHS[module])}
     roots -= {*sys.stdlib_module_names, "landmark_model"}
@@ -76,7 +81,7 @@ def run_without(missing: str, *command: str, folder: Path) -> subprocess.Complet
     [
         (["serve"], "gradio", "app"),
         (["train", "--smoke"], "datasets", "train"),
-        (["export", "--onnx", "--network", "landmark_cnn"], "onnxruntime", "train"),
+        (["export", "--onnx", "--network", "landmark_cnn"], "onnx", "train"),
     ],
 )
 def test_without_its_extra_a_command_says_what_to_install(command, missing, extra, tmp_path):
