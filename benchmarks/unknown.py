@@ -9,7 +9,6 @@ of anything else, in any folders. Choose by the validation columns; test is for 
 from __future__ import annotations
 
 import argparse
-import os
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
 from landmark_model.files import write_text
 from landmark_model.hub.repo import SHIPPED, networks_in, read_memory
 from landmark_model.memory import Memory
+from landmark_model.runtime import usable_cores
 from landmark_model.training.data import SeenPhotos, make_batches, read_photos
 from landmark_model.training.evaluate import compute_logits
 from landmark_model.training.metrics import UnknownScores, measure_unknown
@@ -48,7 +48,7 @@ Scores = dict[str, np.ndarray]
 def compute_features(network: nn.Module, photos: SeenPhotos, name: str) -> np.ndarray:
     """Pooled features (N, D) of photos."""
     features_of = partial(networks.compute_features, network)
-    batches = tqdm(make_batches(photos, 32, False, min(2, os.cpu_count() or 1)), desc=name)
+    batches = tqdm(make_batches(photos, 32, False, min(2, usable_cores())), desc=name)
     parts = [networks.mean_of_views(features_of, seen, "cpu") for seen, _ in batches]
     return torch.cat(parts).numpy()
 

@@ -81,7 +81,7 @@ def run_without(missing: str, *command: str, folder: Path) -> subprocess.Complet
     [
         (["serve"], "gradio", "app"),
         (["train", "--smoke"], "datasets", "train"),
-        (["export", "--onnx", "--network", "landmark_cnn"], "onnx", "train"),
+        (["export", "--onnx", "--network", "landmark_cnn"], "torch", "train"),
     ],
 )
 def test_without_its_extra_a_command_says_what_to_install(command, missing, extra, tmp_path):
