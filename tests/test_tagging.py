@@ -260,7 +260,7 @@ def test_sidecar_of_a_landmark_without_place_has_only_its_name():
 @pytest.mark.parametrize(
     ("key", "language", "path"),
     [
-        ("Mount_Rushmore", None, "Places|United States|South Dakota|Mount Rushmore National Memorial"),
+        ("Delicate_Arch", None, "Places|United States|Utah|Delicate Arch"),
         ("Eiffel_Tower", "de", "Orte|Frankreich|Île-de-France|Eiffelturm"),
         ("Angkor_Wat", "fr", "Lieux|Cambodge|Siem Reap|Angkor Vat"),
         ("Marina_Bay_Sands", None, "Places|Singapore|Marina Bay Sands"),

@@ -292,8 +292,9 @@ class LibraryRun(AbstractContextManager):
 
         Raises LandmarkError if it cannot be merged.
         """
-        if not self._overwrite and not path.is_file() and not path.is_dir() and path.is_symlink():
-            raise LandmarkError("it is a link to a file that is not there")
+        is_odd = os.path.lexists(path) and not path.is_file() and not path.is_dir()
+        if is_odd and not self._overwrite:
+            raise LandmarkError("it is no file, or a link to none")
         if not _has_content(path):
             self._replace(path, fresh.encode())
             return
