@@ -99,7 +99,7 @@ def tag(options: argparse.Namespace) -> int:
         raise LandmarkError(f"There are no photos in {folder}. Check the path.")
     photos = [(path.relative_to(folder).as_posix(), path) for path in found.paths]
     try:
-        with LibraryRun(photos, out, options.overwrite) as run:
+        with LibraryRun(photos, out, options.overwrite, options.xmp_name) as run:
             _tag_photos(run, options)
             counts, failed = run.finish()
     except KeyboardInterrupt:
@@ -255,7 +255,10 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
          "--out": ("FOLDER", "a new folder, or the folder of the photos", {"required": True}),
          "--min-probability": ("P", "leave photos untagged if the best guess is below P, 0 to 1; "
                                "default: 0", {"default": 0.0}),
-         "--overwrite": ("", "replace existing sidecars"),
+         "--xmp-name": ("NAME", "call new sidecars photo.jpg.xmp (file; for darktable, digiKam) or "
+                        "photo.xmp (stem; for Lightroom, Bridge); default: file",
+                        {"choices": ("file", "stem"), "default": "file"}),
+         "--overwrite": ("", "replace existing sidecars instead of merging into them"),
          **TOP_K, **LANGUAGE, **SOURCE},
     ),
     export: (

@@ -19,6 +19,7 @@ _LOCALES = files(__package__).joinpath("locales")
 # Of names, places, countries and tags: English, and each that has a file.
 LANGUAGES = ("en", *sorted({Path(file.name).stem for file in _LOCALES.iterdir()} - {"en"}))
 WHERE = "{place}, {country}"
+KEYWORD_ROOT = "Places"  # the keyword that photo programs file all places under
 EARTH_RADIUS_KM = 6371.0088
 
 # Letters that Unicode does not decompose into plain ones, and apostrophes that it calls letters.
@@ -58,6 +59,7 @@ class Place:
     region: str | None = None
     says_region: bool = False
     where_pattern: str = field(default=WHERE, repr=False, compare=False)
+    keyword_root: str = field(default=KEYWORD_ROOT, repr=False, compare=False)
 
     @property
     def where(self) -> str:
@@ -101,6 +103,7 @@ class Place:
             country=country_in(language, self.country_code) or self.country,
             tags=tuple(dict.fromkeys(tag_in(language, tag) for tag in self.tags)),
             where_pattern=_locale(language)["where"] if is_named else WHERE,
+            keyword_root=_locale(language).get("keyword_root", KEYWORD_ROOT),
         )
 
     def name_in(self, language: str | None) -> str:

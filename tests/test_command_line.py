@@ -169,14 +169,14 @@ def test_doubtful_photos_are_left_untagged_and_words_are_in_a_language(run, libr
     assert "Torre Eiffel" in sidecar and "Francia" in sidecar and "France" not in sidecar
 
 
-def test_sidecars_that_are_there_are_replaced_only_when_asked(run, library):
+def test_sidecars_that_are_there_are_merged_and_replaced_only_when_asked(run, library):
     (library / "broken.jpg").unlink()
     assert run("tag", library, "--out", library)[0] == 0
     sidecar = library / "paris.jpg.xmp"
     sidecar.write_text("changed by hand")
-    status, _, err = run("tag", library, "--out", library)
-    assert status == 1 and f".xmp is already in {library}" in err
-    assert sidecar.read_text() == "changed by hand"
+    status, text, err = run("tag", library, "--out", library, "--xmp-name", "stem")
+    assert status == 1 and "paris.jpg.xmp stays as it is: it is not XML" in err
+    assert "sidecar not written: 1" in text and sidecar.read_text() == "changed by hand"
     assert run("tag", library, "--out", library, "--overwrite")[0] == 0
     assert "Eiffel Tower" in sidecar.read_text(encoding="utf-8")
 

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,12 +159,6 @@ def test_sidecar_that_somebody_changed_meanwhile_is_theirs(photos, tmp_path):
         asked, *_ = tag(photos, out, overwrite=overwrite)
         assert asked == [6, 7, 8, 9]
         assert (sidecar.read_text() == "changed by hand") != overwrite
-    break_off(photos, tmp_path / "other", library, "_write_all", 5)
-    (tmp_path / "other" / "new" / "9.png.xmp").write_text("of a photo program")
-    before = contents(tmp_path / "other")
-    with pytest.raises(LandmarkError, match=r"new/9\.png\.xmp is already in "):
-        tag(photos, tmp_path / "other")
-    assert contents(tmp_path / "other") == before
 
 
 def test_photos_that_cannot_be_read_are_tried_again_only_where_that_may_help(photos, tmp_path):
@@ -202,6 +197,57 @@ def test_partial_file_says_nothing_of_where_a_camera_was(photos, tmp_path, monke
     break_off(photos, out, library, "_write_all", 4)
     text = (out / PARTIAL_NAME).read_text()
     assert "Tower 0" in text and "12.3" not in text and "65.4" not in text
+
+
+# --- sidecars that are there ---
+
+THEIRS = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+ xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description my:own="1"
+ xmlns:my="urn:mine"/></rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.fixture
+def shared(photos, tmp_path) -> Path:
+    """The photos' folder, in which three have sidecars of other programs."""
+    folder = tmp_path / "photos"
+    for name in ("old/1.png.xmp", "old/3.xmp", "new/7.png.xmp"):
+        (folder / name).write_text(THEIRS)
+    return folder
+
+
+def test_sidecars_of_other_programs_are_merged_and_backed_up_once(photos, shared):
+    (shared / "old" / "0.png.xmp").write_text("<!DOCTYPE a><a/>")
+    _, _, counts, (row,) = tag(photos, shared)
+    assert counts == {"tagged": 9, "unwritten": 1} and row.file == "old/0.png"
+    assert "0.png.xmp stays as it is: it has a document type" in row.reason
+    found = contents(shared)
+    assert found["old/0.png.xmp"] == b"<!DOCTYPE a><a/>" and "old/3.png.xmp" not in found
+    for name in ("old/1.png.xmp", "old/3.xmp", "new/7.png.xmp"):
+        assert b'my:own="1"' in found[name] and b"Places|Tower" in found[name]
+        assert found[f"{name}.bak"] == THEIRS.encode()
+    assert len([name for name in found if name.endswith(".bak")]) == 3
+    tag(photos, shared)
+    assert contents(shared) == found
+    tag(photos, shared, overwrite=True)
+    assert b"my:own" not in (shared / "old" / "3.xmp").read_bytes()
+    assert (shared / "old" / "3.xmp.bak").read_text() == THEIRS
+
+
+@pytest.mark.parametrize("call", range(2, 13))
+def test_run_killed_while_it_merges_goes_on_and_can_start_anew(photos, shared, tmp_path, call):
+    other = tmp_path / "other"
+    shutil.copytree(shared, other)
+    tag([(file, other / file) for file, _ in photos], other)
+    expected = contents(other)
+    break_off(photos, shared, library.os, "replace", call)
+    with LibraryRun(photos, shared, False) as run:
+        run.plan(SETTINGS | {"network": "xyz"})
+        run.start(SETTINGS | {"network": "xyz"})
+    for name in ("old/1.png.xmp", "old/3.xmp", "new/7.png.xmp"):
+        assert (shared / name).read_text() == THEIRS, "nothing of the old answers stays"
+    break_off(photos, shared, library.os, "replace", call)
+    tag(photos, shared)
+    assert contents(shared) == expected
 
 
 # --- what cannot be written ---

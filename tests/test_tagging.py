@@ -252,7 +252,30 @@ def test_sidecar_keeps_city_and_state_apart():
 
 def test_sidecar_of_a_landmark_without_place_has_only_its_name():
     found = facts(to_xmp(row(best=MILL)))
-    assert set(found) == {"dc:title", "dc:description", "dc:subject", "Iptc4xmpCore:Location"}
+    lists = {"dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList"}
+    assert set(found) == {"dc:title", "dc:description", "Iptc4xmpCore:Location", *lists}
+    assert found["digiKam:TagsList"] == ["Places/My Old Mill"]
+
+
+@pytest.mark.parametrize(
+    ("key", "language", "path"),
+    [
+        ("Delicate_Arch", None, "Places|United States|Utah|Delicate Arch"),
+        ("Eiffel_Tower", "de", "Orte|Frankreich|Île-de-France|Eiffelturm"),
+        ("Angkor_Wat", "fr", "Lieux|Cambodge|Siem Reap|Angkor Vat"),
+        ("Marina_Bay_Sands", None, "Places|Singapore|Marina Bay Sands"),
+    ],
+)  # fmt: skip
+def test_keywords_are_paths_to_lightroom_and_digikam_too(key, language, path):
+    place = find_place(key)
+    best = Prediction(place.name, key, 0.9, place).in_language(language)
+    found = facts(to_xmp(row(best=best)))
+    first, *others = found["lr:hierarchicalSubject"]
+    assert first == path
+    assert {*path.split("|")[1:], *others} >= {*found["dc:subject"]}, "a program reads one list"
+    assert found["digiKam:TagsList"] == [path.replace("|", "/"), *others]
+    odd = Prediction("AC/DC|Lane", "x", 0.9, Place(""))
+    assert facts(to_xmp(row(best=odd)))["digiKam:TagsList"] == ["Places/AC-DC|Lane"]
 
 
 def test_names_cannot_break_the_sidecar():
@@ -280,6 +303,22 @@ def test_zip_holds_a_sidecar_for_every_tagged_photo(tmp_path):
     assert write_sidecars_zip([UNKNOWN], path) == 0
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == []
+
+
+def test_sidecars_that_are_there_are_found_by_both_names_and_belong_to_one_photo():
+    files = ["a.heic", "a.jpg", "b.jpg", "b.jpg.png", "sub/c.jpg"]
+    whole = [f"{file}.xmp" for file in files]
+
+    def names(style: str, *there: str) -> list[str]:
+        return sidecar_names(files, style, there.__contains__)
+
+    assert names("file") == whole
+    assert names("file", "b.xmp", "c.xmp") == [*whole[:2], "b.xmp", *whole[3:]]
+    assert names("file", "a.xmp") == ["a.xmp", *whole[1:]], "not for two photos"
+    assert names("file", "a.xmp", *whole) == whole
+    new = ["a.xmp", "a.jpg.xmp", "b.xmp", "b.jpg.png.xmp", "sub/c.xmp"]
+    assert names("stem") == new == names("stem", *new), "b.jpg.xmp is that of b.jpg"
+    assert names("stem", "sub/c.jpg.xmp")[-1] == "sub/c.jpg.xmp"
 
 
 def test_photos_of_one_name_keep_their_sidecars_apart():

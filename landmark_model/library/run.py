@@ -1,9 +1,10 @@
 """A library tagged into a folder: finished work is on disk, and an interrupted run resumes.
 
 Each batch of answers is a line of tags.partial.jsonl as soon as it is there, and each sidecar a
-file. From these lines tags.csv and tags.json are made at the end, and then it is removed. Batches
-are whole there or not at all: a run that goes on forms the same ones that it would have formed
-unbroken, and so gets the same answers to the last digit.
+file, or merged into the one that is there, which changes nothing the second time. From these lines
+tags.csv and tags.json are made at the end, and then it is removed. Batches are whole there or not
+at all: a run that goes on forms the same ones that it would have formed unbroken, and so gets the
+same answers to the last digit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -21,6 +23,7 @@ from typing import BinaryIO, NamedTuple, TextIO
 
 from landmark_model import Answer, LandmarkError, Place, Prediction
 from landmark_model.files import lock, scratch_folder, staged
+from landmark_model.library.merge import merge_file
 from landmark_model.library.sidecars import sidecar_names, to_xmp
 from landmark_model.library.tagging import Tagged, write_csv, write_json
 
@@ -63,8 +66,15 @@ class LibraryRun(AbstractContextManager):
     Entering raises LandmarkError if `out` cannot be written, or another run is writing to it.
     """
 
-    def __init__(self, photos: Sequence[tuple[str, Path]], out: Path, overwrite: bool) -> None:
-        names = sidecar_names([file for file, _ in photos])
+    def __init__(
+        self,
+        photos: Sequence[tuple[str, Path]],
+        out: Path,
+        overwrite: bool,
+        xmp_name: str = "file",
+    ) -> None:
+        files = [file for file, _ in photos]
+        names = sidecar_names(files, xmp_name, lambda name: os.path.isfile(out / name))
         self._photos = {
             file: _Photo(file, path, name, _stamp(path))
             for (file, path), name in zip(photos, names, strict=True)
@@ -74,7 +84,8 @@ class LibraryRun(AbstractContextManager):
         self._settings: Settings | None = None
         self._kept: dict[str, _Kept] = {}
         self._done: list[_Photo] = []
-        self._own: set[str] = set()
+        self._again: set[str] = set()
+        self._last = 0
         self._end = 0
         self._closing = ExitStack()
 
@@ -114,14 +125,13 @@ class LibraryRun(AbstractContextManager):
         """The photos (name, path) still to be tagged, and a sentence on the others.
 
         `settings` are all that answers depend on; where the run was started with others, it starts
-        anew. Nothing is changed yet. Raises LandmarkError if a sidecar is in the folder that
-        this run did not write: a photo program may have changed it.
+        anew. Nothing is changed yet.
         """
         fits = self._settings == settings
         self._done = [photo for photo in self._photos.values() if fits and self._is_done(photo)]
         done = {photo.file for photo in self._done}
         waiting = [photo for photo in self._photos.values() if photo.file not in done]
-        self._require_room(waiting)
+        self._again = {photo.sidecar for photo in waiting}
         said = f"{len(done)} of {len(self)} photos were already done." if done else ""
         if self._kept and not fits:
             said = (
@@ -135,9 +145,10 @@ class LibraryRun(AbstractContextManager):
 
         Raises LandmarkError if the disk is full.
         """
-        for name in self._own:
-            with suppress(OSError):  # `keep` says so, if it is still in the way
-                (self.out / name).unlink()
+        with self._partial.open("rb") as lines:
+            for file, kept in self._kept.items():
+                if kept.sidecar in self._again and kept.digest is not None:
+                    self._take_back(self._record(lines, file))
         fits = self._settings == settings
         os.ftruncate(self._descriptor, self._end if fits else 0)
         if not fits:
@@ -203,6 +214,7 @@ class LibraryRun(AbstractContextManager):
         """Records a line of the partial file: the settings, or the outcome of some photos."""
         self._settings = line.get("settings", self._settings)
         for place, record in enumerate(line.get("rows", ())):
+            self._last = start
             digest = record["xmp"] and _digest(record["xmp"].encode())
             about = (record[name] for name in ("stamp", "status", "is_final", "sidecar"))
             self._kept[record["file"]] = _Kept(start, place, *about, digest)
@@ -222,18 +234,15 @@ class LibraryRun(AbstractContextManager):
             return False
         return _digest(content) == kept.digest
 
-    def _require_room(self, waiting: list[_Photo]) -> None:
-        """Finds sidecars of this run that must be made again; refuses to touch others."""
-        names = {photo.sidecar for photo in waiting}
-        known = [kept for kept in self._kept.values() if kept.sidecar in names]
-        self._own = {kept.sidecar for kept in known if self._is_own(kept)}
-        for name in sorted(names - self._own):
-            path = self.out / name
-            if os.path.lexists(path) and not path.is_dir() and not self._overwrite:
-                raise LandmarkError(
-                    f"{name} is already in {self.out}. Choose another folder, or overwrite it "
-                    "(--overwrite)."
-                )
+    def _take_back(self, record: dict) -> None:
+        """Makes a sidecar what it was before this run, if nobody has changed it since."""
+        path, fresh = self.out / record["sidecar"], record["xmp"]
+        backup = _backup(path)
+        with suppress(OSError, LandmarkError):  # `keep` says so, if it is still in the way
+            if path.read_bytes() == fresh.encode():
+                path.unlink()
+            elif merge_file(backup, fresh) == path.read_bytes():
+                self._replace(path, backup.read_bytes())
 
     def _complete(self) -> None:
         """Writes sidecars of finished photos that the killed run did not get to."""
@@ -242,8 +251,10 @@ class LibraryRun(AbstractContextManager):
                 kept, path = self._kept[photo.file], self.out / photo.sidecar
                 if kept.digest is None or self._is_own(kept):
                     continue
-                # What somebody changed meanwhile is theirs to keep.
-                if self._overwrite or not path.is_file() or not path.stat().st_size:
+                # The killed run had written those of all rows before its last ones: what differs
+                # there was merged, or somebody changed it meanwhile, and is theirs to keep.
+                is_open = kept.line == self._last or kept.status == "unwritten"
+                if self._overwrite or is_open or not _has_content(path):
                     self._keep_changed([self._with_sidecar(self._record(lines, photo.file))])
 
     def _keep_changed(self, records: Iterable[dict | None]) -> None:
@@ -260,21 +271,52 @@ class LibraryRun(AbstractContextManager):
         self._note(line, start)
 
     def _with_sidecar(self, record: dict) -> dict | None:
-        """Writes the sidecar of a record, if it has one, and returns the updated record."""
+        """Writes the sidecar of a record, if it has one; the record, if that changed it."""
         name, text, found = record["sidecar"], record["xmp"], {"status": "tagged", "reason": ""}
-        scratch, path = self._scratch / "sidecar", self.out / name
         if text is None:
             return None
         try:
-            scratch.write_text(text, encoding="utf-8", newline="")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(scratch, path)
+            self._put(self.out / name, text)
         except OSError as error:
             if error.errno in FULL:
                 raise self._stopped(error) from error
             reason = f"Its sidecar {name} cannot be written ({error.strerror})."
             found = {"status": "unwritten", "reason": reason}
-        return record | found if record["status"] != found["status"] else None
+        except LandmarkError as error:
+            reason = f"Its sidecar {name} stays as it is: {error}. Move it, or use --overwrite."
+            found = {"status": "unwritten", "reason": reason}
+        return record | found if record | found != record else None
+
+    def _put(self, path: Path, fresh: str) -> None:
+        """Writes a sidecar; one that is there is merged with it, after a backup.
+
+        Raises LandmarkError if it cannot be merged.
+        """
+        is_odd = os.path.lexists(path) and not path.is_file() and not path.is_dir()
+        if is_odd and not self._overwrite:
+            raise LandmarkError("it is no file, or a link to none")
+        if not _has_content(path):
+            self._replace(path, fresh.encode())
+            return
+        content = fresh.encode() if self._overwrite else merge_file(path, fresh)
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+        if not os.path.lexists(_backup(path)):
+            shutil.copyfile(path, self._scratch / "backup")
+            os.replace(self._scratch / "backup", _backup(path))
+        self._replace(path, content)
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Writes a file whole; one that is there keeps its permissions."""
+        scratch = self._scratch / "sidecar"
+        with scratch.open("wb") as file:
+            file.write(content)
+            if path.is_file():  # of somebody, who would lose it in a power failure
+                os.fsync(file.fileno())
+        if path.is_file():
+            shutil.copymode(path, scratch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(scratch, path)
 
     def _stopped(self, error: OSError) -> LandmarkError:
         """The error if the disk is full or has gone."""
@@ -290,6 +332,16 @@ def _stamp(path: Path) -> list[int] | None:
     except (OSError, ValueError):
         return None
     return [found.st_size, found.st_mtime_ns]
+
+
+def _has_content(path: Path) -> bool:
+    """Whether there is a file with anything in it."""
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _backup(path: Path) -> Path:
+    """Where a sidecar is kept as it was before the first change."""
+    return path.with_name(f"{path.name}.bak")
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -20,20 +20,28 @@ NAMESPACES = {
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
     "exif": "http://ns.adobe.com/exif/1.0/",
+    "lr": "http://ns.adobe.com/lightroom/1.0/",
+    "digiKam": "http://www.digikam.org/ns/1.0/",
 }
-# The fields: an rdf:Alt is one text for every language, an rdf:Bag several, "" a text as it is.
-FIELDS: dict[str, tuple[str, Callable[[Prediction], str | list[str] | None]]] = {
+# What stands between the parts of a keyword that is a path: "Places|Brazil|Rio de Janeiro".
+SEPARATORS = {"lr:hierarchicalSubject": "|", "digiKam:TagsList": "/"}
+# The fields. An rdf:Alt is one text for every language, an rdf:Bag and an rdf:Seq are several.
+# Others are one text each; those of a group ("place") say one thing together: they are merged into
+# a sidecar only where all that it says of it is the same.
+FIELDS: dict[str, tuple[str, Callable[[Prediction], str | list[str] | bool | None]]] = {
     "dc:title": ("rdf:Alt", lambda best: [best.label]),
     "dc:description": ("rdf:Alt", lambda best: [", ".join(filter(None, (best.label, best.where)))]),
     "dc:subject": ("rdf:Bag", lambda best: [*dict.fromkeys((best.label, *best.tags))]),
-    "photoshop:City": ("", lambda best: best.place),
-    "photoshop:State": ("", lambda best: best.region),
-    "photoshop:Country": ("", lambda best: best.country),
-    "Iptc4xmpCore:CountryCode": ("", lambda best: best.country_code),
-    "Iptc4xmpCore:Location": ("", lambda best: best.label),
-    "exif:GPSVersionID": ("", lambda best: best.latitude is not None and "2.3.0.0"),
-    "exif:GPSLatitude": ("", lambda best: _degrees(best.latitude, "NS")),
-    "exif:GPSLongitude": ("", lambda best: _degrees(best.longitude, "EW")),
+    "lr:hierarchicalSubject": ("rdf:Bag", lambda best: _paths(best, "|")),
+    "digiKam:TagsList": ("rdf:Seq", lambda best: _paths(best, "/")),
+    "photoshop:City": ("place", lambda best: best.place),
+    "photoshop:State": ("place", lambda best: best.region),
+    "photoshop:Country": ("place", lambda best: best.country),
+    "Iptc4xmpCore:CountryCode": ("place", lambda best: best.country_code),
+    "Iptc4xmpCore:Location": ("place", lambda best: best.label),
+    "exif:GPSVersionID": ("position", lambda best: best.latitude is not None and "2.3.0.0"),
+    "exif:GPSLatitude": ("position", lambda best: _degrees(best.latitude, "NS")),
+    "exif:GPSLongitude": ("position", lambda best: _degrees(best.longitude, "EW")),
 }
 # Windows opens a device instead of a file that is called so, whatever its ending.
 DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
@@ -47,38 +55,54 @@ def to_xmp(row: Tagged) -> str:
     """
     if row.best is None:
         raise LandmarkError(f"{row.file} has nothing to tag: {row.reason}")
-    for prefix, address in NAMESPACES.items():
-        ElementTree.register_namespace(prefix, address)
-    root = ElementTree.Element(_tag("x:xmpmeta"))
-    about = {_tag("rdf:about"): ""}
-    facts = _under(_under(root, "rdf:RDF"), "rdf:Description", about)
+    facts: dict[str, str | Sequence[str]] = {}
     for name, (kind, of) in FIELDS.items():
         value = of(row.best)
-        if not value or (name.startswith("exif:GPS") and row.position is not None):
-            continue
-        field = _under(facts, name)
-        if not kind:
-            field.text = writable(value)
-            continue
-        items, language = _under(field, kind), {"xml:lang": "x-default"}
-        for text in value:
-            item = _under(items, "rdf:li", language if kind == "rdf:Alt" else {})
-            item.text = writable(text)
+        if value and not (kind == "position" and row.position is not None):
+            facts[name] = value
+    root = ElementTree.Element(clark("x:xmpmeta"))
+    ElementTree.SubElement(root, clark("rdf:RDF")).append(describe(facts))
     ElementTree.indent(root)
     body = ElementTree.tostring(root, encoding="unicode")
     start = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     return f'{start}\n{body}\n<?xpacket end="w"?>\n'
 
 
-def _tag(name: str) -> str:
+def describe(facts: dict[str, str | Sequence[str]], about: str = "") -> ElementTree.Element:
+    """An rdf:Description with fields of FIELDS by name; `about` is what it is of."""
+    for prefix, address in NAMESPACES.items():
+        ElementTree.register_namespace(prefix, address)
+    description = ElementTree.Element(clark("rdf:Description"), {clark("rdf:about"): about})
+    for name, value in facts.items():
+        field = ElementTree.SubElement(description, clark(name))
+        if isinstance(value, str):
+            field.text = writable(value)
+            continue
+        kind, _ = FIELDS[name]
+        items = ElementTree.SubElement(field, clark(kind))
+        for text in value:
+            language = {"xml:lang": "x-default"} if kind == "rdf:Alt" else {}
+            ElementTree.SubElement(items, clark("rdf:li"), language).text = writable(text)
+    return description
+
+
+def clark(name: str) -> str:
     """A name like "dc:title" in ElementTree's notation."""
     prefix, local = name.split(":")
     return f"{{{NAMESPACES[prefix]}}}{local}"
 
 
-def _under(parent: ElementTree.Element, name: str, about: dict | None = None):
-    """A new element in `parent`."""
-    return ElementTree.SubElement(parent, _tag(name), about or {})
+def _paths(best: Prediction, separator: str) -> list[str]:
+    """The keywords as paths: where the landmark is, down to its name, and its other tags.
+
+    Its city stands in the path where the state or region around it is not known. All tags are
+    there: programs that find paths do not read the flat keywords.
+    """
+    place = best.landmark
+    parts = filter(None, (place.keyword_root, place.country, place.region or place.place))
+    path = [part.replace(separator, "-") for part in dict.fromkeys((*parts, best.label))]
+    tags = dict.fromkeys(tag.replace(separator, "-") for tag in best.tags)
+    return [separator.join(path), *(tag for tag in tags if tag not in path)]
 
 
 def _degrees(degrees: float | None, hemispheres: str) -> str:
@@ -106,20 +130,31 @@ def write_sidecars_zip(rows: Iterable[Tagged], path: Path) -> int:
     return len(tagged)
 
 
-def sidecar_names(files: Iterable[str]) -> list[str]:
+def sidecar_names(
+    files: Iterable[str], style: str = "file", is_there: Callable[[str], bool] = lambda name: False
+) -> list[str]:
     """A path for the sidecar of each file, relative, safe on every system.
 
+    It is that of a sidecar which `is_there`: photo.jpg.xmp, or photo.xmp, which belongs to the
+    first photo called so. A new one is called by `style`: "file" or "stem", where the stem is free.
     No two are the same, and none is the name of a folder that another lies in.
     """
+    safe = [_safe_path(file) for file in files]
+    reserved = {_same(f"{path}.xmp") for path in safe}
     taken: set[str] = set()
     folders: set[str] = set()
     numbers: dict[str, int] = {}
     names = []
-    for file in files:
-        wanted = name = f"{_safe_path(file)}.xmp"
-        while not _is_free(_same(name), taken, folders):
-            numbers[wanted] = numbers.get(wanted, 1) + 1
-            name = f"{numbers[wanted]}/{wanted}"
+    for path in safe:
+        whole, stem = f"{path}.xmp", f"{PurePosixPath(path).with_suffix('')}.xmp"
+        wanted = [whole] if _same(stem) in reserved else [whole, stem]
+        wanted = [name for name in wanted if _is_free(_same(name), taken, folders)]
+        wanted = wanted[::-1] if style == "stem" else wanted
+        new = [name for name in wanted if name == whole or style == "stem"]
+        name = next(iter((*filter(is_there, wanted), *new)), None)
+        while name is None or not _is_free(_same(name), taken, folders):
+            numbers[whole] = numbers.get(whole, 1) + 1
+            name = f"{numbers[whole]}/{whole}"
         taken.add(_same(name))
         folders.update(map(str, PurePosixPath(_same(name)).parents))
         names.append(name)
