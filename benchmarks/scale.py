@@ -28,6 +28,7 @@ from landmark_model.training.optimizer import make_optimizer
 from landmark_model.training.recipes import PROBE, RECIPES
 
 LANDMARKS, PHOTOS_EACH, SHARE = (1_000, 10_000), 60, 0.15
+FEATURES = 1_280  # of a photo, by the first network
 FIRST = "tf_efficientnet_lite2"  # it starts from a linear probe and teaches the others
 LEARN = 3  # passes: backward is twice forward (the counter takes grouped convolutions for whole)
 PEAK, GPU = 312e12, "A100 (312 TFLOP/s in bf16)"
@@ -53,14 +54,14 @@ Photos must be varied as fast as the last column says; a core here varies {varie
 
 The search for near-copies compares every photo with every other.
 
-**What breaks first**: the kNN memory, a table of photos by landmarks. `Memory.has_room` ends at
-{most:,} landmarks of {each} photos; beyond that, training says so before its first step.
+**What breaks first**: the kNN memory, the features of all training photos. `Memory.has_room` ends
+at {most:,} landmarks of {each} photos; beyond that, training says so before its first step.
 """
 
 
 def has_room(landmarks: int) -> bool:
     """Whether the kNN memory of the first network may be loaded."""
-    return Memory.has_room(landmarks * PHOTOS_EACH, landmarks, 1_280)
+    return Memory.has_room(landmarks * PHOTOS_EACH, FEATURES)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -156,8 +157,8 @@ def size_row(landmarks: int, pair_seconds: float) -> list[str]:
     """Files and memory of the first network, and the time of the search."""
     photos = landmarks * PHOTOS_EACH
     weights = sum(tensor.numel() for tensor in make_network(FIRST, landmarks).parameters())
-    loaded = 4 * photos * (1_280 + landmarks)
-    sizes = [f"{size / 1e6:,.0f} MB" for size in (2 * weights, 2 * photos * 1_280, loaded)]
+    files = (2 * weights, 2 * photos * FEATURES, 4 * photos * FEATURES)
+    sizes = [f"{size / 1e6:,.0f} MB" for size in files]
     fits = "yes" if has_room(landmarks) else "**no**"
     minutes = pair_seconds * (photos * (1 + 2 * SHARE)) ** 2 / 2 / 60
     return [f"{landmarks:,}", f"{photos:,}", *sizes, fits, f"{minutes:,.1f}"]

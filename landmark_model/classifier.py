@@ -19,7 +19,7 @@ from landmark_model.memory import Memory
 from landmark_model.photos import Photo, open_reduced
 from landmark_model.places import find_place
 from landmark_model.prediction import Answer, Prediction
-from landmark_model.preprocess import WHOLE_DETAIL, fewest_pixels
+from landmark_model.preprocess import fewest_pixels
 from landmark_model.runtime import Runtime, open_runtime
 
 SURE = 0.7
@@ -56,8 +56,8 @@ class LandmarkClassifier:
 
     @property
     def fewest_pixels(self) -> int:
-        """How many pixels of a photo are enough for `predict`: a smaller copy that has as many, in
-        its middle up to 2:1, is answered alike."""
+        """How many pixels of a photo are enough: a smaller copy that has as many, in its middle up
+        to 2:1, is answered and explained alike."""
         return fewest_pixels(self.config)
 
     @property
@@ -134,7 +134,7 @@ class LandmarkClassifier:
             class_name = names[self.labels.index(class_name)]
         if class_name is not None and class_name not in names:
             raise self._no_such(class_name)
-        upright, size = open_reduced(photo, fewest_pixels(self.config, WHOLE_DETAIL))
+        upright, size = open_reduced(photo, self.fewest_pixels)
         with np.errstate(over="ignore", invalid="ignore"):
             activations, cell_px = self._runtime.activations(upright)  # (C, h, w)
         if not np.isfinite(activations).all():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-MOST_NUMBERS = 100_000_000  # in one table of a memory: 0.4 GB
+MOST_NUMBERS = 100_000_000  # in the table of features: 0.4 GB
 WIDTH = 0.03  # of the kernel, in cosine: photos further away than a few of it hardly count
-PHOTOS_AT_ONCE = 1024
+MOST_PAIRS = 8_000_000  # of photos, compared at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +22,9 @@ class Memory:
     class_count: int
 
     @staticmethod
-    def has_room(photo_count: int, class_count: int, feature_count: int) -> bool:
+    def has_room(photo_count: int, feature_count: int) -> bool:
         """Whether a memory of this many photos is small enough to load again."""
-        return photo_count * max(class_count, feature_count) <= MOST_NUMBERS
+        return photo_count * feature_count <= MOST_NUMBERS
 
     @classmethod
     def remember(cls, features: np.ndarray, labels: np.ndarray, class_count: int) -> Memory:
@@ -30,15 +32,31 @@ class Memory:
         stored = unit_length(features).astype(np.float16)
         return cls(stored.astype(np.float32), labels, class_count)
 
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        """The squared length (M,) of each photo: float16 does not keep it at exactly one."""
+        return np.einsum("md,md->m", self.features, self.features)
+
+    @cached_property
+    def _by_class(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The photos' numbers (M,) in the order of their classes, the classes that have any, and
+        where each begins and how many it has."""
+        order = np.argsort(self.labels, kind="stable")
+        return order, *np.unique(self.labels[order], return_index=True, return_counts=True)
+
+    def _cosines(self, features: np.ndarray) -> Iterator[np.ndarray]:
+        """The cosines (n, M) of features (N, D) with all photos, for a few of N at a time."""
+        step = max(1, MOST_PAIRS // len(self.features))
+        for start in range(0, len(features), step):
+            yield unit_length(features[start : start + step]) @ self.features.T
+
     def distance(self, features: np.ndarray, k: int = 1) -> np.ndarray:
         """The distance (N,) of features (N, D), made length one, to the k-th nearest photo's."""
-        lengths = np.einsum("md,md->m", self.features, self.features)
-        parts = []
-        for start in range(0, len(features), PHOTOS_AT_ONCE):  # each is compared with all of M
-            part = unit_length(features[start : start + PHOTOS_AT_ONCE])
-            squares = 1 + lengths - 2 * part @ self.features.T  # (N, M)
-            nearest = np.partition(squares, min(k, len(lengths)) - 1, axis=1)
-            parts.append(np.sqrt(np.maximum(nearest[:, min(k, len(lengths)) - 1], 0)))
+        parts, rank = [], min(k, len(self.features)) - 1
+        for cosines in self._cosines(features):
+            squares = self._squares - 2 * cosines  # (n, M), less the photo's own length: one
+            nearest = np.partition(squares, rank, axis=1)[:, rank] if rank else squares.min(1)
+            parts.append(np.sqrt(np.maximum(1 + nearest, 0)))
         return np.concatenate(parts)
 
     def nearness(self, features: np.ndarray) -> np.ndarray:
@@ -47,11 +65,14 @@ class Memory:
 
         Networks trained until version 0.1 add this to their logits.
         """
-        members = np.zeros((len(self.labels), self.class_count), np.float32)
-        members[np.arange(len(self.labels)), self.labels] = 1
-        members /= np.maximum(members.sum(0), 1)
-        cosine = unit_length(features) @ self.features.T  # (N, D) -> (N, M)
-        density = np.exp((cosine - 1) / WIDTH) @ members  # (N, M) -> (N, C)
+        order, classes, begins, counts = self._by_class
+        density = np.zeros((len(features), self.class_count), np.float32)
+        done = 0
+        for cosines in self._cosines(features):
+            kernel = np.exp((cosines[:, order] - 1) / WIDTH)
+            sums = np.add.reduceat(kernel, begins, axis=1)  # (n, M) -> (n, classes with photos)
+            density[done : done + len(sums), classes] = sums / counts
+            done += len(sums)
         return WIDTH * np.log(np.maximum(density, 1e-30))
 
 

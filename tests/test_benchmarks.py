@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import ablation, localisation, results, unknown
+from benchmarks import ablation, decode, growth, localisation, results, unknown
 from landmark_model.config import LandmarkError
+from landmark_model.preprocess import DETAIL
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
 
 
@@ -121,3 +123,26 @@ def test_box_is_measured_by_what_it_shares_with_the_pasted_photo(small_run, phot
     assert (missed.inside, missed.inside_if_named, missed.iou) == (False, False, 0)
     page = localisation.make_page({"one": [found, replace(missed, background="noise")]}, seed=0)
     assert "| one | 2 | 50.0% | 0.0% | 100.0% | 50.0% | 0.0% | 50.0% | 0.25 |" in page
+
+
+def test_photos_decoded_at_reduced_detail_are_answered_as_from_all_pixels(monkeypatch):
+    monkeypatch.setattr(decode, "PIXELS", 3_000_000)
+    examples = Path(__file__).parents[1] / "examples"
+    files = [examples / f"{name}.jpg" for name in ("colosseum", "petra", "eiffel-tower")]
+    pairs = [pair for some in decode.compare(files, [DETAIL]).values() for pair in some]
+    assert len(pairs) == 3 * len(decode.list_networks())
+    for copy, full in pairs:
+        assert copy[0].class_name == full[0].class_name
+        assert decode.difference(copy, full) < 5
+
+
+def test_step_that_grows_faster_than_linear_is_named():
+    square, flat = ({size: seconds(size) for size in (1, 4, 12)}
+                    for seconds in (lambda size: size**2, lambda size: 3.0))  # fmt: skip
+    assert growth.slope(square) == pytest.approx(2) and abs(growth.slope(flat)) < 1e-9
+    pixels = {"JPEG: open": flat, "JPEG: network": flat}
+    page = growth.make_page({"search of the memory": square}, pixels, {"resnet18": flat})
+    assert "**Faster than linear: search of the memory (2.00).**" in page
+    assert "14% at 1, 73% at 4, 96% at 12" in page
+    page = growth.make_page({"search of the memory": flat}, pixels, {"resnet18": flat})
+    assert "Nothing grows faster than linear" in page

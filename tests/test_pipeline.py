@@ -155,9 +155,9 @@ def test_photos_of_no_class_in_train_are_learned_from_and_the_others_measured(
 
 
 def test_more_photos_than_load_takes_are_refused_before_they_are_learned():
-    require_room(100_000, 100, 320)
-    with pytest.raises(LandmarkError, match=r"1,000,000 training photos.*too many.*fewer photos"):
-        require_room(1_000_000, 100, 320)
+    require_room(312_500, 320)
+    with pytest.raises(LandmarkError, match=r"312,501 training photos.*room for 312,500.*fewer"):
+        require_room(312_501, 320)
 
 
 def test_run_with_a_teacher_and_photos_of_no_class_measures_doubt(

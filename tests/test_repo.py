@@ -339,13 +339,19 @@ def test_features_of_something_else_are_refused_when_loading(features, labels, p
         load(tmp_path, device="cpu")
 
 
-def test_features_of_too_many_photos_are_refused_unread(tmp_path):
-    names = tuple(map(str, range(1000)))
-    config = ModelConfig("landmark_cnn", names, names, 32, neighbour_weight=5.0)
-    stored = {"features": torch.zeros(100_001, 1).half(), "labels": torch.zeros(100_001).int()}
+@pytest.mark.parametrize(("votes", "width"), [(0.0, 100), (5.0, 1)])
+def test_features_of_too_many_photos_are_refused(votes, width, tmp_path, monkeypatch):
+    monkeypatch.setattr("landmark_model.memory.MOST_NUMBERS", 1000)
+    names = tuple(map(str, range(100)))
+    config = ModelConfig("landmark_cnn", names, names, 32, neighbour_weight=votes)
+    config = replace(config, known_method="knn")
+    stored = {"features": torch.zeros(11, width).half(), "labels": torch.zeros(11).int()}
     save_file(stored, tmp_path / FEATURES_NAME)
-    with pytest.raises(LandmarkError, match="too many photos for 1000"):
+    with pytest.raises(LandmarkError, match="its 11 photos are too many"):
         read_memory(config, tmp_path)
+    ten = {name: tensor[:10] for name, tensor in stored.items()}
+    save_file(ten, tmp_path / FEATURES_NAME)
+    assert len(read_memory(config, tmp_path).labels) == 10
 
 
 def test_weights_that_overflow_give_an_error_and_no_answer(tmp_path):

@@ -100,14 +100,18 @@ def read_memory(
             "Copy the whole folder again."
         ) from error
     _require(len(claims) == 2, folder, f"it also holds {sorted(claims)[:5]}")
-    _require_shapes(folder, features, labels, class_count, feature_count)
+    _require_shapes(folder, features, labels, feature_count)
+    # Files for other programs hold a table of photos and classes where neighbours vote.
+    width = max(features.shape[1], class_count if config.neighbour_weight else 0)
+    fits = Memory.has_room(features.shape[0], width)
+    _require(fits, folder, f"its {features.shape[0]:,} photos are too many to load")
     stored = read_tensors(path)
     _require_values(folder, stored["features"], stored["labels"], class_count)
     return Memory(stored["features"], stored["labels"], class_count)
 
 
 def _require_shapes(
-    folder: Path, features: Claim, labels: Claim, class_count: int, feature_count: int | None
+    folder: Path, features: Claim, labels: Claim, feature_count: int | None
 ) -> None:
     """Raises LandmarkError for what the header of a features file says."""
     _require(features.is_float and len(features.shape) == 2 and features.count, folder, NO_TABLE)
@@ -116,8 +120,6 @@ def _require_shapes(
     _require(fits, folder, f"it does not have {feature_count} features for each photo")
     is_label = not labels.is_float and labels.kind != "BOOL" and labels.shape == (photo_count,)
     _require(is_label, folder, "it does not have one whole-number label for each photo")
-    fits = Memory.has_room(photo_count, class_count, width)
-    _require(fits, folder, f"it has too many photos for {class_count} classes")
 
 
 def _require_values(

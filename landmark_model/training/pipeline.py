@@ -23,7 +23,7 @@ from landmark_model.hub.card import write_card
 from landmark_model.hub.client import require_login
 from landmark_model.hub.publish import publish
 from landmark_model.hub.repo import CARD_NAME, METRICS_NAME, save, to_json, write_checksums
-from landmark_model.memory import Memory
+from landmark_model.memory import MOST_NUMBERS, Memory
 from landmark_model.places import find_place
 from landmark_model.preprocess import shrink
 from landmark_model.training import data, plots, probe
@@ -101,7 +101,7 @@ def prepare(options: TrainOptions, recipe: Recipe, session: Session) -> Prepared
         config = make_config(options.network, splits.class_names, recipe)
         photos = find_photos(splits, unknown, config, recipe)
     network = networks.build(config)
-    require_room(len(photos.seen["memory"]), len(config.class_names), network.num_features)
+    require_room(len(photos.seen["memory"]), network.num_features)
     start = initialise(network, config.architecture, options.first_weights, options.from_scratch)
     teacher = find_teacher(options.teacher, config) if options.teacher else None
     report = make_report(splits, skipped, options.data, left_out)
@@ -158,12 +158,13 @@ def find_photos(
     return Photos(varied(splits.train), seen, others)
 
 
-def require_room(photo_count: int, class_count: int, feature_count: int) -> None:
+def require_room(photo_count: int, feature_count: int) -> None:
     """Raises LandmarkError if the kNN memory would be too large for `load`."""
-    if not Memory.has_room(photo_count, class_count, feature_count):
+    if not Memory.has_room(photo_count, feature_count):
         raise LandmarkError(
-            f"{photo_count:,} training photos of {class_count:,} classes are too many for the "
-            "kNN memory that detects unknown photos. Train on fewer photos of each class."
+            f"{photo_count:,} training photos are too many for the kNN memory that detects unknown "
+            f"photos: it has room for {MOST_NUMBERS // feature_count:,} of this network. Train on "
+            "fewer photos of each class."
         )
 
 
