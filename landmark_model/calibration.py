@@ -1,4 +1,4 @@
-"""Temperature scaling, and the scores and threshold of "none of these"."""
+"""Probabilities, how well they are calibrated, and the scores and threshold of "none of these"."""
 
 from __future__ import annotations
 
@@ -25,27 +25,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     """The mean of -log of the probability that logits (N, C) give labels (N,)."""
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The number to divide logits (N, C) by so that their softmax fits labels (N,) best.
-
-    Above 1 makes a network less confident, below 1 more; the ranking stays (Guo et al. 2017).
-    Fitted by cross-entropy between 0.1 and 10, so that a handful of photos cannot make it absurd.
-    """
-    from scipy.optimize import minimize_scalar
-
-    found = minimize_scalar(
-        lambda log_temperature: cross_entropy(logits / math.exp(log_temperature), labels),
-        bounds=(math.log(0.1), math.log(10)),
-        method="bounded",
-    )
-    return math.exp(found.x)
-
-
-def calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean cross-entropy of logits (N, C) and labels (N,) at the temperature that fits best."""
-    return cross_entropy(logits / fit_temperature(logits, labels), labels)
 
 
 @dataclass(frozen=True)
@@ -90,14 +69,22 @@ def chance_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     On as few photos, as sure: the hits among n answers scatter around n times their confidence by
     the binomial law, and the error counts every gap (Vaicenavicius et al. 2019).
     """
-    from scipy.stats import binom
-
     gaps = 0.0
     for found in bins:
+        chance = _binomial(found.count, min(found.confidence, 1.0))
         hits = np.arange(found.count + 1)
-        chance = binom.pmf(hits, found.count, min(found.confidence, 1.0))
         gaps += float(chance @ abs(hits - found.count * found.confidence))
     return gaps / sum(found.count for found in bins)
+
+
+def _binomial(count: int, share: float) -> np.ndarray:
+    """How probable 0, 1, ... `count` hits are (count + 1,), if each is as probable as `share`."""
+    if share in (0.0, 1.0):
+        return np.eye(count + 1)[round(count * share)]
+    hits = np.arange(count + 1)
+    factorials = np.concatenate([[0.0], np.log(hits[1:]).cumsum()])
+    choices = factorials[count] - factorials - factorials[::-1]
+    return np.exp(choices + hits * math.log(share) + hits[::-1] * math.log1p(-share))
 
 
 def known_score(

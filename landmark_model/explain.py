@@ -105,12 +105,42 @@ def largest_box(mask: np.ndarray) -> Box:
 
     The mask has one True or more; cells that touch at a corner only are not connected.
     """
-    from scipy import ndimage  # takes as long to import as everything else here
+    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    stops = np.nonzero(edges == -1)[1]  # of the same runs of True, in the same order
+    part = _parts(rows.tolist(), starts.tolist(), stops.tolist())
+    largest = part == np.bincount(part, stops - starts).argmax()
+    rows = rows[largest]
+    return (
+        int(starts[largest].min()),
+        int(rows.min()),
+        int(stops[largest].max()),
+        int(rows.max()) + 1,
+    )
 
-    parts, _ = ndimage.label(mask)
-    largest = np.bincount(parts.ravel())[1:].argmax()
-    rows, columns = ndimage.find_objects(parts)[largest]
-    return columns.start, rows.start, columns.stop, rows.stop
+
+def _parts(rows: list[int], starts: list[int], stops: list[int]) -> np.ndarray:
+    """Of which part each run of a mask is, by the number of one of its runs.
+
+    The runs of a mask come row by row. Those of neighbouring rows that share a column are joined
+    (union-find: Galler and Fischer 1964).
+    """
+    parent = list(range(len(rows)))
+
+    def find(run: int) -> int:
+        while parent[run] != run:
+            parent[run] = run = parent[parent[run]]
+        return run
+
+    above = 0  # the first run that may touch
+    for run, (row, start, stop) in enumerate(zip(rows, starts, stops, strict=True)):
+        while rows[above] < row - 1 or (rows[above] == row - 1 and stops[above] <= start):
+            above += 1
+        other = above
+        while rows[other] == row - 1 and starts[other] < stop:
+            parent[find(other)] = find(run)
+            other += 1
+    return np.array([find(run) for run in range(len(rows))])
 
 
 def _resize(activation: np.ndarray, size: tuple[int, int]) -> np.ndarray:

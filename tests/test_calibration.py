@@ -10,12 +10,12 @@ from landmark_model.calibration import (
     chance_calibration_error,
     expected_calibration_error,
     fit_known_threshold,
-    fit_temperature,
     known_score,
     reliability,
     softmax,
 )
 from landmark_model.memory import Memory, unit_length
+from landmark_model.training.evaluate import fit_temperature
 
 
 def draw(count: int, classes: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

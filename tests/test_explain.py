@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from landmark_model import Explanation, LandmarkError, load, open_photo
 from landmark_model.config import ModelConfig
@@ -162,6 +163,20 @@ def test_box_is_of_the_largest_part_that_hangs_together():
     assert box == (2, 1, 6, 5)
     assert mask.sum() == 16 + 4
     np.testing.assert_array_equal(heatmap, heat)
+
+
+def test_largest_part_is_that_of_scipy():
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        mask = random.random(random.integers(1, 14, 2)) < random.random()
+        parts, count = ndimage.label(mask)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+        boxes = [
+            (columns.start, rows.start, columns.stop, rows.stop)
+            for (rows, columns), size in zip(ndimage.find_objects(parts), sizes, strict=True)
+            if size == max(sizes)
+        ]
+        assert not mask.any() or largest_box(mask) in boxes
 
 
 def test_box_of_a_large_photo_is_in_its_own_pixels():

@@ -39,6 +39,7 @@ OWNERS = {
     "onnx": "training.export training.graphs",
     "onnxruntime": "runtime training.export",
     "pillow_heif": "photos",
+    "scipy": "training.data training.evaluate",
     "sklearn": "training.metrics",
     "timm": "networks training.*",
     "torch": "networks runtime torch_trunk training.*",

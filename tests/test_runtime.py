@@ -20,7 +20,16 @@ from landmark_model.runtime import tensor_tables
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.jpg"))
-OF_TRAINING = ("torch", "torchvision", "timm", "datasets", "accelerate", "sklearn", "matplotlib")
+OF_TRAINING = (
+    "torch",
+    "torchvision",
+    "timm",
+    "datasets",
+    "accelerate",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

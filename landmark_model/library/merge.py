@@ -312,23 +312,25 @@ def _read(content: bytes) -> tuple[_Element, dict[str, str]]:
     def end(_: str) -> None:
         opened.pop().end = parser.CurrentByteIndex
 
-    def refuse(*_: object) -> None:
-        # Entities in it grow to gigabytes, or name other files.
-        raise LandmarkError("it has a document type (DTD), which no XMP has")
-
-    def declare(_: str, encoding: str | None, __: int) -> None:
-        if encoding and encoding.upper() not in ENCODINGS:
-            raise LandmarkError("it is neither UTF-8 nor UTF-16")
-
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler = lambda text: opened[-1].texts.append(text)
     parser.StartNamespaceDeclHandler = name_space
-    parser.StartDoctypeDeclHandler, parser.XmlDeclHandler = refuse, declare
+    parser.StartDoctypeDeclHandler, parser.XmlDeclHandler = _refuse_type, _require_encoding
     try:
         parser.Parse(content, True)
     except expat.ExpatError as error:
         raise LandmarkError(f"it is not XML ({error})") from error
     return root, prefixes
+
+
+def _refuse_type(*_: object) -> None:
+    # Entities in it grow to gigabytes, or name other files.
+    raise LandmarkError("it has a document type (DTD), which no XMP has")
+
+
+def _require_encoding(_: str, encoding: str | None, __: int) -> None:
+    if encoding and encoding.upper() not in ENCODINGS:
+        raise LandmarkError("it is neither UTF-8 nor UTF-16")
 
 
 def _names(name: str) -> tuple[str, str]:
