@@ -73,7 +73,8 @@ def predict(options: argparse.Namespace) -> int:
             continue
         unknown = guesses.is_known is False
         shown = printable(str(photo))
-        print(f"{shown}: none of the landmarks I know; the nearest are" if unknown else shown)
+        doubt = ": none of the landmarks I know. If it were one of them:"
+        print(f"{shown}{doubt if unknown else ''}")
         for guess in guesses:
             name, where = guess.name_in(options.language), guess.where_in(options.language)
             place = f"  ({where})" if where else ""
@@ -90,6 +91,8 @@ def tag(options: argparse.Namespace) -> int:
 
     require_limits(options.top_k, min_probability=options.min_probability)
     folder, out = options.folder, options.out
+    if os.path.isfile(folder):
+        raise LandmarkError(f"{folder} is a file. Give a folder, or use landmark predict.")
     if not os.path.isdir(folder):
         raise LandmarkError(f"There is no folder {folder}. Check the path.")
     found = find_photos(folder)

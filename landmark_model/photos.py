@@ -289,7 +289,9 @@ def _read_path(path: str | os.PathLike[str], name: str) -> bytes:
             "its bytes: urllib.request.urlopen(address).read()."
         )
     if os.path.isdir(path):
-        raise LandmarkError(f"{name} is a folder. Give one photo in it.")
+        raise LandmarkError(
+            f"{name} is a folder. Give one photo in it, or tag all of it: landmark tag."
+        )
     if not os.path.isfile(path):
         raise LandmarkError(f"{name} does not exist. Check the path.")
     try:

@@ -295,7 +295,5 @@ def choose(folder: Path, network: str | None) -> Path:
     if network is None:
         return next(iter(found.values()))
     if network not in found:
-        raise LandmarkError(
-            f"{folder.name} has no network {network!r}. It holds {', '.join(found)}."
-        )
+        raise LandmarkError(f"There is no network {network!r} here. Use one of {', '.join(found)}.")
     return found[network]

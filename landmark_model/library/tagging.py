@@ -117,10 +117,12 @@ def tag_batches(
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
     """Raises LandmarkError if one of them is not valid for `tag_photos`."""
-    if top_k < 1 or batch_size < 1 or not 0 <= min_probability <= 1:
+    for name, count in (("top_k", top_k), ("batch_size", batch_size)):
+        if count < 1:
+            raise LandmarkError(f"{name} is {count}: it must be 1 or more.")
+    if not 0 <= min_probability <= 1:
         raise LandmarkError(
-            f"top_k is {top_k}, batch_size {batch_size} and min_probability {min_probability}: the "
-            "first two must be 1 or more, the last 0 to 1."
+            f"min_probability is {min_probability}: it must be from 0 to 1, such as 0.8 for 80 %."
         )
 
 
