@@ -45,7 +45,10 @@ COLD = {  # programs of their own, by what they do
         "from landmark_model import load; load(backend='torch', device='cpu').predict({photo!r})"
     ),
     "import gradio": "import gradio",
-    "the app, built": "from landmark_model.web.server import build_demo; build_demo()",
+    "the app's modules and networks": (
+        "import landmark_model.web.server as s; from landmark_model.web.models import open_models;"
+        " s.warm_up(open_models())"
+    ),
 }
 Contest = dict[str, Callable[[], object]]
 
@@ -173,12 +176,12 @@ def cold_starts(rounds: int) -> dict[str, float]:
 
 def peak_memory() -> dict[str, float]:
     """Peak megabytes of a process that answers one photo, by backend."""
-    ends = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    ends = "print(next(line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line))"
     found = {}
     for name in ("first answer", "first answer by torch"):
         code = f"{COLD[name].format(photo=str(PHOTO))}; {ends}"
         ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        found[name] = float(ran.stdout)
+        found[name] = int(ran.stdout) / 1024
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 MOST_NUMBERS = 100_000_000  # in the table of features: 0.4 GB
 WIDTH = 0.03  # of the kernel, in cosine: photos further away than a few of it hardly count
 MOST_PAIRS = 8_000_000  # of photos, compared at once
+FEW_PRODUCTS = 100_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,11 @@ class Memory:
         """The cosines (n, M) of features (N, D) with all photos, for a few of N at a time."""
         step = max(1, MOST_PAIRS // len(self.features))
         for start in range(0, len(features), step):
-            yield unit_length(features[start : start + step]) @ self.features.T
+            some = unit_length(features[start : start + step])
+            # For a few photos without BLAS: its threads wait busily for more, for tens of
+            # milliseconds in which the network then has fewer cores.
+            few = len(some) * self.features.size < FEW_PRODUCTS
+            yield np.einsum("nd,md->nm", some, self.features) if few else some @ self.features.T
 
     def distance(self, features: np.ndarray, k: int = 1) -> np.ndarray:
         """The distance (N,) of features (N, D), made length one, to the k-th nearest photo's."""
