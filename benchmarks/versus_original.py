@@ -196,7 +196,7 @@ def train_original(half: str, seed: int, options: argparse.Namespace) -> dict:
     return {
         "parameters": parameter_count(network),
         "batch_size": BATCH_SIZE,
-        "seconds": round(seconds),
+        "seconds": round(seconds, 3),
         "curve": curve,
         "test_top1": test.top1,
         "test_top5": test.top5,
@@ -278,7 +278,7 @@ def train_ours(half: str, seed: int, options: argparse.Namespace) -> dict:
     return {
         "parameters": facts["parameters"],
         "batch_size": recipe.batch_size,
-        "seconds": round(sum(epoch["seconds"] for epoch in facts["epochs"])),
+        "seconds": round(sum(epoch["seconds"] for epoch in facts["epochs"]), 3),
         "curve": [epoch["validation_top1"] for epoch in facts["epochs"]],
         "test_top1": scores["test"].top1,
         "test_top5": scores["test"].top5,
