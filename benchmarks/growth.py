@@ -21,11 +21,11 @@ from PIL import Image
 from benchmarks.pages import make_parser, run, table
 from landmark_model import LandmarkClassifier, LandmarkError, list_networks, load, open_photo
 from landmark_model.calibration import softmax
+from landmark_model.cores import usable_cores
 from landmark_model.files import staged
 from landmark_model.memory import MOST_NUMBERS, Memory, unit_length
 from landmark_model.photos import open_reduced
 from landmark_model.preprocess import eval_transform
-from landmark_model.runtime import usable_cores
 
 PHOTO = Path(__file__).parents[1] / "examples" / "colosseum.jpg"
 LANDMARKS, EACH, WIDTH = (100, 300, 1_000, 2_000), 60, 1_280

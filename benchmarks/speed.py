@@ -27,12 +27,12 @@ from PIL import Image
 
 from landmark_model import LandmarkClassifier, load
 from landmark_model.config import WEIGHTS_NAME
+from landmark_model.cores import usable_cores
 from landmark_model.files import staged
 from landmark_model.hub.repo import SHIPPED, networks_in
 from landmark_model.networks import NETWORKS
 from landmark_model.photos import open_reduced
 from landmark_model.preprocess import eval_transform
-from landmark_model.runtime import usable_cores
 
 PHOTO = Path(__file__).parents[1] / "examples" / "colosseum.jpg"
 BATCH = 64  # photos in a batch

@@ -21,10 +21,10 @@ from benchmarks.pages import command_line, make_parser, run, table
 from landmark_model import networks
 from landmark_model.calibration import fit_known_threshold, known_score
 from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
+from landmark_model.cores import usable_cores
 from landmark_model.files import write_text
 from landmark_model.hub.repo import SHIPPED, networks_in, read_memory
 from landmark_model.memory import Memory
-from landmark_model.runtime import usable_cores
 from landmark_model.training.data import SeenPhotos, make_batches, read_photos
 from landmark_model.training.evaluate import compute_logits
 from landmark_model.training.metrics import UnknownScores, measure_unknown

@@ -33,6 +33,7 @@ from PIL import Image
 
 from landmark_model import photos
 from landmark_model.config import LandmarkError
+from landmark_model.cores import usable_cores
 from landmark_model.photos import Photo
 
 BASE_SECONDS = 1.0  # of CPU, for whatever has few pixels
@@ -120,19 +121,13 @@ def close() -> None:
 
 @cache
 def _pool_of(process_id: int) -> _Pool:
-    pool = _Pool(max(2, _usable_cores()) + SPARE_WORKERS)
+    pool = _Pool(max(2, usable_cores()) + SPARE_WORKERS)
     atexit.register(pool.close)
     return pool
 
 
 def _pool() -> _Pool:
     return _pool_of(os.getpid())  # a fork must not talk into the pipes of its parent
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Dead(Exception):

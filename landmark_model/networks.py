@@ -240,7 +240,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises LandmarkError if it is missing, no such file, or holds numbers that no network has.
     """
     read_claims(path)
-    return {name: torch.from_numpy(array) for name, array in read_network(path).items()}
+    return _as_tensors(read_network(path))
+
+
+def _as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def restore(config: ModelConfig, folder: Path) -> nn.Module:
@@ -257,7 +261,7 @@ def restore(config: ModelConfig, folder: Path) -> nn.Module:
     ours = config.architecture.partition(".")[0] in NETWORKS
     # Others of timm's also hold tables that no file has, which only building them fills.
     network = network.to_empty(device="cpu") if ours else _create(config)
-    network.load_state_dict(read_weights(path), strict=True)
+    network.load_state_dict(_as_tensors(read_network(path)), strict=True)
     if not ours:
         _try_out(network.eval(), config)
     return network.eval()

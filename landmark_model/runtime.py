@@ -6,7 +6,6 @@ What is not on the way from a photo to an answer (torch, timm) is not imported: 
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from PIL.Image import Image
 
 from landmark_model.config import WEIGHTS_NAME, LandmarkError, ModelConfig
+from landmark_model.cores import usable_cores
 from landmark_model.explain import class_activation
 from landmark_model.preprocess import STRIDE_PX, by_shape, eval_transform, normalise, whole_photo
 from landmark_model.tensors import read_network, require_fit
@@ -156,18 +156,6 @@ def _open_session(graph: Path, tensors: dict[str, np.ndarray]):
 def tensor_tables() -> dict[str, dict]:
     """What each network that has a graph consists of, by architecture."""
     return json.loads((GRAPHS / TABLE_NAME).read_text(encoding="utf-8"))
-
-
-def usable_cores() -> int:
-    """How many CPU cores this process may use: by affinity, and by the quota of its container."""
-    count = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(count, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or no limit: "max"
-        return count
 
 
 def open_runtime(

@@ -22,7 +22,8 @@ class TorchTrunk:
         self._head = self._network.get_classifier()
         self.weight = self.bias = None
         if isinstance(self._head, nn.Linear):
-            self.weight, self.bias = _to_numpy(self._head.weight), _to_numpy(self._head.bias)
+            self.weight, bias = _to_numpy(self._head.weight), self._head.bias
+            self.bias = np.zeros(len(self.weight)) if bias is None else _to_numpy(bias)
 
     @torch.inference_mode()
     def features(self, images: np.ndarray) -> np.ndarray:

@@ -12,11 +12,12 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from landmark_model import LandmarkError, load, open_photo
-from landmark_model.config import CONFIG_NAME, WEIGHTS_NAME
+from landmark_model import LandmarkClassifier, LandmarkError, load, open_photo
+from landmark_model.config import CONFIG_NAME, WEIGHTS_NAME, ModelConfig
 from landmark_model.hub.repo import FEATURES_NAME, SHIPPED, networks_in
-from landmark_model.networks import NETWORKS
-from landmark_model.runtime import tensor_tables
+from landmark_model.networks import NETWORKS, build
+from landmark_model.runtime import Runtime, tensor_tables
+from landmark_model.torch_trunk import TorchTrunk
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.jpg"))
@@ -122,6 +123,15 @@ def test_network_without_a_graph_is_answered_by_torch(copied):
     assert "Torch" in type(load(folder, device="cpu")._runtime.trunk).__name__
     with pytest.raises(LandmarkError, match=r"Use backend='torch'"):
         load(folder, device="cpu", backend="onnx")
+
+
+def test_last_layer_may_have_no_bias():
+    config = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "B", "C"), 64)
+    network = build(config)
+    network.fc = torch.nn.Linear(320, 3, bias=False)
+    tagger = LandmarkClassifier(Runtime(TorchTrunk(network, config, "cpu"), config))
+    assert len(tagger.predict(EXAMPLES[0])) == 3
+    assert tagger.explain(EXAMPLES[0]).label in config.labels
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from torch import nn
 
 from landmark_model.training.start import Start
 
-# Layers that would learn at a smaller share of the peak rate stay as they are: next to the photo,
-# where maps are largest, that saves a third of a step and changes nothing that can be measured.
+# Layers that would learn at a smaller share of the peak rate stay as they are: they are next to the
+# photo, where maps are largest and a step takes longest.
 FROZEN_BELOW = 0.05
 
 
