@@ -141,20 +141,17 @@ def seen_by(tagger: LandmarkClassifier, count: int) -> np.ndarray:
     return np.stack(images[:1] * count)
 
 
-def _decode(photo: bytes) -> None:
-    open_reduced(photo, 150_000)
-
-
 def compare_batch(rounds: int) -> list[Row]:
     """`predict_batch` beside the lower of two ceilings: decoding alone in two processes, and the
     forward passes alone."""
     photos, tagger = [jpeg_of(2000, 1500)] * BATCH, load()
     images = seen_by(tagger, tagger._runtime.batch_size)
     passes = range(BATCH // len(images))
+    decode = partial(open_reduced, fewest_pixels=tagger.fewest_pixels)
     with ProcessPoolExecutor(2) as pool:
         contest = {
             "ours": lambda: tagger.predict_batch(photos),
-            "decode": lambda: list(pool.map(_decode, photos, chunksize=8)),
+            "decode": lambda: list(pool.map(decode, photos, chunksize=8)),
             "forward": lambda: [tagger._runtime.trunk.features(images) for _ in passes],
         }
         found = medians(contest, max(3, rounds // 3))
