@@ -22,6 +22,7 @@ from landmark_model.hub.card import wilson
 from landmark_model.training.checkpoint import has_checkpoint
 from landmark_model.training.options import TrainOptions
 from landmark_model.training.pipeline import Photos, learn, measure, prepare
+from landmark_model.training.precision import choose_precision
 from landmark_model.training.recipes import RECIPES, Recipe
 from landmark_model.training.session import open_session
 
@@ -69,13 +70,15 @@ def measure_row(row: Row, options: TrainOptions, recipe: Recipe) -> dict[str, fl
     """Trains as `row` says; what validation says of it. AUROC is of "none of these"."""
     recipe = replace(recipe, **row.change)
     options = options if row.teacher else replace(options, teacher=None)
+    precision = choose_precision(options.network, recipe.train_size)
     session = open_session(
-        options.out, "auto", options.seed, has_checkpoint(options.out), options.workers
+        options.out, precision, options.seed, has_checkpoint(options.out), options.workers
     )
     made = prepare(options, recipe, session)
     photos = without(made.photos, {"test"} if row.unknown else {"test", "train"})
-    learned = learn(made.network, made.start, photos, recipe, session, made.teacher)
-    measured = measure(made.network, photos, made.config, recipe, session)
+    made = replace(made, photos=photos)
+    learned = learn(made, recipe, session)
+    measured = measure(made, recipe, session)
     scores, unknown = measured.scores["validation"], measured.unknown.get("validation")
     figures = {"photos": scores.photo_count, "top1": scores.top1, "loss": scores.loss}
     figures |= {"auroc": unknown.auroc} if unknown else {}

@@ -173,7 +173,7 @@ def make_sets(splits: data.Splits, config: ModelConfig) -> dict[str, data.PhotoS
 
 def train_original(half: str, seed: int, options: argparse.Namespace) -> dict:
     """Trains one of the original's networks, and measures it once on the test photos."""
-    accelerator = make_accelerator("auto", seed)
+    accelerator = make_accelerator("no", seed)
     splits, _ = data.load_splits(options.data, seed)
     names, side_px = splits.class_names, options.original_size
     numbers = networks.normalisation("resnet18")

@@ -101,22 +101,28 @@ class Runtime:
 
 
 class OnnxTrunk:
-    """A network that ONNX Runtime runs on the CPU: its graph from here, its weights from `folder`.
-
-    Raises LandmarkError if a tensor is missing, left over or of another shape, or where a number is
-    not finite.
-    """
+    """A network that ONNX Runtime runs on the CPU: its graph from here, its weights in `tensors`,
+    which are all that a weights file of `architecture` holds."""
 
     device = "cpu"
 
-    def __init__(self, config: ModelConfig, folder: Path) -> None:
+    def __init__(self, architecture: str, tensors: dict[str, np.ndarray]) -> None:
+        table, graph = tensor_tables()[architecture], GRAPHS / f"{architecture}.onnx"
+        self.weight, self.bias = (tensors[f"{table['last']}.{part}"] for part in ("weight", "bias"))
+        self._session = _open_session(
+            graph, {name: tensors[name] for name in table["initializers"]}
+        )
+
+    @classmethod
+    def restore(cls, config: ModelConfig, folder: Path) -> OnnxTrunk:
+        """The network of `config` with the weights in `folder`.
+
+        Raises LandmarkError if a tensor is missing, left over or of another shape, or where a
+        number is not finite.
+        """
         table, path = tensor_tables()[config.architecture], folder / WEIGHTS_NAME
         require_fit(path, *expected_shapes(table, len(config.class_names)))
-        tensors = read_network(path)
-        self.weight, self.bias = (tensors[f"{table['last']}.{part}"] for part in ("weight", "bias"))
-        names = table["initializers"]
-        graph = GRAPHS / f"{config.architecture}.onnx"
-        self._session = _open_session(graph, {name: tensors[name] for name in names})
+        return cls(config.architecture, read_network(path))
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return self._session.run(["features"], {"images": images})[0]
@@ -177,7 +183,7 @@ def open_runtime(
             "Use backend='torch' for others."
         )
     if backend == "onnx" or (backend is None and device in (None, "cpu") and has_graph):
-        return Runtime(OnnxTrunk(config, folder), config)
+        return Runtime(OnnxTrunk.restore(config, folder), config)
     if find_spec("torch") is None or find_spec("timm") is None:
         raise LandmarkError(
             f"{config.architecture} on device {device or 'cpu'!r} needs torch and timm. Run "

@@ -82,7 +82,7 @@ def test_interpolation_keeps_the_mean_of_weights_that_validation_likes_best(netw
     labels = (logits - logits.mean(0)).argmax(1)
     assert len(labels.unique()) == 3
     validation = in_batches(images, labels)
-    losses = interpolate(trained, first.state_dict(), validation, engine())
+    losses = interpolate(trained, CONFIG, first.state_dict(), validation, engine())
     assert tuple(losses) == SHARES and min(losses, key=losses.get) == right
     assert torch.allclose(trained.get_classifier().bias, wanted, atol=1e-5)
 

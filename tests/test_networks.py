@@ -379,7 +379,7 @@ def test_muon_moves_a_kernel_along_all_directions_nearly_alike():
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_muon_is_as_exact_as_float32_where_bfloat16_would_be_emulated(fast, monkeypatch):
-    monkeypatch.setattr(optimizer, "has_fast_bf16", lambda: fast)
+    monkeypatch.setattr(optimizer, "has_bf16_units", lambda: fast)
     gradient = torch.randn(4, 2, 2, 2)
     kernels = [torch.nn.Parameter(torch.zeros(4, 2, 2, 2)) for _ in range(2)]
     for kernel, scale in zip(kernels, (1.0, 1.001), strict=True):  # Muon forgets the scale

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from landmark_model import LandmarkError, load
-from landmark_model.networks import LandmarkCNN
+from landmark_model.networks import LandmarkCNN, compute_features
 from landmark_model.training.fit import Progress
 from landmark_model.training.options import TrainOptions
 from landmark_model.training.pipeline import train
@@ -110,7 +111,8 @@ def test_every_copy_is_a_feature_of_its_own_and_is_drawn(photos, engine):
             return photo + torch.rand(1)
 
     network = LandmarkCNN(3, widths=(8, 16), depths=(1, 1)).eval()
-    features = compute_views(network, Copies(Bars(), 4), Session(engine(), photos))
+    features_of = partial(compute_features, network)
+    features = compute_views(features_of, Copies(Bars(), 4), Session(engine(), photos))
     assert features.shape == (4, 2, 16) and len(features[:, 0].unique(dim=0)) == 4
     views = Views(features, [0, 1])
     drawn = {tuple(views[1][0].flatten().tolist()) for _ in range(60)}

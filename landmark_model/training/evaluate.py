@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import nn
+from tqdm.auto import tqdm
 
 from landmark_model.calibration import (
     cross_entropy,
@@ -19,8 +20,8 @@ from landmark_model.calibration import (
 )
 from landmark_model.config import ModelConfig
 from landmark_model.memory import Memory
-from landmark_model.networks import compute_features
 from landmark_model.training.fit import Accelerator, compute_outputs
+from landmark_model.training.frozen import freeze
 from landmark_model.training.metrics import Metrics, UnknownScores, measure, measure_unknown
 
 METHOD = "knn"  # the score for "none of these" that measured best: benchmarks/unknown.md
@@ -50,7 +51,7 @@ def evaluate(
     `known` are unshuffled batches of "validation", of "memory", the training photos, and of what
     else is to be measured; `unknown` those of photos that show no class, by split.
     """
-    features_of = partial(_gather_features, network.eval(), accelerator)
+    features_of = partial(_gather_features, network, config, accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
     found_unknown = {split: features_of(batches)[0] for split, batches in unknown.items()}
     memory = Memory.remember(*found.pop("memory"), len(config.class_names))
@@ -93,6 +94,7 @@ def calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
 @torch.inference_mode()
 def interpolate(
     network: nn.Module,
+    config: ModelConfig,
     first: dict[str, torch.Tensor],
     validation: Iterable,
     accelerator: Accelerator,
@@ -112,19 +114,20 @@ def interpolate(
 
     def loss(share: float) -> float:
         move(share)
-        features, labels = _gather_features(network, accelerator, validation)
+        features, labels = _gather_features(network, config, accelerator, validation)
         return calibrated_loss(compute_logits(network, features), labels)
 
-    network.eval()
     losses = {share: loss(share) for share in SHARES}
     move(min(losses, key=losses.get))
     return losses
 
 
 def _gather_features(
-    network: nn.Module, accelerator: Accelerator, batches: Iterable
+    network: nn.Module, config: ModelConfig, accelerator: Accelerator, batches: Iterable
 ) -> tuple[np.ndarray, np.ndarray]:
-    found = compute_outputs(partial(compute_features, network), batches, accelerator)
+    quiet = not accelerator.is_main_process
+    shown = tqdm(batches, desc="Measuring", unit="batch", disable=quiet)
+    found = compute_outputs(freeze(network, config, accelerator.device), shown, accelerator)
     return found[0].numpy(), found[1].numpy()
 
 

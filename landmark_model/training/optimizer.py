@@ -9,6 +9,7 @@ from timm.models._manipulate import group_parameters
 from timm.optim import muon as timm_muon
 from torch import nn
 
+from landmark_model.training.precision import has_bf16_units
 from landmark_model.training.start import Start
 
 # Layers that would learn at a smaller share of the peak rate stay as they are: they are next to the
@@ -56,7 +57,7 @@ def make_optimizer(groups: list[dict], muon: float = 0.0) -> torch.optim.Optimiz
             split.append(group | {"params": kernels, "lr": muon * group["lr"]})
         if others:
             split.append(group | {"params": others, "use_fallback": True})
-    make = timm_muon.Muon if has_fast_bf16() else Float32Muon
+    make = timm_muon.Muon if has_bf16_units() else Float32Muon
     return make(
         split, nesterov=True, betas=(0.9, 0.999), ns_steps=3, ns_coefficients="polar_express"
     )
@@ -76,13 +77,3 @@ class Float32Muon(timm_muon.Muon):
             return super().step(closure)
         finally:
             timm_muon.zeropower_via_newtonschulz = fixed
-
-
-def has_fast_bf16() -> bool:
-    """Whether this machine trains faster in bfloat16: a GPU or CPU with units for its matrices.
-
-    AVX-512 alone is not enough: there a step of EfficientNet-Lite2 took 5 to 15 % longer.
-    """
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported()

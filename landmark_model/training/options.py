@@ -11,7 +11,8 @@ from landmark_model.config import WEIGHTS_NAME, LandmarkError, read_config
 from landmark_model.training.recipes import RECIPES, Recipe, recipe_for
 from landmark_model.training.smoke import make_photos
 
-PRECISIONS = ("auto", "no", "bf16", "fp16")
+PRECISIONS = ("auto", "no", "bf16", "fp16")  # "no": float32
+
 FIRST_NETWORK = "tf_efficientnet_lite2"
 ABOUT = """Trains a landmark classifier on an image folder and writes everything needed to use it.
 
@@ -195,7 +196,7 @@ WITH_VALUES = {
     "workers": ("N", f"processes that prepare photos; default: {TrainOptions.workers}"),
     "precision": (
         "NAME",
-        f"{', '.join(PRECISIONS)}; auto, the default: bf16 if the hardware supports it well",
+        f"{', '.join(PRECISIONS)}; auto, the default: bf16 where it trains faster",
     ),
     "share": (
         "X",

@@ -34,6 +34,7 @@ from landmark_model.training.export import EXPORTS
 from landmark_model.training.fit import Batches, Progress, fit
 from landmark_model.training.optimizer import make_optimizer, parameter_groups
 from landmark_model.training.options import TrainOptions, parse, portable
+from landmark_model.training.precision import choose_precision
 from landmark_model.training.recipes import Recipe
 from landmark_model.training.report import DataReport, make_report
 from landmark_model.training.session import Session, open_session
@@ -54,17 +55,18 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
     recipe = options.apply_to(recipe)
     if options.push_to:
         require_login(options.push_to)  # now, not after hours
-    session = open_session(
-        options.out, options.precision, options.seed, options.resume, options.workers
-    )
+    precision = options.precision
+    if precision == "auto":
+        precision = choose_precision(options.network, recipe.train_size)
+    session = open_session(options.out, precision, options.seed, options.resume, options.workers)
     made = prepare(options, recipe, session)
     if session.accelerator.is_main_process:
         write_report(made.report, made.photos, made.config, session)
         count = parameter_count(made.network) / 1e6
         print(f"\n{options.network}: {count:.1f} M parameters; {made.start}")
-    learned = learn(made.network, made.start, made.photos, recipe, session, made.teacher)
+    learned = learn(made, recipe, session)
     networks.round_to_half(made.network)  # before measuring: the figures are of what is written
-    measured = measure(made.network, made.photos, made.config, recipe, session)
+    measured = measure(made, recipe, session)
     if session.accelerator.is_main_process:
         facts = describe_fit(made.start, recipe, learned, session)
         facts |= describe_history(options.command(recipe), options.sources, learned.seconds)
@@ -218,49 +220,42 @@ class Learned:
     shares: dict[float, float]
 
 
-def learn(
-    network: nn.Module,
-    start: Start,
-    photos: Photos,
-    recipe: Recipe,
-    session: Session,
-    teacher: nn.Module | None = None,
-) -> Learned:
-    """Trains `network` by the recipe: all of it, or for a linear probe its last layer."""
-    began = time.monotonic()
+def learn(made: Prepared, recipe: Recipe, session: Session) -> Learned:
+    """Trains the network by the recipe, in place: all of it, or for a probe its last layer."""
+    began, network, start = time.monotonic(), made.network, made.start
     first = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     learner = probe.Head(network) if recipe.probe_copies else network
-    batches = learning_batches(network, start, photos, recipe, session)
+    batches = learning_batches(made, recipe, session)
     seconds = time.monotonic() - began  # of frozen features; none else
     groups = parameter_groups(learner, start, recipe.lr, recipe.layer_decay, recipe.weight_decay)
     optimizer = make_optimizer(groups, recipe.muon)
-    progress = fit(learner, optimizer, batches, recipe, session, teacher)
+    progress = fit(learner, optimizer, batches, recipe, session, made.teacher)
     seconds += sum(epoch.seconds for epoch in progress.epochs)
     shares: dict[float, float] = {}
     if recipe.interpolation and start.filled and not start.fresh:
-        loader = seen_batches(photos.seen, recipe, session)["validation"]
-        shares = interpolate(network, first, loader, session.accelerator)
+        loader = seen_batches(made.photos.seen, recipe, session)["validation"]
+        shares = interpolate(network, made.config, first, loader, session.accelerator)
         if session.accelerator.is_main_process:
             tried = ", ".join(f"{share:.0%}: {loss:.3f}" for share, loss in shares.items())
             print(f"Validation loss by share of the trained weights: {tried}")
     return Learned(progress, seconds, shares)
 
 
-def learning_batches(
-    network: nn.Module, start: Start, photos: Photos, recipe: Recipe, session: Session
-) -> Batches:
+def learning_batches(made: Prepared, recipe: Recipe, session: Session) -> Batches:
     """The training batches: photos, or for a linear probe their features."""
+    photos, workers = made.photos, session.workers
     # Epochs are judged by the first image of a photo.
     sets = {"train": photos.train, "validation": photos.seen["validation"].views[0]}
     if "train" in photos.unknown:
         sets["unknown"] = photos.unknown["train"]
     if recipe.probe_copies:
-        probe.require_whole(start)
+        probe.require_whole(made.start)
+        workers = 0  # handing features over would take longer than reading them
         sets = {
-            split: probe.frozen_views(network, of_split, split, recipe, session)
+            split: probe.frozen_views(made.network, made.config, of_split, split, recipe, session)
             for split, of_split in sets.items()
         }
-    size, workers = recipe.batch_size, session.workers
+    size = recipe.batch_size
     unknown_count = max(1, round(recipe.unknown_share * size))
     return Batches(
         data.make_batches(sets["train"], size, True, workers, recipe.balance),
@@ -281,13 +276,12 @@ def seen_batches(photos: dict, recipe: Recipe, session: Session) -> dict:
     }
 
 
-def measure(
-    network: nn.Module, photos: Photos, config: ModelConfig, recipe: Recipe, session: Session
-) -> Evaluation:
+def measure(made: Prepared, recipe: Recipe, session: Session) -> Evaluation:
     """The network's scores, with temperature and threshold that fit validation."""
+    photos = made.photos
     to_measure = {split: some for split, some in photos.unknown.items() if split != "train"}
     known, unknown = (seen_batches(group, recipe, session) for group in (photos.seen, to_measure))
-    return evaluate(network, config, known, unknown, session.accelerator)
+    return evaluate(made.network, made.config, known, unknown, session.accelerator)
 
 
 # --- what the card tells ---

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 
-from landmark_model.config import LandmarkError
+from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import staged
-from landmark_model.networks import compute_features, mean_of_views, tensors_by_shape
+from landmark_model.networks import mean_of_views, tensors_by_shape
 from landmark_model.training.data import PhotoSet
+from landmark_model.training.frozen import freeze
 from landmark_model.training.recipes import Recipe
 from landmark_model.training.session import Session
 from landmark_model.training.start import Start
@@ -90,7 +91,12 @@ def require_whole(start: Start) -> None:
 
 
 def frozen_views(
-    network: nn.Module, photos: PhotoSet, split: str, recipe: Recipe, session: Session
+    network: nn.Module,
+    config: ModelConfig,
+    photos: PhotoSet,
+    split: str,
+    recipe: Recipe,
+    session: Session,
 ) -> Views:
     """The frozen network's features of the photos of a split: of training photos, augmented copies.
 
@@ -104,7 +110,9 @@ def frozen_views(
     digest = _digest(network, f"{photos.key} {varied} {count}")
     features = _read(path, digest)
     if features is None:
-        features = compute_views(network, Copies(photos, count), session)
+        features = compute_views(
+            freeze(network, config, session.accelerator.device), Copies(photos, count), session
+        )
         with staged(path.parent) as scratch:
             content = serialise({"features": features}, metadata={"digest": digest})
             (scratch / path.name).write_bytes(content)
@@ -112,11 +120,11 @@ def frozen_views(
 
 
 @torch.inference_mode()
-def compute_views(network: nn.Module, copies: Copies, session: Session) -> Tensor:
+def compute_views(
+    features_of: Callable[[Tensor], Tensor], copies: Copies, session: Session
+) -> Tensor:
     """Features (V, N, D), float16, of the V = `copies.count` images of each photo."""
-    accelerator = session.accelerator
-    network.eval().to(accelerator.device, memory_format=torch.channels_last)
-    parts, features_of = [], partial(compute_features, network)
+    accelerator, parts = session.accelerator, []
     batches = DataLoader(
         copies,
         max(1, IMAGES_AT_ONCE // copies.count),

@@ -10,8 +10,6 @@ from pathlib import Path
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import set_seed
 
-from landmark_model.training.optimizer import has_fast_bf16
-
 
 @dataclass(frozen=True)
 class Session:
@@ -28,11 +26,9 @@ class Session:
 
 
 def make_accelerator(precision: str, seed: int) -> Accelerator:
-    """The engine. `precision` is "no", "bf16", "fp16", or "auto": bf16 where it is fast."""
+    """The engine. `precision` is "no", "bf16" or "fp16"."""
     set_seed(seed)
     keep_freed_memory()
-    if precision == "auto":
-        precision = "bf16" if has_fast_bf16() else "no"
     return Accelerator(
         mixed_precision=precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
@@ -40,7 +36,7 @@ def make_accelerator(precision: str, seed: int) -> Accelerator:
 
 
 def open_session(
-    folder: Path, precision: str = "auto", seed: int = 0, resume: bool = False, workers: int = 0
+    folder: Path, precision: str = "no", seed: int = 0, resume: bool = False, workers: int = 0
 ) -> Session:
     """A session in `folder` on this machine; `precision` is as for `make_accelerator`."""
     return Session(make_accelerator(precision, seed), folder, seed, resume, workers)
