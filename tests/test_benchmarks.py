@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import ablation, decode, growth, localisation, results, unknown
+from benchmarks import ablation, decode, growth, localisation, results, slices, unknown
 from landmark_model.config import LandmarkError
 from landmark_model.preprocess import DETAIL
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
@@ -38,6 +38,38 @@ def test_results_of_runs_stand_side_by_side(small_run, tmp_path):
 def test_folder_without_figures_is_refused(tmp_path):
     with pytest.raises(LandmarkError, match=r"has no config\.json"):
         results.main([str(tmp_path), "--out", str(tmp_path / "x.md")])
+
+
+@pytest.fixture
+def table_of_photos(photos, unknown_photos, tmp_path):
+    """A CSV of the photos of both folders; those of the first class are the course's."""
+    lines = ["set,split,class,file,course"]
+    first = min(path.name for path in (photos / "train").iterdir())
+    for path in sorted(photos.glob("*/*/*.*")):
+        split, name = path.parts[-3:-1]
+        lines.append(f"world100,{split},{name},{path},{int(name == first)}")
+    for number, path in enumerate(sorted(unknown_photos.glob("*/*.png"))):
+        lines.append(f"unknown,{path.parts[-2]},kind_{number % 2},{path},0")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "table.csv"
+
+
+def test_slices_of_the_photos_add_up_to_all(small_run, table_of_photos, tmp_path):
+    command = ["--table", str(table_of_photos), "--model", str(small_run.folder)]
+    slices.main([*command, "--out", str(tmp_path)])
+    rows = [row.split(" | ") for row in (tmp_path / "slices.md").read_text().splitlines()]
+    counts = {row[0]: int(row[1]) for row in rows if len(row) > 4 and row[1].isdigit()}
+    metrics = json.loads((small_run.folder / "metrics.json").read_text())["test"]
+    assert counts["| small: below 256 px"] + counts["| the course's own, often cropped"] == 9
+    assert counts["| the 1 landmarks of the course"] + counts["| the others"] == 9
+    assert counts["| kind 0"] == counts["| kind 1"] == 2
+    assert f"| {metrics['top1']:.1%} (" in (tmp_path / "slices.md").read_text()
+
+
+def test_table_with_a_missing_file_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("set,split,class,file,course\nworld100,test,a,gone.jpg,0\n")
+    with pytest.raises(LandmarkError, match=r"1 files of t\.csv are missing: .*gone\.jpg"):
+        slices.main(["--table", str(tmp_path / "t.csv"), "--out", str(tmp_path)])
 
 
 def test_scores_are_compared_at_the_threshold_of_validation():

@@ -10,6 +10,7 @@ from landmark_model.config import ModelConfig
 from landmark_model.networks import build, compute_features
 from landmark_model.training.data import make_batches
 from landmark_model.training.evaluate import SHARES, compute_logits, evaluate, interpolate
+from landmark_model.training.frozen import freeze
 
 CONFIG = ModelConfig("landmark_cnn", ("a", "b", "c"), ("A", "B", "C"), 32)
 
@@ -93,3 +94,13 @@ def test_logits_of_features_are_the_networks(network):
         features = compute_features(network.eval(), images)
         found = compute_logits(network, features.numpy())
         assert np.allclose(found, network(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("sides", [(64, 96), (48, 40)])
+def test_frozen_network_gives_the_features_that_torch_gives(sides):
+    torch.manual_seed(1)
+    network = build(CONFIG)
+    images = torch.randn(3, 3, *sides).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        found = freeze(network, CONFIG, torch.device("cpu"))(images)
+        assert torch.allclose(found, compute_features(network, images), atol=1e-5)

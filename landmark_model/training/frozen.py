@@ -25,7 +25,8 @@ def freeze(
     network.eval().to(device, memory_format=torch.channels_last)
     if device.type != "cpu" or not has_graph_for(config):
         return partial(compute_features, network)
-    trunk = OnnxTrunk(config.architecture, to_arrays(network))
+    tensors = {name: np.ascontiguousarray(array) for name, array in to_arrays(network).items()}
+    trunk = OnnxTrunk(config.architecture, tensors)
 
     def features_of(images: Tensor) -> Tensor:
         if images.shape[2] % STRIDE_PX or images.shape[3] % STRIDE_PX:
