@@ -15,7 +15,6 @@ from pathlib import Path
 from benchmarks.pages import command_line, make_parser, run, table
 from landmark_model.files import write_text
 from landmark_model.hub.repo import METRICS_NAME
-from landmark_model.training.checkpoint import has_checkpoint
 from landmark_model.training.options import parse
 from landmark_model.training.pipeline import train
 
@@ -45,7 +44,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", metavar="FILE", help="first weights of resnet18, as for train.py")
     parser.add_argument("--runs", type=Path, default=Path("runs/course"), metavar="FOLDER",
                         help="where the run folders go; default: %(default)s")  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="go on from checkpoints in --runs")
     options, passed_on = parser.parse_known_args(arguments)
     figures = {}
     for network in OURS:
@@ -63,7 +61,7 @@ def our_arguments(network: str, options: argparse.Namespace) -> list[str]:
     words = ["--data", str(options.data), "--network", network, "--out", str(folder)]
     if options.init and network == "resnet18":
         words += ["--init", options.init]
-    return [*words, "--resume"] if options.resume and has_checkpoint(folder) else words
+    return words
 
 
 def make_page(figures: dict[str, dict], command: str) -> str:

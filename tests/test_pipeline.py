@@ -266,11 +266,22 @@ def test_resuming_may_change_how_answers_look_at_photos_yet_not_what_was_learned
     with pytest.raises(
         LandmarkError, match=r"was trained with erasing 0\.0\. Give the same options"
     ):
-        train(again, replace(LITTLE, erasing=0.7))
+        train(replace(again, data=tmp_path / "gone"), replace(LITTLE, erasing=0.7))  # at once
     other = lay_out({f"{split}/{name}": 2 for split in ("train", "validation", "test")
                      for name in "abcd"})  # fmt: skip
     with pytest.raises(LandmarkError, match="is of another network or other classes"):
         train(replace(again, data=other), LITTLE)
+
+
+def test_resume_with_nothing_to_resume_starts_from_the_beginning_and_says_so(
+    photos, tmp_path, capsys
+):
+    options = TrainOptions(photos, tmp_path / "run", "landmark_cnn", epochs=1, workers=0)
+    train(replace(options, resume=True), LITTLE)
+    assert (
+        "run has no checkpoint.safetensors yet: starting from the begin" in capsys.readouterr().out
+    )
+    assert finished_epochs(tmp_path / "run" / CHECKPOINT_NAME) == 1
 
 
 # --- two processes ---

@@ -1,6 +1,5 @@
 """The benchmarks against others: their recipe is what it is said to be, and the sums are right."""
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from benchmarks import versus_original as versus
 from landmark_model import networks
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.training.augment import to_tensor
-from landmark_model.training.checkpoint import CHECKPOINT_NAME
 from landmark_model.training.start import Start
 
 NAMES = ("a", "b", "c")
@@ -200,11 +198,3 @@ def test_one_command_trains_both_networks_on_the_course_photos(
     assert "8 train, 2 validation, 4 test" in text
     assert "Not the course's data" in text
     assert "--data landmark_images" in text and str(tmp_path) not in text
-
-
-def test_the_course_run_goes_on_only_where_there_is_a_checkpoint(tmp_path):
-    options = argparse.Namespace(data="d", init=None, runs=tmp_path, resume=True)
-    assert "--resume" not in course.our_arguments("landmark_cnn", options)
-    (tmp_path / "landmark_cnn").mkdir()
-    (tmp_path / "landmark_cnn" / CHECKPOINT_NAME).touch()
-    assert "--resume" in course.our_arguments("landmark_cnn", options)

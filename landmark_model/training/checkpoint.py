@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -56,22 +58,31 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / CHECKPOINT_NAME).is_file()
 
 
-def read_checkpoint(path: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
-    """The content of a checkpoint: `about`, and the tensors by part and name.
+def read_about(folder: Path) -> dict:
+    """What `write_checkpoint` was told about the run in `folder`, without its tensors."""
+    with _open(folder / CHECKPOINT_NAME) as file:
+        return json.loads(file.metadata()["about"])
 
-    Raises LandmarkError if the file is missing or something else.
-    """
+
+def read_parts(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The tensors of the checkpoint in `folder` by part and name."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    with _open(folder / CHECKPOINT_NAME) as file:
+        for key in file.keys():  # noqa: SIM118 (not a dict)
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = file.get_tensor(key)
+    return parts
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[safe_open]:
+    """The open file. Raises LandmarkError if it is missing, or not what we wrote."""
     if not path.is_file():
         raise LandmarkError(f"{path} does not exist: nothing to resume. Leave out --resume.")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["about"])
-            parts: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():  # noqa: SIM118 (not a dict)
-                part, _, name = key.partition("/")
-                parts.setdefault(part, {})[name] = file.get_tensor(key)
+            yield file
     except (SafetensorError, TypeError, LookupError, ValueError) as error:
         raise LandmarkError(
             f"{path.name} is not a checkpoint of ours. Start again without --resume."
         ) from error
-    return about, parts

@@ -23,7 +23,8 @@ from landmark_model.training.augment import mix_transform
 from landmark_model.training.checkpoint import (
     CHECKPOINT_NAME,
     get_moments,
-    read_checkpoint,
+    read_about,
+    read_parts,
     set_moments,
     write_checkpoint,
 )
@@ -266,7 +267,7 @@ class State:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
         if session.resume:
-            self._load(session.folder / CHECKPOINT_NAME)
+            self._load(session.folder)
 
     @property
     def epoch_count(self) -> int:
@@ -294,13 +295,9 @@ class State:
         self.session.accelerator.unwrap_model(trained, keep_fp32_wrapper=False)
         self.network.load_state_dict(self.best)
 
-    def _alike(self) -> dict[str, object]:
-        """What must be the same when a run resumes; how photos are evaluated may change."""
-        kept = asdict(self.recipe) | {"seed": self.session.seed}
-        return {name: kept[name] for name in kept if name not in ANSWERING}
-
     def _save(self, folder: Path) -> None:
-        about = {"recipe": self._alike(), "progress": asdict(self.progress)}
+        alike = must_be_alike(self.recipe, self.session.seed)
+        about = {"recipe": alike, "progress": asdict(self.progress)}
         parts = {
             "network": self.network.state_dict(),
             "average": self.average.module.state_dict(),
@@ -310,29 +307,40 @@ class State:
         }
         write_checkpoint(folder, about, parts)
 
-    def _load(self, path: Path) -> None:
-        about, parts = read_checkpoint(path)
-        before = about["recipe"]
-        changed = sorted(n for n, value in self._alike().items() if before.get(n) != value)
-        if changed:
-            told = ", ".join(f"{name} {before.get(name, 'unknown')}" for name in changed)
-            raise LandmarkError(
-                f"{path.name} was trained with {told}. Give the same options, or start again "
-                "without --resume."
-            )
+    def _load(self, folder: Path) -> None:
+        about, parts = read_about(folder), read_parts(folder)
+        require_same_run(about, self.recipe, self.session.seed)
         try:
             self.network.load_state_dict(parts["network"])
             self.average.module.load_state_dict(parts["average"])
         except RuntimeError as error:
             raise LandmarkError(
-                f"{path.name} is of another network or other classes. Use its folder only for "
-                "the run that wrote it, or start again without --resume."
+                f"{CHECKPOINT_NAME} is of another network or other classes. Use its folder only "
+                "for the run that wrote it, or start again without --resume."
             ) from error
         self.average.n_averaged.copy_(parts["average_count"][""])
         self.best = parts["best"]
         set_moments(self.optimizer, parts.get("optimizer", {}))
         epochs = [Epoch(**epoch) for epoch in about["progress"]["epochs"]]
         self.progress = Progress(epochs, about["progress"]["best_epoch"])
+
+
+def must_be_alike(recipe: Recipe, seed: int) -> dict[str, object]:
+    """What must be the same when a run resumes; how photos are evaluated may change."""
+    kept = asdict(recipe) | {"seed": seed}
+    return {name: kept[name] for name in kept if name not in ANSWERING}
+
+
+def require_same_run(about: dict, recipe: Recipe, seed: int) -> None:
+    """Raises LandmarkError if the run that a checkpoint is `about` learned otherwise."""
+    before, now = about["recipe"], must_be_alike(recipe, seed)
+    changed = sorted(name for name, value in now.items() if before.get(name) != value)
+    if changed:
+        told = ", ".join(f"{name} {before.get(name, 'unknown')}" for name in changed)
+        raise LandmarkError(
+            f"{CHECKPOINT_NAME} was trained with {told}. Give the same options, or start again "
+            "without --resume."
+        )
 
 
 @torch.inference_mode()

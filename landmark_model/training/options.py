@@ -207,7 +207,7 @@ WITH_VALUES = {
 }
 PROBE_HELP = "linear probe, in minutes: train only a last layer on features of the frozen network"
 SWITCHES = {
-    "resume": "resume from the checkpoint in --out",
+    "resume": "go on from the checkpoint in --out; without one, from the beginning",
     "smoke": "try the setup in seconds, on made-up photos",
     "allow-missing": "continue even if validation or test lacks a class",
     "private": "with --push-to: create a new repo as private",

@@ -28,10 +28,11 @@ from landmark_model.places import find_place
 from landmark_model.preprocess import shrink
 from landmark_model.training import data, plots, probe
 from landmark_model.training.augment import train_transform
+from landmark_model.training.checkpoint import CHECKPOINT_NAME, has_checkpoint, read_about
 from landmark_model.training.distillation import Teacher
 from landmark_model.training.evaluate import Evaluation, evaluate, interpolate
 from landmark_model.training.export import EXPORTS
-from landmark_model.training.fit import Batches, Progress, fit
+from landmark_model.training.fit import Batches, Progress, fit, require_same_run
 from landmark_model.training.optimizer import make_optimizer, parameter_groups
 from landmark_model.training.options import TrainOptions, parse, portable
 from landmark_model.training.precision import choose_precision
@@ -55,10 +56,11 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
     recipe = options.apply_to(recipe)
     if options.push_to:
         require_login(options.push_to)  # now, not after hours
+    resume = can_resume(options, recipe)
     precision = options.precision
     if precision == "auto":
         precision = choose_precision(options.network, recipe.train_size)
-    session = open_session(options.out, precision, options.seed, options.resume, options.workers)
+    session = open_session(options.out, precision, options.seed, resume, options.workers)
     made = prepare(options, recipe, session)
     if session.accelerator.is_main_process:
         write_report(made.report, made.photos, made.config, session)
@@ -77,6 +79,20 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
         push(options.out, options.push_to, options.private)
     session.accelerator.end_training()
     return measured
+
+
+def can_resume(options: TrainOptions, recipe: Recipe) -> bool:
+    """Whether the run is to go on from a checkpoint, and there is one.
+
+    Raises LandmarkError if that is of another run, before hours are spent on photos.
+    """
+    if not options.resume:
+        return False
+    if not has_checkpoint(options.out):
+        print(f"{options.out} has no {CHECKPOINT_NAME} yet: starting from the beginning.")
+        return False
+    require_same_run(read_about(options.out), recipe, options.seed)
+    return True
 
 
 @dataclass(frozen=True)
