@@ -14,7 +14,7 @@ from landmark_model.library.html_report import report_words, write_report
 from landmark_model.library.index import Row, View, open_index, to_row
 from landmark_model.library.run import THUMBNAIL_PX, shrink
 
-HOSTILE = "</script><img src=http://x onerror=alert(1)>{{photos}}.jpg"
+HOSTILE = "</script><img src=x onerror=alert(1)>{{photos}}.jpg"
 
 
 @pytest.fixture
