@@ -315,11 +315,11 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
         {"photos": ("PHOTOS", "folders, photos, patterns, @list.txt, or - for a list on standard "
                     "input; without, exports of what is in the index", {"nargs": "*"}),
          "--out": ("FOLDER", "where the index is, and its exports", {"required": True}),
-         "--csv": ("", "write only tags.csv, and what other options like this ask for"),
+         "--csv": ("", "write tags.csv; without --csv, --json, --html and --xmp, all are written"),
          "--json": ("", "write tags.jsonl, one JSON object a line"),
          "--html": ("", "write report.html: map, timeline and gallery in one file"),
-         "--xmp": ("WHERE", "write sidecars: beside (the photos), or the folder for them; without "
-                   "any of these options, all are written, sidecars into --out"),
+         "--xmp": ("WHERE", "write sidecars: beside (the photos), or the folder for them; "
+                   "default: --out"),
          "--xmp-name": ("NAME", "call new sidecars photo.jpg.xmp (file; for darktable, digiKam) or "
                         "photo.xmp (stem; for Lightroom, Bridge); default: file",
                         {"choices": ("file", "stem"), "default": "file"}),
