@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,12 @@ from landmark_model.config import EXPORT_NAMES
 from landmark_model.files import printable
 
 if TYPE_CHECKING:
+    from landmark_model import Prediction
     from landmark_model.folders import Skipped
-    from landmark_model.library.run import LibraryRun
+    from landmark_model.library.index import Index, View
 
 MOST_NAMED = 20
+EXPORT_KINDS = ("csv", "json", "html", "xmp")
 EXAMPLE = Path(__file__).parent / "examples" / "taj-mahal.jpg"
 # Commands with a command line of their own: where it is, where their main is, what they do.
 PROGRAMS = {
@@ -84,78 +86,134 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def tag(options: argparse.Namespace) -> int:
-    """Writes tags and sidecars for all photos in a folder; resumes an interrupted run."""
-    from landmark_model.folders import find_photos
-    from landmark_model.library.run import AGAIN, LibraryRun
+    """Answers the photos that are new or changed, and writes exports of all in the index."""
+    from landmark_model.folders import Skipped, find_named
+    from landmark_model.library.index import AGAIN, View, open_index
+    from landmark_model.library.run import common_folder, named_paths
     from landmark_model.library.tagging import require_limits
 
-    require_limits(options.top_k, min_probability=options.min_probability)
-    folder, out = options.folder, options.out
-    if os.path.isfile(folder):
-        raise LandmarkError(f"{folder} is a file. Give a folder, or use landmark predict.")
-    if not os.path.isdir(folder):
-        raise LandmarkError(f"There is no folder {folder}. Check the path.")
-    found = find_photos(folder)
-    _print_items("Skipped", found.skipped)
-    _print_items("Failed", found.failed)
-    if not found.paths:
-        raise LandmarkError(f"There are no photos in {folder}. Check the path.")
-    photos = [(path.relative_to(folder).as_posix(), path) for path in found.paths]
+    require_limits(1, min_probability=options.min_probability)
+    named, photos = named_paths(options.photos, sys.stdin.buffer), None
+    if options.photos:
+        photos = find_named(named, common_folder(named))
+        _print_items("Skipped", photos.skipped)
+        _print_items("Failed", photos.failed)
+        if not photos.paths:
+            raise LandmarkError(f"There are no photos in {options.photos[0]}. Check the path.")
+    view = View(options.language, options.min_probability, options.file_time)
+    kinds = _chosen(options)
     try:
-        with LibraryRun(photos, out, options.overwrite, options.xmp_name) as run:
-            _tag_photos(run, options)
-            counts, failed = run.finish()
+        with open_index(options.out, bool(photos), bool(photos) or "xmp" in kinds) as index:
+            if photos:
+                index.set_base([common_folder(named)])
+                _answer(index, photos.paths, named, options)
+            unwritten = _export(index, view, kinds, options)
+            broken = list(index.rows(view, "unreadable"))
+            counts = index.count(options.min_probability)
     except KeyboardInterrupt:
         print(f"\nlandmark: interrupted. {AGAIN}", file=sys.stderr)
         return 130
-    for row in failed:
-        print(printable(f"{row.file}: {row.reason}"), file=sys.stderr)
+    _print_items("", [*(Skipped(row.file, row.reason) for *_, row in broken), *unwritten])
     print(
-        f"{printable(str(out))}: tags of {counts['tagged'] + counts['unwritten']} photos; "
+        f"{printable(str(options.out))}: tags of {counts['tagged']} photos; "
         f"no known landmark: {counts['unknown']}, doubtful: {counts['doubtful']}, "
-        f"broken: {counts['unreadable']}, sidecar not written: {counts['unwritten']}, "
-        f"skipped: {len(found.skipped)}"
+        f"broken: {counts['unreadable']}, sidecar not written: {len(unwritten)}, "
+        f"skipped: {len(photos.skipped) if photos else 0}"
     )
-    return 1 if failed or found.failed else 0
+    return 1 if unwritten or (photos and (broken or photos.failed)) else 0
 
 
-def _tag_photos(run: LibraryRun, options: argparse.Namespace) -> None:
-    """Tags the photos of `run` that are not done yet."""
+def _chosen(options: argparse.Namespace) -> list[str]:
+    """The exports to be written; without any option for one, all of them."""
+    chosen = [kind for kind in EXPORT_KINDS if getattr(options, kind)]
+    return chosen or [*EXPORT_KINDS]
+
+
+def _answer(
+    index: Index, photos: list[Path], named: list[Path], options: argparse.Namespace
+) -> None:
+    """Puts the photos that are not in the index as they are now into it."""
     from tqdm import tqdm
 
-    from landmark_model import __version__, load
+    from landmark_model import load
+    from landmark_model.config import read_config
     from landmark_model.hub.repo import CONFIG_NAME, FEATURES_NAME, WEIGHTS_NAME, find
-    from landmark_model.library.run import fingerprint
-    from landmark_model.library.tagging import tag_batches
+    from landmark_model.library.index import View
+    from landmark_model.library.run import LibraryRun, make_plan, stamp_of
 
     source = find(options.source, options.network, revision=options.revision)
-    settings = {
-        "version": __version__,
-        "network": fingerprint(source, (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME)),
-        "top_k": options.top_k,
-        "min_probability": options.min_probability,
-        "language": options.language,
-    }
-    waiting, said = run.plan(settings)
-    tagger = load(source) if waiting else None
-    if said:
-        print(printable(said))
-    run.start(settings)
-    batches = tag_batches(tagger, waiting, options.top_k, language=options.language,
-                          min_probability=options.min_probability)  # fmt: skip
-    done = len(run) - len(waiting)
-    with tqdm(desc="Tagging", total=len(run), initial=done, unit="photo") as progress:
-        for rows in batches:
-            run.keep(rows)
-            progress.update(len(rows))
+    stamp = stamp_of(
+        source, read_config(source).architecture, (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME)
+    )
+    plan = make_plan(index, photos, named, stamp if options.again else None)
+    if plan.done_count:
+        print(f"{plan.done_count} of {len(photos)} photos were already done.")
+    if plan.waiting:
+        run = LibraryRun(index, load(source), stamp, options.again)
+        with tqdm(
+            desc="Tagging", total=len(photos), initial=plan.done_count, unit="photo"
+        ) as progress:
+            for rows in run.answer(plan.waiting):
+                progress.update(len(rows))
+                _require_readable([row.error for row in rows if row.error], options)
+    _require_readable([row.reason for *_, row in index.rows(View(), "unreadable")], options)
+    others = index.count_others(stamp)
+    if others:
+        print(f"{others} photos keep the answer of another network. --again answers them anew.")
+    gone = sum(index.get(path) is not None for path in plan.gone)  # others have moved
+    if gone:
+        print(f"{gone} photos are no longer there: they are in no export, but stay in the index.")
+
+
+def _require_readable(problems: Sequence[str], options: argparse.Namespace) -> None:
+    """With --strict, raises LandmarkError if a photo cannot be read."""
+    if options.strict and problems:
+        raise LandmarkError(f"{problems[0]} Stopped, as --strict asks. Without it, the rest go on.")
+
+
+def _export(
+    index: Index, view: View, kinds: Sequence[str], options: argparse.Namespace
+) -> list[Skipped]:
+    """Writes the exports; gives the photos whose sidecars cannot be written."""
+    from landmark_model.folders import Skipped
+    from landmark_model.library.exports import REPORT_NAME, TABLES, write_table, written
+    from landmark_model.library.html_report import write_report
+    from landmark_model.library.sidecar_files import SidecarFiles
+
+    out = Path(os.path.realpath(options.out))
+    for kind in (kind for kind in kinds if kind in TABLES):
+        write_table(kind, index, view, out)
+    if "html" in kinds:
+        with written(out / REPORT_NAME) as path, path.open("w", encoding="utf-8") as file:
+            write_report(index, view, file, _draw_map)
+    if "xmp" not in kinds:
+        return []
+    folder = None if options.xmp == "beside" else Path(os.path.realpath(options.xmp or out))
+    files = SidecarFiles(index, out, folder, options.xmp_name, options.overwrite)
+    return [Skipped(file, reason) for file, reason in files.write(view)]
+
+
+def _draw_map(found: Sequence[tuple[Prediction, int]], label: str) -> str:
+    """The map of the app, with a dot for each landmark: larger where more photos show it."""
+    from landmark_model.web import STATIC
+    from landmark_model.web.html.worldmap import Dot, world_map
+
+    most = max((count for _, count in found), default=1)
+    dots = [
+        Dot(best.latitude, best.longitude, count / most, f"{best.label} ({count})")
+        for best, count in found
+    ]
+    style = (STATIC / "worldmap.css").read_text(encoding="utf-8")
+    return f"<style>{style}</style>{world_map(dots, label, zoom=False)}"
 
 
 def _print_items(title: str, items: list[Skipped]) -> None:
     """Prints the first files and folders that were left out, and how many more there are."""
+    title = f"{title}: " if title else ""
     for item in items[:MOST_NAMED]:
-        print(f"{title}: {item.path}: {item.reason}", file=sys.stderr)
+        print(printable(f"{title}{item.path}: {item.reason}"), file=sys.stderr)
     if len(items) > MOST_NAMED:
-        print(f"{title}: {len(items) - MOST_NAMED} more", file=sys.stderr)
+        print(f"{title}{len(items) - MOST_NAMED} more", file=sys.stderr)
 
 
 def export(options: argparse.Namespace) -> None:
@@ -252,17 +310,26 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
          **TOP_K, **LANGUAGE, **SOURCE},
     ),
     tag: (
-        "write tags and XMP sidecars for all photos in a folder; run it again after an "
-        "interruption, and it resumes where it stopped",
-        {"folder": ("FOLDER", "the photos"),
-         "--out": ("FOLDER", "a new folder, or the folder of the photos", {"required": True}),
-         "--min-probability": ("P", "leave photos untagged if the best guess is below P, 0 to 1; "
-                               "default: 0", {"default": 0.0}),
+        "answer photos into an index, and write tables and XMP sidecars of it; run it again after "
+        "an interruption, and it resumes where it stopped",
+        {"photos": ("PHOTOS", "folders, photos, patterns, @list.txt, or - for a list on standard "
+                    "input; without, exports of what is in the index", {"nargs": "*"}),
+         "--out": ("FOLDER", "where the index is, and its exports", {"required": True}),
+         "--csv": ("", "write tags.csv; without --csv, --json, --html and --xmp, all are written"),
+         "--json": ("", "write tags.jsonl, one JSON object a line"),
+         "--html": ("", "write report.html: map, timeline and gallery in one file"),
+         "--xmp": ("WHERE", "write sidecars: beside (the photos), or the folder for them; "
+                   "default: --out"),
          "--xmp-name": ("NAME", "call new sidecars photo.jpg.xmp (file; for darktable, digiKam) or "
                         "photo.xmp (stem; for Lightroom, Bridge); default: file",
                         {"choices": ("file", "stem"), "default": "file"}),
          "--overwrite": ("", "replace existing sidecars instead of merging into them"),
-         **TOP_K, **LANGUAGE, **SOURCE},
+         "--min-probability": ("P", "leave photos untagged if the best guess is below P, 0 to 1; "
+                               "default: 0", {"default": 0.0}),
+         "--file-time": ("", "where the camera wrote no time, take that of the file"),
+         "--again": ("", "answer photos anew that another network has answered"),
+         "--strict": ("", "stop at a photo that cannot be read"),
+         **LANGUAGE, **SOURCE},
     ),
     export: (
         "write a network as TorchScript or ONNX, which work without our code",

@@ -23,7 +23,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -34,7 +34,7 @@ from PIL import Image
 from landmark_model import photos
 from landmark_model.config import LandmarkError
 from landmark_model.cores import usable_cores
-from landmark_model.photos import Photo
+from landmark_model.photos import CameraFacts, Photo
 
 BASE_SECONDS = 1.0  # of CPU, for whatever has few pixels
 SPARE_SECONDS = 2.0  # at most, over what an honest photo of that size takes
@@ -64,14 +64,19 @@ START += "d.work(sys.argv[2] == 'measure')"
 
 @dataclass(frozen=True)
 class OpenedPhoto:
-    """An upright RGB image, and the latitude and longitude in degrees that the camera wrote.
+    """An upright RGB image, and what the camera wrote into the photo.
 
     `size` is the width and height of the photo in px; `image` may be a smaller copy.
     """
 
     image: Image.Image
-    position: tuple[float, float] | None
+    camera: CameraFacts
     size: tuple[int, int]
+
+    @property
+    def position(self) -> tuple[float, float] | None:
+        """Latitude and longitude in degrees, by the camera."""
+        return self.camera.position
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Outcome:
 
 
 def open_safely(photo: Photo, fewest_pixels: int | None = None) -> OpenedPhoto:
-    """The results of `open_photo` and `camera_position`, decoded in a process with limits.
+    """The result of `open_photo`, and what the camera wrote, decoded in a process with limits.
 
     `photo` is anything that they take; what is decoded already stays in this process. With
     `fewest_pixels` it comes as a smaller copy that has as many or more (`photos.open_reduced`). For
@@ -109,7 +114,9 @@ def open_measured(photo: Photo, fewest_pixels: int | None = None) -> Outcome:
     """
     if isinstance(photo, np.ndarray | Image.Image):
         image, size = photos.open_reduced(photo, fewest_pixels)
-        return Outcome(OpenedPhoto(image, photos.camera_position(photo), size), None)
+        is_array = isinstance(photo, np.ndarray)
+        camera = CameraFacts() if is_array else photos.camera_facts(photo)
+        return Outcome(OpenedPhoto(image, camera, size), None)
     name = photos.name_of(photo)
     return _pool().open(photos.read_content(photo, name), name, fewest_pixels)
 
@@ -289,8 +296,9 @@ class _Worker:
                 raise _Dead(self._reason())
             strip = Image.frombuffer("RGB", (image.width, bottom - top), rows, "raw", "RGB", 0, 1)
             image.paste(strip, (0, top))
-        position = answer["position"] and tuple(answer["position"])
-        photo = OpenedPhoto(image, position, tuple(answer["full_size"]))
+        wrote = answer["camera"]
+        camera = CameraFacts(**wrote | {"position": wrote["position"] and (*wrote["position"],)})
+        photo = OpenedPhoto(image, camera, tuple(answer["full_size"]))
         return Outcome(photo, None, *cost)
 
     def _reason(self) -> str:
@@ -379,7 +387,7 @@ def _serve(answers: BinaryIO, content: bytes, request: dict) -> None:
         image = photos.identify(content, name)
         allowed = allowed_seconds(image.format, image.size, speed)
         _limit_time(max(0.01, allowed - (time.process_time() - start)), answers)
-        found["position"] = photos.position_of(image)
+        found["camera"] = asdict(photos.camera_facts(image))
         fewest = request["fewest_pixels"]
         rgb, full_size = photos.decode(image, name, fewest, photos.draft(image, fewest))
         found |= {"size": rgb.size, "full_size": full_size}

@@ -153,6 +153,20 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+@contextmanager
+def only_one(folder: Path) -> Iterator[bool]:
+    """Whether no other process is in a block of this kind with `folder`, which must be there.
+
+    Where the system or the disk knows no locks, it is True.
+    """
+    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        yield descriptor is None or lock(descriptor)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def lock(descriptor: int) -> bool:
     """Locks an open file or folder; False if another process has done so.
 

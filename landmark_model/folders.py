@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +53,20 @@ def find_photos(folder: Path, base: Path | None = None) -> FoundPhotos:
     circle end. Hidden files and system folders are `skipped`; a folder that may not be read and
     a link to nothing are `failed`. Their paths are relative to `base`, or else to `folder`.
     """
-    walk = _Walk(folder, base or folder)
-    walk.enter(folder)
+    return find_named([folder], base or folder)
+
+
+def find_named(named: Sequence[Path], base: Path) -> FoundPhotos:
+    """`find_photos` of several folders, and the files among `named` that are photos by name."""
+    is_folder = {path: os.path.isdir(path) for path in named}
+    folders = [path for path in named if is_folder[path]]
+    walk = _Walk(folders, base)
+    for folder in folders:
+        walk.enter(folder)
     # Links wait for all that is really there: a photo is found where it lies, not where a link is.
     while walk.folder_links:
         walk.enter(walk.folder_links.popleft())
-    for path in walk.file_links:
+    for path in (*(path for path in named if not is_folder[path]), *walk.file_links):
         walk.add_photo(path)
     return FoundPhotos(
         sorted(walk.paths),
@@ -69,18 +78,17 @@ def find_photos(folder: Path, base: Path | None = None) -> FoundPhotos:
 class _Walk:
     """A search in progress: what was found, and what has been visited."""
 
-    def __init__(self, folder: Path, base: Path) -> None:
+    def __init__(self, folders: Sequence[Path], base: Path) -> None:
         self.base = base
         self.paths: list[Path] = []
         self.skipped: list[Skipped] = []
         self.failed: list[Skipped] = []
         self.folder_links: deque[Path] = deque()
         self.file_links: list[Path] = []
-        # A link to a folder around `folder` would lead through half the disk and back.
-        around = Path(os.path.realpath(folder)).parents if os.path.isdir(folder) else ()
-        self.seen = {_identity(path, os.stat(path)): path for path in around}
-        if os.path.isdir(folder):
-            self.seen.pop(_identity(folder, os.stat(folder)), None)
+        # A link to a folder around one of `folders` would lead through half the disk and back.
+        tops = [Path(os.path.realpath(folder)) for folder in folders if os.path.isdir(folder)]
+        around = {path for top in tops for path in top.parents} - {*tops}
+        self.seen = {_identity(path, os.stat(path)): path for path in sorted(around)}
 
     def enter(self, top: Path) -> None:
         """Looks into `top` and the folders in it that are not links."""
@@ -94,7 +102,7 @@ class _Walk:
                     # Sorted: disks list files in any order, and what is seen first counts.
                     entries = sorted(found, key=lambda entry: entry.name)
             except OSError as error:
-                self._leave_out(folder, f"cannot be read ({error.strerror})", self.failed)
+                self.leave_out(folder, f"cannot be read ({error.strerror})", self.failed)
                 continue
             waiting += reversed([Path(entry.path) for entry in entries if self._is_inside(entry)])
 
@@ -109,7 +117,7 @@ class _Walk:
             return False
         if is_system_name(entry.name):
             kind = "hidden" if entry.name.startswith(".") else "system"
-            self._leave_out(path, f"a {kind} {'folder' if is_folder else 'file'}", self.skipped)
+            self.leave_out(path, f"a {kind} {'folder' if is_folder else 'file'}", self.skipped)
         elif entry.is_symlink():
             (self.folder_links if is_folder else self.file_links).append(path)
         elif is_folder:
@@ -119,17 +127,20 @@ class _Walk:
         return False
 
     def add_photo(self, path: Path) -> None:
-        """Adds a file, unless it was seen under another name or is not one."""
+        """Adds a photo, unless it is none by its name or was seen under another one."""
         try:
             found = os.stat(path)
         except FileNotFoundError:
-            self._leave_out(path, "a link to a file that is not there", self.failed)
+            what = "a link to a file that is not there" if path.is_symlink() else "not there"
+            self.leave_out(path, what, self.failed)
             return
         except OSError as error:
-            self._leave_out(path, f"cannot be read ({error.strerror})", self.failed)
+            self.leave_out(path, f"cannot be read ({error.strerror})", self.failed)
             return
-        if not stat.S_ISREG(found.st_mode):
-            self._leave_out(path, "a device or pipe, not a file", self.skipped)
+        if path.suffix.lower() not in PHOTO_ENDINGS:
+            self.leave_out(path, "not named like a photo", self.skipped)
+        elif not stat.S_ISREG(found.st_mode):
+            self.leave_out(path, "a device or pipe, not a file", self.skipped)
         elif self._is_first(path, found):
             self.paths.append(path)
 
@@ -138,10 +149,11 @@ class _Walk:
         first = self.seen.setdefault(_identity(path, found), path)
         if first is path:
             return True
-        self._leave_out(path, f"the same as {printable(self._short(first))}", self.skipped)
+        self.leave_out(path, f"the same as {printable(self._short(first))}", self.skipped)
         return False
 
-    def _leave_out(self, path: Path, reason: str, where: list[Skipped]) -> None:
+    def leave_out(self, path: Path, reason: str, where: list[Skipped]) -> None:
+        """Records in `where` that a file or folder is not among the photos, and why."""
         where.append(Skipped(printable(self._short(path)), reason))
 
     def _short(self, path: Path) -> str:

@@ -11,7 +11,10 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import warnings
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -67,6 +70,30 @@ TURNS = {
 }
 SIDEWAYS = {TURNS[5], TURNS[6], TURNS[7], TURNS[8]}
 FROM_THE_END = {TURNS[3], TURNS[4], TURNS[6], TURNS[7]}  # the first row becomes the last
+MOST_CAMERA_TEXT = 100  # characters of a make, model or serial number
+CLOCK = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)")
+OFFSET = re.compile(r"[+-]\d\d:\d\d")
+
+
+@dataclass(frozen=True)
+class CameraFacts:
+    """What a camera wrote into a photo; None and "" where it wrote nothing that can be used.
+
+    `position` is latitude and longitude in degrees. `taken_at` is the time of the shot by ISO 8601,
+    with the offset from UTC where the camera says it: "2024-05-01T14:02:03.25+02:00".
+    """
+
+    position: tuple[float, float] | None = None
+    taken_at: str = ""
+    make: str = ""
+    model: str = ""
+    serial: str = ""
+
+    @property
+    def name(self) -> str:
+        """Make and model as people say them: "Canon EOS R5", without a make that comes twice."""
+        is_twice = self.model.casefold().startswith(self.make.casefold())
+        return self.model if is_twice else f"{self.make} {self.model}".strip()
 
 
 class Decoded(NamedTuple):
@@ -224,6 +251,47 @@ def position_of(image: Image.Image) -> tuple[float, float] | None:
         return None
     # Cameras without a fix write zeros.
     return None if latitude == longitude == 0 else (latitude, longitude)
+
+
+def camera_facts(image: Image.Image) -> CameraFacts:
+    """All that the camera wrote into an image that is open."""
+    try:
+        exif = _exif(image)
+        shot = exif.get_ifd(ExifTags.IFD.Exif)
+        tags = ExifTags.Base
+        parts = tags.DateTimeOriginal, tags.SubsecTimeOriginal, tags.OffsetTimeOriginal
+        taken_at = _clock(*(_text(shot.get(part)) for part in parts))
+        names = exif.get(tags.Make), exif.get(tags.Model), shot.get(tags.BodySerialNumber)
+    except Exception:  # as in `position_of`
+        return CameraFacts(position_of(image))
+    return CameraFacts(position_of(image), taken_at, *map(_text, names))
+
+
+def _text(value: object) -> str:
+    """A text of EXIF as one line, without the padding of cameras; "" if it is none."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    return " ".join(text.split("\0")[0].split())[:MOST_CAMERA_TEXT] if type(text) is str else ""
+
+
+def _clock(time: str, fraction: str, offset: str) -> str:
+    """The time of EXIF by ISO 8601; "" if it is none: blank, zeros, 1970-01-01, or still to come.
+
+    Cameras whose clock was never set, or whose battery was empty, write such times.
+    """
+    found = CLOCK.fullmatch(time)
+    if not found:
+        return ""
+    year, month, day, clock = found.groups()
+    try:
+        taken_at = datetime.fromisoformat(f"{year}-{month}-{day}T{clock}")
+    except ValueError:
+        return ""
+    # Somewhere it is up to 14 hours later than here.
+    is_past = taken_at < datetime.now() + timedelta(days=1)
+    if not is_past or (year, month, day) == ("1970", "01", "01"):
+        return ""
+    digits = f".{fraction[:6]}" if re.fullmatch("[0-9]+", fraction) else ""
+    return f"{taken_at.isoformat()}{digits}{offset if OFFSET.fullmatch(offset) else ''}"
 
 
 def _exif(image: Image.Image) -> Image.Exif:

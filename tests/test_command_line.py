@@ -1,9 +1,14 @@
 """`python -m landmark_model`: what it prints, and with which exit status it ends."""
 
 import json
+import random
 import re
 import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,23 +19,9 @@ from landmark_model.cli import main
 from landmark_model.library import tagging
 from landmark_model.training.smoke import make_photo
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 EIFFEL, TAJ = (str(EXAMPLES / name) for name in ("eiffel-tower.jpg", "taj-mahal.jpg"))
-# `tag`, killed at its third batch of answers when half of it is on disk.
-KILLED = """
-import os, signal, sys
-from landmark_model import cli
-from landmark_model.library import run as library
-write, calls = library._write_all, []
-def killing(descriptor, content):
-    calls.append(content)
-    if len(calls) == 4:
-        os.write(descriptor, content[: len(content) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(descriptor, content)
-library._write_all = killing
-cli.main(sys.argv[1:])
-"""
 STRANGER = str(EXAMPLES / "none-of-these.jpg")
 
 
@@ -147,16 +138,21 @@ def files_in(folder: Path) -> list[str]:
     )
 
 
+def read_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def test_library_is_tagged_beside_and_not_in_it(run, library, tmp_path):
     before, out = files_in(library), tmp_path / "new" / "tags"
     status, text, err = run("tag", library, "--out", out)
     assert status == 1, "one photo is broken"
     assert "broken.jpg: broken.jpg is empty" in err
     assert "tags of 2 photos; no known landmark: 1, doubtful: 0, broken: 1" in text
-    assert files_in(out) == ["india/agra.jpg.xmp", "paris.jpg.xmp", "tags.csv", "tags.json"]
+    assert files_in(out) == ["india/agra.jpg.xmp", "library.sqlite", "paris.jpg.xmp",
+                             "report.html", "tags.csv", "tags.jsonl"]  # fmt: skip
     assert "Eiffel Tower" in (out / "paris.jpg.xmp").read_text(encoding="utf-8")
     assert (out / "tags.csv").read_bytes().startswith(b"\xef\xbb\xbffile,status")
-    assert len(json.loads((out / "tags.json").read_text(encoding="utf-8"))) == 4
+    assert len(read_lines(out / "tags.jsonl")) == 4
     assert files_in(library) == before
 
 
@@ -165,7 +161,7 @@ def test_doubtful_photos_are_left_untagged_and_words_are_in_a_language(run, libr
     words = ["tag", library, "--out", new, "--language", "es", "--min-probability"]
     status, text, _ = run(*words, 1)
     assert status == 1 and "tags of 0 photos; no known landmark: 1, doubtful: 2" in text
-    assert files_in(new) == ["tags.csv", "tags.json"]
+    assert files_in(new) == ["library.sqlite", "report.html", "tags.csv", "tags.jsonl"]
     run(*words, 0.1)
     sidecar = (new / "paris.jpg.xmp").read_text(encoding="utf-8")
     assert "Torre Eiffel" in sidecar and "Francia" in sidecar and "France" not in sidecar
@@ -176,36 +172,74 @@ def test_sidecars_that_are_there_are_merged_and_replaced_only_when_asked(run, li
     assert run("tag", library, "--out", library)[0] == 0
     sidecar = library / "paris.jpg.xmp"
     sidecar.write_text("changed by hand")
-    status, text, err = run("tag", library, "--out", library, "--xmp-name", "stem")
+    assert run("tag", library, "--out", library)[0] == 0, "there is nothing new to say"
+    status, text, err = run("tag", library, "--out", library, "--language", "de")
     assert status == 1 and "paris.jpg.xmp stays as it is: it is not XML" in err
     assert "sidecar not written: 1" in text and sidecar.read_text() == "changed by hand"
     assert run("tag", library, "--out", library, "--overwrite")[0] == 0
     assert "Eiffel Tower" in sidecar.read_text(encoding="utf-8")
 
 
-def test_killed_run_goes_on_where_it_was(run, python, tmp_path, monkeypatch):
-    library = tmp_path / "library"
-    for number in range(12):
-        path = library / f"album {number % 3}" / f"{number}.jpg"
+def test_killed_run_goes_on_where_it_was(tmp_path):
+    folder, moments = tmp_path / "library", random.Random(0)
+    for number in range(40):
+        path = folder / f"album {number % 3}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         make_photo(number, number, (160, 120)).save(path)
-    shutil.copy(EIFFEL, library / "album 1" / "paris.jpg")
-    words = ["tag", library, "--network", "landmark_cnn", "--out"]
-    killed = python("-c", KILLED, *words, tmp_path / "out")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert {path for path in files_in(tmp_path / "out") if path.startswith("tags.")} == {
-        "tags.partial.jsonl"
-    }
-    opened, whole = [], tagging._open
-    monkeypatch.setattr(tagging, "_open", lambda *photo: opened.append(photo) or whole(*photo))
-    status, text, _ = run(*words, tmp_path / "out")
-    assert status == 0 and "8 of 13 photos were already done." in text
-    assert len(opened) == 5
-    assert run(*words, tmp_path / "unbroken")[0] == 0
+    for copy in ("1.jpg", "2.jpg"):
+        shutil.copy(EIFFEL, folder / "album 1" / copy)
+
+    def start(out: str) -> subprocess.Popen:
+        words = ["tag", folder, "--network", "landmark_cnn", "--out", tmp_path / out]
+        command = [sys.executable, "-m", "landmark_model", *map(str, words)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, cwd=ROOT, **quiet)
+
+    begun = time.monotonic()
+    assert start("unbroken").wait() == 0
+    seconds = time.monotonic() - begun
+    for _ in range(5):
+        process = start("out")
+        time.sleep(seconds * moments.uniform(0.3, 1))  # before that, it imports
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start("out").wait() == 0
     assert files_in(tmp_path / "out") == files_in(tmp_path / "unbroken")
-    for name in files_in(tmp_path / "out"):
+    for name in set(files_in(tmp_path / "out")) - {"library.sqlite"}:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
-    assert not list((tmp_path / "out").glob(".staging-*"))
+    assert dump(tmp_path / "out") == dump(tmp_path / "unbroken")
+
+
+def dump(folder: Path) -> list[str]:
+    """All that is in an index."""
+    connection = sqlite3.connect(folder / "library.sqlite")
+    found = sorted(connection.iterdump())
+    connection.close()
+    return found
+
+
+def test_exports_need_neither_photos_nor_a_network(run, library, tmp_path, monkeypatch):
+    out = tmp_path / "tags"
+    (library / "broken.jpg").unlink()
+    assert run("tag", library, "--out", out, "--csv")[0] == 0
+    assert files_in(out) == ["library.sqlite", "tags.csv"]
+    shutil.rmtree(library)
+    monkeypatch.setattr("landmark_model.hub.repo.find", None)
+    assert run("tag", "--out", out, "--language", "fr")[0] == 0
+    assert "Tour Eiffel" in (out / "tags.csv").read_text(encoding="utf-8")
+    assert "Tour Eiffel" in (out / "report.html").read_text(encoding="utf-8")
+    assert run("tag", "--out", out, "--xmp", tmp_path / "xmp")[0] == 0
+    assert files_in(tmp_path / "xmp") == ["india/agra.jpg.xmp", "paris.jpg.xmp"]
+    assert run("tag", "--out", tmp_path / "nothing")[0] == 1
+
+
+def test_strict_run_stops_at_a_photo_that_cannot_be_read(run, library, tmp_path):
+    for _ in range(2):
+        status, _, err = run("tag", library, "--out", tmp_path / "tags", "--csv", "--strict")
+        assert status == 1 and "broken.jpg is empty" in err and "Stopped, as --strict asks" in err
+        assert files_in(tmp_path / "tags") == ["library.sqlite"]
+    assert run("tag", library, "--out", tmp_path / "tags", "--csv")[0] == 1
+    assert "broken.jpg" in (tmp_path / "tags" / "tags.csv").read_text(encoding="utf-8")
 
 
 def test_what_is_left_out_of_a_library_is_named_and_counted(run, library, tmp_path, monkeypatch):
@@ -219,12 +253,12 @@ def test_what_is_left_out_of_a_library_is_named_and_counted(run, library, tmp_pa
     for line in ("Skipped: @eaDir: a system folder", "Skipped: all: the same as .",
                  "Failed: gone.jpg: a link to a file that is not there"):  # fmt: skip
         assert line in err
-    assert len(json.loads((tmp_path / "tags" / "tags.json").read_text(encoding="utf-8"))) == 3
+    assert len(read_lines(tmp_path / "tags" / "tags.jsonl")) == 3
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tagging, "_open", interrupt)
+    monkeypatch.setattr(tagging, "open_safely", interrupt)
     status, _, err = run("tag", library, "--out", tmp_path / "other")
     assert status == 130 and "run the same command again" in err
 
@@ -273,7 +307,9 @@ def test_card_is_written_to_the_folder_or_elsewhere_with_links_into_it(run, ship
         ["tag", ".", "--out", "tags"],
         ["tag", str(EXAMPLES), "--out", EIFFEL],
         ["tag", str(EXAMPLES), "--out", f"{EIFFEL}/tags"],
-        ["tag", str(EXAMPLES), "--out", "tags", "--top-k", "0"],
+        ["tag", str(EXAMPLES), "--out", "tags", "--min-probability", "80"],
+        ["tag", "--out", "no such folder"],
+        ["tag", "@no such list.txt", "--out", "tags"],
         ["export", "--source", "no such folder"],
         ["export", "--source", str(EXAMPLES)],
         ["export", "--network", "vgg16"],

@@ -141,12 +141,13 @@ def test_safely_opened_photo_is_the_same(kind):
     exif = Image.Exif()
     exif[0x0112] = 6
     exif.get_ifd(0x8825).update({1: "S", 2: (48.0, 51.0, 30.0), 3: "E", 4: (2.0, 17.0, 6.0)})
+    exif.get_ifd(0x8769).update({0x9003: "2024:05:01 14:02:03", 0xA431: "12"})
     content = photo(kind, exif=exif.tobytes()) if kind not in ("GIF", "BMP") else photo(kind)
     opened = open_safely(content)
     assert opened.image.mode == "RGB" and opened.image.info == {}
     assert np.array_equal(opened.image, open_photo(content))
-    assert opened.position == photos.camera_position(content)
-    assert (opened.position is None) == (kind in ("GIF", "BMP"))
+    assert opened.camera == photos.camera_facts(photos.identify(content, "photo"))
+    assert (opened.position is None) == (opened.camera.serial == "") == (kind in ("GIF", "BMP"))
 
 
 def test_photo_of_many_strips_arrives_whole():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from landmark_model import Answer, LandmarkError, Place, Prediction, Tagged, find_place, to_xmp
-from landmark_model.library.merge import merge
+from landmark_model.library.merge import added_to, merge, take_back
 
 TAJ = Path(__file__).parents[1] / "examples" / "taj-mahal.jpg"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -150,6 +150,49 @@ BOMB = "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in ("ab", "bc", "cd",
 def test_what_is_no_sidecar_or_hostile_is_refused(content, reason):
     with pytest.raises(LandmarkError, match=reason):
         merge(content.encode(errors="surrogateescape"), sidecar())
+
+
+# --- taken back ---
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        theirs(),
+        theirs("<D:subject><r:Bag>\r\n    <r:li>old</r:li>\r\n   </r:Bag></D:subject>"),
+        theirs("<lr:hierarchicalSubject><r:Bag><r:li>A|B</r:li></r:Bag></lr:hierarchicalSubject>"),
+        theirs("<D:title>mine</D:title>", attributes='ps:City="Rome"'),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_what_was_added_is_taken_back_and_nothing_else(before, encoding):
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    content = (mark + before).encode(encoding)
+    german = merge(content, sidecar("Taj_Mahal", "de"))
+    assert "Mausoleum" in german.decode(encoding)
+    assert take_back(german, added_to(content, german)) == content
+
+
+def test_what_somebody_changed_since_is_theirs():
+    before = theirs("<D:subject><r:Bag><r:li>old</r:li></r:Bag></D:subject>").encode()
+    german = merge(before, sidecar("Taj_Mahal", "de"))
+    changed = german.replace(b'x-default">Taj Mahal<', b'x-default">Our trip<')
+    changed = changed.replace(b"<r:li>old<", b"<r:li>old</r:li><r:li>honeymoon<")
+    english = merge(take_back(changed, added_to(before, german)), sidecar("Taj_Mahal")).decode()
+    found = keywords(english, "subject")
+    assert found[:3] == ["old", "honeymoon", "Taj Mahal"] and "Our trip" in english
+    assert "mausoleum" in found and "Mausoleum" not in english and "Indien" not in english
+
+
+def test_what_was_added_is_found_as_attributes_too():
+    before = theirs(
+        "<my:a/>", attributes='ps:City="Agra" ps:Country="Indien" ps:State="mine" my:x="1"'
+    )
+    added = {"photoshop:City": ["Agra"], "photoshop:Country": ["Indien"], "dc:title": ["none"]}
+    left = take_back(before.encode(), added | {"photoshop:State": ["ours"]}).decode()
+    assert left == before.replace('ps:City="Agra" ps:Country="Indien" ', "")
+    with pytest.raises(LandmarkError, match="no XMP"):
+        take_back(b"<a/>", added)
 
 
 # --- other programs ---

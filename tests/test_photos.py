@@ -12,11 +12,17 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from landmark_model.config import LandmarkError
-from landmark_model.photos import camera_position, open_photo, open_reduced
+from landmark_model.photos import (
+    CameraFacts,
+    camera_facts,
+    camera_position,
+    open_photo,
+    open_reduced,
+)
 from landmark_model.training.smoke import make_photo
 
 pillow_heif.register_heif_opener()
@@ -693,3 +699,42 @@ def test_position_of_what_is_no_photo_is_refused(tmp_path):
     for photo in (b"", b"text", tmp_path / "missing.jpg", tmp_path, 3):
         with pytest.raises(LandmarkError):
             camera_position(photo)
+
+
+# --- when and with what it was taken ---
+
+
+def facts_of(**entries: object) -> CameraFacts:
+    """What is read from a photo with these entries of EXIF, by their names in Pillow."""
+    exif = Image.Exif()
+    for name, value in entries.items():
+        tag = ExifTags.Base[name]
+        where = exif if name in ("Make", "Model") else exif.get_ifd(ExifTags.IFD.Exif)
+        where[tag] = value
+    with Image.open(io.BytesIO(encode(PHOTO, "JPEG", exif=exif.tobytes()))) as image:
+        return camera_facts(image)
+
+
+def test_time_and_camera_are_read():
+    facts = facts_of(
+        DateTimeOriginal="2024:05:01 14:02:03",
+        SubsecTimeOriginal="25",
+        OffsetTimeOriginal="+02:00",
+        Make="Canon ",
+        Model="Canon  EOS R5",
+        BodySerialNumber="12\0\0",
+    )  # fmt: skip
+    assert facts == CameraFacts(None, "2024-05-01T14:02:03.25+02:00", "Canon", "Canon EOS R5", "12")
+    assert facts.name == "Canon EOS R5" and CameraFacts(make="Sony", model="A7").name == "Sony A7"
+    assert facts_of(DateTimeOriginal="2024:05:01 14:02:03", OffsetTimeOriginal="summer") == (
+        CameraFacts(taken_at="2024-05-01T14:02:03")
+    )
+
+
+@pytest.mark.parametrize(
+    "clock",
+    ["0000:00:00 00:00:00", "1970:01:01 00:03:00", "    :  :     :  :  ", "2024:13:01 00:00:00",
+     "2999:01:01 00:00:00", "yesterday", "2024-05-01 14:02:03", ""],
+)  # fmt: skip
+def test_clock_that_was_never_set_or_is_ahead_is_not_believed(clock):
+    assert facts_of(DateTimeOriginal=clock, Model="A7") == CameraFacts(model="A7")

@@ -10,7 +10,15 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from landmark_model import Answer, LandmarkError, Place, Prediction, find_place, load
+from landmark_model import (
+    Answer,
+    CameraFacts,
+    LandmarkError,
+    Place,
+    Prediction,
+    find_place,
+    load,
+)
 from landmark_model.library import sidecars, tagging
 from landmark_model.library.sidecars import (
     NAMESPACES,
@@ -166,6 +174,9 @@ def test_table_has_a_line_for_every_photo():
     assert unknown["landmark"] == "" and unknown["status"] == "unknown"
     assert unknown["other_guesses"].startswith("Christ the Redeemer 91.2%")
     assert broken["status"] == "unreadable" and broken["reason"] == BROKEN.reason
+    camera = CameraFacts(None, "2024-05-01T14:02:03+02:00", "Canon", "Canon EOS R5")
+    (line,) = read_csv([row(camera=camera)])
+    assert (line["taken_at"], line["camera"]) == ("2024-05-01T14:02:03+02:00", "Canon EOS R5")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝", " =", "   @", "\u00a0+",
@@ -202,7 +213,7 @@ def test_json_holds_every_guess_of_every_photo():
 
 
 def test_position_of_the_camera_is_in_no_file_and_no_other_beside_it():
-    rows = [row(position=(12.3456, 65.4321))]
+    rows = [row(camera=CameraFacts((12.3456, 65.4321)))]
     for text in (to_csv(rows), to_json(rows), to_xmp(rows[0])):
         assert "12.3" not in text and "65.4" not in text and "12,20" not in text
     found = facts(to_xmp(rows[0]))

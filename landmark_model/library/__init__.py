@@ -1,1 +1,1 @@
-"""Many photos: tags, sidecars, and a run that survives being killed."""
+"""Many photos: an index that survives everything, its exports, and sidecars."""

@@ -1,7 +1,8 @@
 """A sidecar that is there gets what it lacks: keywords are united, other facts only added.
 
 The file of a photo program is not made anew: additions go in between its bytes, and all else stays
-as it was, with comments, prefixes and fields that only that program knows.
+as it was, with comments, prefixes and fields that only that program knows. What was added can be
+taken back in the same way.
 """
 
 from __future__ import annotations
@@ -26,19 +27,50 @@ LISTS = ("rdf:Bag", "rdf:Seq")
 CONTAINERS = [clark(name) for name in (*LISTS, "rdf:Alt")]
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le",
          codecs.BOM_UTF16_BE: "utf-16-be"}  # fmt: skip
+Facts = dict[str, list[str]]  # what a sidecar says, by the names of FIELDS
 ENCODINGS = ("UTF-8", "UTF8", "UTF-16", "UTF-16LE", "UTF-16BE", "US-ASCII", "ASCII")
 START_TAG = re.compile(rb"""<([^\s/>]+)(?:[^"'>]+|"[^"]*"|'[^']*')*>""")
 ATTRIBUTE = re.compile(rb"""\s+([^\s=/>]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
 
-def merge_file(path: Path, fresh: str) -> bytes:
-    """What the sidecar at `path` becomes with the facts of `fresh`, another sidecar.
-
-    Raises LandmarkError if it cannot be merged, and OSError if it cannot be read.
-    """
+def read_sidecar(path: Path) -> bytes:
+    """The content of a sidecar. Raises LandmarkError if it is too large, OSError as files do."""
     if path.stat().st_size > MOST_BYTES:
         raise LandmarkError(f"it is larger than {MOST_BYTES / 1e6:.0f} MB")
-    return merge(path.read_bytes(), fresh)
+    return path.read_bytes()
+
+
+def facts_in(content: bytes) -> Facts:
+    """What a sidecar says in each of FIELDS. Raises LandmarkError if it is no XMP."""
+    sidecar = _Sidecar(_decoded(content)[1])
+    return {name: values for name in FIELDS if (values := sidecar.values(name))}
+
+
+def added_to(before: bytes, after: bytes) -> Facts:
+    """What a sidecar says `after` a merge that it did not say `before`."""
+    old = facts_in(before)
+    new = {
+        name: [value for value in values if value not in old.get(name, ())]
+        for name, values in facts_in(after).items()
+    }
+    return {name: values for name, values in new.items() if values}
+
+
+def take_back(existing: bytes, added: Facts) -> bytes:
+    """A sidecar without what was `added` to it, as far as nobody changed that since.
+
+    All else stays, byte for byte. Raises LandmarkError as `merge` does.
+    """
+    mark, content, codec = _decoded(existing)
+    sidecar = _Sidecar(content)
+    sidecar.remove({
+        name: values
+        for name, values in added.items()
+        if FIELDS[name][0] in LISTS or _said(sidecar.values(name)) == _said(values)
+    })  # fmt: skip
+    left = sidecar.edited()
+    _Sidecar(left)  # a mistake of ours must not spoil the file of somebody
+    return existing if left == content else mark + left.decode().encode(codec)
 
 
 def merge(existing: bytes, fresh: str) -> bytes:
@@ -48,12 +80,7 @@ def merge(existing: bytes, fresh: str) -> bytes:
     and position where what it says of them is the same. All else stays, byte for byte; merged once
     more, it does not change. Raises LandmarkError if it is no XMP, or has a document type.
     """
-    mark = next(filter(existing.startswith, MARKS), b"")
-    codec = MARKS.get(mark, "utf-8")
-    try:
-        content = existing[len(mark) :].decode(codec).encode()
-    except UnicodeError as error:
-        raise LandmarkError("it is neither UTF-8 nor UTF-16") from error
+    mark, content, codec = _decoded(existing)
     theirs, ours = _Sidecar(content), _Sidecar(fresh.encode())
     _merge_lists(theirs, ours)
     for name, (kind, _) in FIELDS.items():
@@ -66,6 +93,16 @@ def merge(existing: bytes, fresh: str) -> bytes:
         return existing
     _Sidecar(merged)  # a mistake of ours must not spoil the file of somebody
     return mark + merged.decode().encode(codec)
+
+
+def _decoded(existing: bytes) -> tuple[bytes, bytes, str]:
+    """The mark at the start of a file, the rest as UTF-8, and the encoding that it had."""
+    mark = next(filter(existing.startswith, MARKS), b"")
+    codec = MARKS.get(mark, "utf-8")
+    try:
+        return mark, existing[len(mark) :].decode(codec).encode(), codec
+    except UnicodeError as error:
+        raise LandmarkError("it is neither UTF-8 nor UTF-16") from error
 
 
 def _merge_lists(theirs: _Sidecar, ours: _Sidecar) -> None:
@@ -190,11 +227,7 @@ class _Sidecar:
         for found in self._find(name):
             self._edits.append((found.start, self._after(found), b""))
         for block in self._blocks:
-            tag = self._start_tag(block)
-            for attribute in ATTRIBUTE.finditer(tag[0], len(tag[1]) + 1):
-                if attribute[1].decode() == block.raw.get(clark(name)):
-                    start, end = (tag.start() + place for place in attribute.span())
-                    self._edits.append((start, end, b""))
+            self._cut_attribute(block, name)
 
     def extend(self, name: str, items: Sequence[str]) -> None:
         """Appends to a list; it is made if needed, also of a single text."""
@@ -206,6 +239,44 @@ class _Sidecar:
         li = prefix[0] + prefix[1] + b"li"
         written = [b"<%b>%b</%b>" % (li, escape(text).encode(), li) for text in items]
         self._append(field.container, written)
+
+    def remove(self, facts: Facts) -> None:
+        """Removes values, with fields, lists and blocks in which nothing is left."""
+        wanted = {clark(name): set(map(_same, values)) for name, values in facts.items()}
+        for block in self._blocks:
+            emptied = [self._is_emptied(child, wanted) for child in block.children]
+            said = [name for name in block.attributes if not name.endswith("about")]
+            mine = [name for name in said if _same(block.attributes[name]) in wanted.get(name, ())]
+            if emptied and all(emptied) and mine == said:
+                self._cut(block)
+                continue
+            for child, is_emptied in zip(block.children, emptied, strict=True):
+                if is_emptied:
+                    self._cut(child)
+                elif child.container and child.name in wanted:
+                    for item in child.container.children:
+                        if _same(item.text) in wanted[child.name]:
+                            self._cut(item)
+            for name in facts:
+                if clark(name) in mine:
+                    self._cut_attribute(block, name)
+
+    def _is_emptied(self, element: _Element, wanted: dict[str, set[str]]) -> bool:
+        """Whether all that a field says is among the values to be removed."""
+        said = set(map(_same, element.values))
+        return element.name in wanted and said <= wanted[element.name]
+
+    def _cut(self, element: _Element) -> None:
+        """Removes an element and the white space before it."""
+        before = self._content[: element.start].rstrip()
+        self._edits.append((len(before), self._after(element), b""))
+
+    def _cut_attribute(self, block: _Element, name: str) -> None:
+        tag = self._start_tag(block)
+        for attribute in ATTRIBUTE.finditer(tag[0], len(tag[1]) + 1):
+            if attribute[1].decode() == block.raw.get(clark(name)):
+                start, end = (tag.start() + place for place in attribute.span())
+                self._edits.append((start, end, b""))
 
     def edited(self) -> bytes:
         """The file with all additions."""

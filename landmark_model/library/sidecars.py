@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 import zipfile
@@ -58,7 +59,7 @@ def to_xmp(row: Tagged) -> str:
     facts: dict[str, str | Sequence[str]] = {}
     for name, (kind, of) in FIELDS.items():
         value = of(row.best)
-        if value and not (kind == "position" and row.position is not None):
+        if value and not (kind == "position" and row.camera.position is not None):
             facts[name] = value
     root = ElementTree.Element(clark("x:xmpmeta"))
     ElementTree.SubElement(root, clark("rdf:RDF")).append(describe(facts))
@@ -159,6 +160,25 @@ def sidecar_names(
         folders.update(map(str, PurePosixPath(_same(name)).parents))
         names.append(name)
     return names
+
+
+def names_beside(photos: Iterable[str], style: str) -> dict[str, str]:
+    """Where the sidecar of each photo lies beside it, by the paths of the photos.
+
+    It is one that is there: photo.jpg.xmp, or photo.xmp, which belongs to the first photo called
+    so. A new one is called by `style`, as in `sidecar_names`.
+    """
+    photos = list(photos)
+    taken = {f"{photo}.xmp" for photo in photos}  # another's by its whole name
+    found = {}
+    for photo in photos:
+        whole, stem = f"{photo}.xmp", f"{os.path.splitext(photo)[0]}.xmp"
+        names = [whole] if stem in taken else [whole, stem]
+        names = names[::-1] if style == "stem" else names
+        new = names[0] if style == "stem" else whole
+        found[photo] = next(filter(os.path.isfile, names), new)
+        taken.add(found[photo])
+    return found
 
 
 def _same(name: str) -> str:

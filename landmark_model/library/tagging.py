@@ -1,4 +1,4 @@
-"""A photo library in, rows out, and the rows as a table or JSON."""
+"""Photos in, rows out, and the rows as a table or JSON."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from PIL import Image
 
-from landmark_model import Answer, LandmarkError, Prediction, open_safely
+from landmark_model import Answer, CameraFacts, LandmarkError, Prediction, open_safely
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
 
+NOTHING_WRITTEN = CameraFacts()  # by the camera
 MAX_BATCH_PIXELS = 60_000_000  # of open photos; as RGB they fill 180 MB
 NOT_KNOWN = "This does not look like one of the landmarks I know."
 # The columns of the table that say what a photo shows; empty where that is not known.
@@ -33,7 +33,7 @@ FACTS: dict[str, Callable[[Prediction], object]] = {
     "longitude": lambda best: best.longitude,
     "tags": lambda best: "; ".join(best.tags),
 }
-COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason")
+COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason", "taken_at", "camera")
 # What JSON says of each guess; `names` besides.
 GUESS = ("label", "class_name", "probability", "place", "region", "country", "country_code",
          "latitude", "longitude", "local_name", "tags")  # fmt: skip
@@ -49,26 +49,21 @@ UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe
 class Tagged:
     """One photo of a library: the guesses for it, or the reason why there are none.
 
-    `position` is what the camera says (degrees), `error` what `reason` is the text of where the
-    photo cannot be read; both are in none of the files that are written. Where its sidecar cannot
-    be written, `reason` says why, and it keeps its guesses.
+    `camera` is what the camera says; its position is in none of the files that are written. Where
+    the photo cannot be read, `error` is what `reason` is the text of.
     """
 
     file: str
     answer: Answer | None
     reason: str = ""
-    position: tuple[float, float] | None = None
+    camera: CameraFacts = NOTHING_WRITTEN
     error: LandmarkError | None = None
-    is_unwritten: bool = False
 
     @property
     def status(self) -> str:
-        """ "tagged", "unknown" (shows none of the landmarks), "doubtful", "unreadable" or, if
-        it is tagged but its sidecar cannot be written, "unwritten"."""
+        """ "tagged", "unknown" (shows none of the landmarks), "doubtful" or "unreadable"."""
         if self.answer is None:
             return "unreadable"
-        if self.is_unwritten:
-            return "unwritten"
         if self.answer.is_known is False:
             return "unknown"
         return "doubtful" if self.reason else "tagged"
@@ -76,7 +71,11 @@ class Tagged:
     @property
     def best(self) -> Prediction | None:
         """The landmark that it shows; None if it shows none, is doubtful or cannot be read."""
-        return self.answer[0] if self.status in ("tagged", "unwritten") else None
+        return self.answer[0] if self.status == "tagged" else None
+
+
+# A photo that is open, with its row without guesses; or the row of one that cannot be read.
+Opened = tuple[Tagged, Image.Image | None]
 
 
 def tag_photos(
@@ -95,24 +94,59 @@ def tag_photos(
     is not known. Raises LandmarkError if `top_k` or `batch_size` is below 1, or
     `min_probability` not 0 to 1.
     """
-    batches = tag_batches(tagger, photos, top_k, batch_size, min_probability, language)
-    return chain.from_iterable(batches)
-
-
-def tag_batches(
-    tagger: LandmarkClassifier,
-    photos: Iterable[tuple[str, Path]],
-    top_k: int = 5,
-    batch_size: int = 4,
-    min_probability: float = 0.0,
-    language: str | None = None,
-) -> Iterator[list[Tagged]]:
-    """The rows of `tag_photos`, those together that shared a forward pass."""
     require_limits(top_k, batch_size, min_probability)
-    return (
-        [_judged(row, language, min_probability) for row in rows]
-        for rows in _rows(tagger, photos, top_k, batch_size)
-    )
+    batches = answer_batches(tagger, open_each(photos, tagger.fewest_pixels), top_k, batch_size)
+    return (judged(row, language, min_probability) for batch in batches for row, _ in batch)
+
+
+def open_each(photos: Iterable[tuple[str, Path]], fewest_pixels: int) -> Iterator[Opened]:
+    """Opens `photos` (name to show, path) one after the other; the only place here that does."""
+    for file, path in photos:
+        try:
+            opened = open_safely(path, fewest_pixels)
+            yield Tagged(file, None, camera=opened.camera), opened.image
+        except LandmarkError as error:
+            yield Tagged(file, None, str(error), error=error), None
+
+
+def answer_batches(
+    tagger: LandmarkClassifier, opened: Iterable[Opened], top_k: int, batch_size: int
+) -> Iterator[list[Opened]]:
+    """The photos with the `top_k` guesses in their rows, those together that shared a forward pass.
+
+    No more are taken from `opened` than one forward pass takes.
+    """
+    waiting: list[Opened] = []
+    pixels = 0
+    for row, image in opened:
+        waiting.append((row, image))
+        pixels += image.width * image.height if image else 0
+        if len(waiting) >= batch_size or pixels >= MAX_BATCH_PIXELS:
+            yield _answered(tagger, waiting, top_k)
+            waiting, pixels = [], 0
+    if waiting:
+        yield _answered(tagger, waiting, top_k)
+
+
+def _answered(tagger: LandmarkClassifier, waiting: Sequence[Opened], top_k: int) -> list[Opened]:
+    images = [image for _, image in waiting if image is not None]
+    answers = iter(tagger.predict_batch(images, top_k, batch_size=max(1, len(images))))
+    return [(replace(row, answer=next(answers)) if image else row, image) for row, image in waiting]
+
+
+def judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
+    """`row` with its guesses in that language, and the reason why it is unknown or, less sure than
+    `min_probability`, doubtful."""
+    if row.answer is None:
+        return row
+    answer, best = row.answer.in_language(language), row.answer[0]
+    if answer.is_known is False:
+        return replace(row, answer=answer, reason=NOT_KNOWN)
+    if best.probability >= min_probability:
+        return replace(row, answer=answer)
+    sure = f"{answer[0].label} at {best.probability:.0%}"
+    reason = f"Not sure enough: {sure}, below {min_probability:.0%}."
+    return replace(row, answer=answer, reason=reason)
 
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
@@ -124,53 +158,6 @@ def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0
         raise LandmarkError(
             f"min_probability is {min_probability}: it must be from 0 to 1, such as 0.8 for 80 %."
         )
-
-
-def _judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
-    """`row` with its guesses in that language, and doubtful if it is less sure than that."""
-    row = replace(row, answer=row.answer and row.answer.in_language(language))
-    if row.best is None or row.best.probability >= min_probability:
-        return row
-    sure = f"{row.best.label} at {row.best.probability:.0%}"
-    return replace(row, reason=f"Not sure enough: {sure}, below {min_probability:.0%}.")
-
-
-def _rows(
-    tagger: LandmarkClassifier, photos: Iterable[tuple[str, Path]], top_k: int, batch_size: int
-) -> Iterator[list[Tagged]]:
-    waiting: list[tuple[Tagged, Image.Image | None]] = []
-    for file, path in photos:
-        waiting.append(_open(file, path, tagger.fewest_pixels))
-        opened = [image for _, image in waiting if image is not None]
-        pixels = sum(image.width * image.height for image in opened)
-        if len(waiting) >= batch_size or pixels >= MAX_BATCH_PIXELS:
-            yield list(_answered(tagger, waiting, top_k))
-            waiting = []
-    if waiting:
-        yield list(_answered(tagger, waiting, top_k))
-
-
-def _open(file: str, path: Path, fewest_pixels: int) -> tuple[Tagged, Image.Image | None]:
-    """A row without guesses, and the photo; the only place here that reads a stranger's file."""
-    try:
-        opened = open_safely(path, fewest_pixels)
-        return Tagged(file, None, position=opened.position), opened.image
-    except LandmarkError as error:
-        return Tagged(file, None, str(error), error=error), None
-
-
-def _answered(
-    tagger: LandmarkClassifier, waiting: list[tuple[Tagged, Image.Image | None]], top_k: int
-) -> Iterator[Tagged]:
-    images = [image for _, image in waiting if image is not None]
-    answers = iter(tagger.predict_batch(images, top_k, batch_size=max(1, len(images))))
-    for row, image in waiting:
-        if image is None:
-            yield row
-        else:
-            answer = next(answers)
-            reason = NOT_KNOWN if answer.is_known is False else ""
-            yield Tagged(row.file, answer, reason, row.position)
 
 
 def to_csv(rows: Iterable[Tagged]) -> str:
@@ -196,7 +183,8 @@ def _line(row: Tagged) -> list[object]:
     best, guesses = row.best, [*(row.answer or ())]
     others = [f"{guess.label} {guess.probability:.1%}" for guess in guesses[best is not None :]]
     facts = [of(best) if best else "" for of in FACTS.values()]
-    return [row.file, row.status, *facts, "; ".join(others), row.reason]
+    shot = row.camera.taken_at, row.camera.name
+    return [row.file, row.status, *facts, "; ".join(others), row.reason, *shot]
 
 
 def _cell(value: object) -> object:
@@ -208,28 +196,27 @@ def _cell(value: object) -> object:
 
 def to_json(rows: Iterable[Tagged]) -> str:
     """A list with an object for each photo: file, status, reason, and its guesses, best first."""
-    text = io.StringIO()
-    write_json(rows, text)
-    return text.getvalue()
+    return json.dumps(list(map(_record, rows)), indent=2, ensure_ascii=False) + "\n"
 
 
-def write_json(rows: Iterable[Tagged], file: TextIO) -> None:
-    """Writes what `to_json` gives to `file`, row by row."""
-    start = "["
-    for row in rows:
-        found = {
-            "file": writable(row.file),
-            "status": row.status,
-            "reason": writable(row.reason),
-            "guesses": [
-                {name: getattr(guess, name) for name in GUESS} | {"names": guess.landmark.names}
-                for guess in row.answer or ()
-            ],
-        }
-        text = json.dumps(found, indent=2, ensure_ascii=False)
-        file.write(f"{start}\n{text}".replace("\n", "\n  "))
-        start = ","
-    file.write("[]\n" if start == "[" else "\n]\n")
+def write_json_lines(rows: Iterable[Tagged], file: TextIO) -> None:
+    """Writes the objects of `to_json` to `file`, each on a line of its own."""
+    file.writelines(json.dumps(_record(row), ensure_ascii=False) + "\n" for row in rows)
+
+
+def _record(row: Tagged) -> dict[str, object]:
+    """A row as JSON has it."""
+    return {
+        "file": writable(row.file),
+        "status": row.status,
+        "reason": writable(row.reason),
+        "taken_at": row.camera.taken_at or None,
+        "camera": writable(row.camera.name) or None,
+        "guesses": [
+            {name: getattr(guess, name) for name in GUESS} | {"names": guess.landmark.names}
+            for guess in row.answer or ()
+        ],
+    }
 
 
 def writable(text: str) -> str:

@@ -1,0 +1,76 @@
+"""The index as one HTML file that needs no network: map, timeline and gallery, with filters."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TextIO
+
+from landmark_model import Prediction
+from landmark_model.library.index import Index, Shown, View
+from landmark_model.library.tagging import writable
+
+FOLDER = Path(__file__).parent
+# Draws a map of landmarks, each with how many photos show it; the text says what the map is of.
+DrawMap = Callable[[Sequence[tuple[Prediction, int]], str], str]
+
+
+def write_report(index: Index, view: View, file: TextIO, draw_map: DrawMap) -> None:
+    """Writes the report, photo by photo, in the language of the view.
+
+    It says nothing of where a camera was, only where the landmarks are.
+    """
+    words = report_words(view.language)
+    counts: Counter[str] = Counter()
+    guesses: dict[str, Prediction] = {}
+    for *_, row in index.rows(view):
+        if row.best:
+            counts[row.best.class_name] += 1
+            guesses[row.best.class_name] = row.best
+    found = [(guess, counts[name]) for name, guess in guesses.items()]
+    page = (FOLDER / "report.html").read_text(encoding="utf-8")
+    for name, text in words.items():
+        page = page.replace(f"{{{{{name}}}}}", html.escape(text))
+    page = page.replace("{{language}}", view.language or "en").replace("{{words}}", _json(words))
+    before, after = page.split("{{photos}}")
+    before = before.replace("{{drawing}}", draw_map(found, words["map"]))
+    file.write(f"{before}[")
+    for number, shown in enumerate(index.rows(view)):
+        image = index.thumbnail(shown.sha256)
+        file.write(f"{',' if number else ''}\n{_json(_photo(shown, image))}")
+    file.write(f"]{after}")
+
+
+def _photo(shown: Shown, image: bytes | None) -> dict[str, object]:
+    """A photo as the page's script reads it."""
+    row, best = shown.row, shown.row.best
+    return {
+        "file": writable(row.file),
+        "status": row.status,
+        "landmark": best.label if best else "",
+        "sure": best.probability if best else 0,
+        "where": best.where if best else "",
+        "tags": best.tags if best else [],
+        "taken": row.camera.taken_at,
+        "camera": writable(row.camera.name),
+        "reason": writable(row.reason),
+        "image": base64.b64encode(image).decode() if image else "",
+    }
+
+
+def _json(thing: object) -> str:
+    """JSON that cannot end the element that it stands in."""
+    return json.dumps(thing, ensure_ascii=False).replace("<", "\\u003c")
+
+
+@cache
+def report_words(language: str | None) -> dict[str, str]:
+    """The words of the report in a language; English where there are none."""
+    path = FOLDER / "locales" / f"{language}.json"
+    english = FOLDER / "locales" / "en.json"
+    return json.loads((path if path.is_file() else english).read_text(encoding="utf-8"))

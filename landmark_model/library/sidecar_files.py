@@ -1,0 +1,222 @@
+"""Sidecars of a library on disk: written, merged into those that are there, and taken back.
+
+The index knows what was added to each, so that another language, network or threshold replaces our
+words and leaves those of the user. A sidecar is recorded before it is written, so that one that a
+killed run wrote is not taken for somebody else's.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from landmark_model import LandmarkError
+from landmark_model.library.index import AGAIN, Index, Sidecar, View
+from landmark_model.library.merge import added_to, facts_in, merge, read_sidecar, take_back
+from landmark_model.library.sidecars import names_beside, sidecar_names, to_xmp
+
+BESIDE = ""  # the target of sidecars that lie beside their photos; others are folders
+SCRATCH_NAME = ".landmark.part"
+BATCH_SIZE = 64
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Unwritten(NamedTuple):
+    """A photo whose sidecar could not be written, and why."""
+
+    file: str
+    reason: str
+
+
+class _Change(NamedTuple):
+    """What is to be written, as the index records it; without content it is there already."""
+
+    file: str
+    record: Sidecar
+    content: bytes | None
+    needs_backup: bool
+
+
+class SidecarFiles:
+    """The sidecars of an index in `folder`, or beside the photos if it is None.
+
+    `out` is where the index is. New ones are called by `style` ("file" or "stem"); with
+    `overwrites`, those that are there are replaced instead of merged.
+    """
+
+    def __init__(
+        self, index: Index, out: Path, folder: Path | None, style: str, overwrites: bool
+    ) -> None:
+        self._index, self._style, self._overwrites = index, style, overwrites
+        self._root = folder or Path()
+        # As seen from the index: both may be moved together.
+        self._target = BESIDE if folder is None else os.path.relpath(folder, out)
+        self._records: dict[str, Sidecar] = {}  # by path, what was written before
+        self._unwritten: list[Unwritten] = []
+
+    def write(self, view: View) -> list[Unwritten]:
+        """Writes the sidecar of every tagged photo, and takes back those of photos that are not
+        tagged any more or have moved; gives those that cannot be written.
+
+        Raises LandmarkError if the disk is full.
+        """
+        self._settle()
+        files, tagged = {}, set()
+        for path, _, row in self._index.rows(view):
+            files[path] = row.file
+            if row.best:
+                tagged.add(path)
+        names = self._names(files)
+        self._records = {one.path: one for one in self._index.sidecars(self._target, True)}
+        for record in [*self._records.values()]:
+            is_there = record.photo in names  # one that is gone may come back
+            is_wanted = record.photo in tagged and names[record.photo] == record.path
+            if is_there and not is_wanted:
+                self._take_back(record)
+        changes: list[_Change] = []
+        for path, _, row in self._index.rows(view):
+            if row.best and (change := self._change(row.file, path, names[path], to_xmp(row))):
+                changes.append(change)
+            if len(changes) >= BATCH_SIZE:
+                self._carry_out(changes)
+                changes = []
+        self._carry_out(changes)
+        return self._unwritten
+
+    def _names(self, files: dict[str, str]) -> dict[str, str]:
+        """Where the sidecar of each photo is or will be, by its path; as seen from the root."""
+        if self._target == BESIDE:
+            return names_beside(files, self._style)
+
+        def is_there(name: str) -> bool:
+            return os.path.isfile(self._root / name)
+
+        names = sidecar_names(files.values(), self._style, is_there)
+        return dict(zip(files, names, strict=True))
+
+    def _settle(self) -> None:
+        """Finds out which sidecars a killed run had written."""
+        planned = self._index.sidecars(self._target, False)
+        written = [one for one in planned if _hash_of(self._root / one.path) == one.sha256]
+        self._index.settle_sidecars(written, [one for one in planned if one not in written])
+
+    def _take_back(self, record: Sidecar) -> None:
+        """Removes what was added to a sidecar, if nobody has changed it since."""
+        path = self._root / record.path
+        try:
+            content = read_sidecar(path)
+            if record.is_ours and _hash(content) == record.sha256:
+                path.unlink()
+            else:
+                self._replace(path, take_back(content, json.loads(record.added)))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._refuse(record.photo, record.path, error)
+            return
+        except LandmarkError:  # it is no sidecar any more
+            pass
+        self._index.forget_sidecar(record)
+        del self._records[record.path]
+
+    def _change(self, file: str, photo: str, name: str, fresh: str) -> _Change | None:
+        """What is to be written to a sidecar; None if nothing is, or it cannot be."""
+        record, wanted = self._records.get(name), _hash(fresh.encode())
+        path = self._root / name
+        has_content = os.path.isfile(path) and os.path.getsize(path) > 0
+        if record and record.fresh == wanted and has_content and not self._overwrites:
+            return None
+        try:
+            if not has_content or self._overwrites:
+                return self._whole(file, photo, name, fresh, is_backed_up=not has_content)
+            before = read_sidecar(path)
+            if record and record.is_ours and _hash(before) == record.sha256:
+                return self._whole(file, photo, name, fresh, is_backed_up=True)
+            own = take_back(before, json.loads(record.added)) if record else before
+            after = merge(own, fresh)
+            added = json.dumps(added_to(own, after))
+        except OSError as error:
+            self._refuse(file, name, error)
+        except LandmarkError as error:
+            reason = f"Its sidecar {name} stays as it is: {error}. Move it, or use --overwrite."
+            self._unwritten.append(Unwritten(file, reason))
+        else:
+            new = Sidecar(self._target, name, photo, wanted, _hash(after), added, False)
+            return _Change(file, new, None if after == before else after, True)
+        return None
+
+    def _whole(self, file: str, photo: str, name: str, fresh: str, is_backed_up: bool) -> _Change:
+        """A sidecar that has only what we say."""
+        path, content = self._root / name, fresh.encode()
+        is_odd = os.path.lexists(path) and not path.is_file() and not path.is_dir()
+        if is_odd and not self._overwrites:
+            raise LandmarkError("it is no file, or a link to none")
+        added = json.dumps(facts_in(content))
+        digest = _hash(content)
+        new = Sidecar(self._target, name, photo, digest, digest, added, True)
+        return _Change(file, new, content, not is_backed_up)
+
+    def _carry_out(self, changes: Sequence[_Change]) -> None:
+        """Writes the sidecars, recorded before and after in one transaction each."""
+        self._index.plan_sidecars(change.record for change in changes)
+        written: list[Sidecar] = []
+        try:
+            for file, record, content, needs_backup in changes:
+                path = self._root / record.path
+                try:
+                    if content is not None:
+                        self._back_up(path, needs_backup)
+                        self._replace(path, content)
+                    written.append(record)
+                except OSError as error:
+                    self._refuse(file, record.path, error)
+        finally:
+            dropped = [change.record for change in changes if change.record not in written]
+            self._index.settle_sidecars(written, dropped)
+
+    def _back_up(self, path: Path, is_needed: bool) -> None:
+        """Keeps a sidecar of somebody as it was before the first change."""
+        backup = path.with_name(f"{path.name}.bak")
+        if is_needed and path.is_file() and not os.path.lexists(backup):
+            scratch = path.with_name(SCRATCH_NAME)
+            shutil.copyfile(path, scratch)
+            os.replace(scratch, backup)
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Writes a file whole; one that is there keeps its permissions."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(SCRATCH_NAME)
+        with scratch.open("wb") as file:
+            file.write(content)
+            if path.is_file():  # of somebody, who would lose it in a power failure
+                os.fsync(file.fileno())
+        if path.is_file():
+            shutil.copymode(path, scratch)
+        os.replace(scratch, path)
+
+    def _refuse(self, file: str, name: str, error: OSError) -> None:
+        """Notes that a sidecar cannot be written. Raises LandmarkError if the disk is full."""
+        with suppress(OSError):
+            (self._root / name).with_name(SCRATCH_NAME).unlink()
+        if error.errno in FULL:
+            raise LandmarkError(f"The disk of {name} is full. Make room. {AGAIN}") from error
+        reason = f"Its sidecar {name} cannot be written ({error.strerror})."
+        self._unwritten.append(Unwritten(file, reason))
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _hash_of(path: Path) -> str | None:
+    try:
+        return _hash(path.read_bytes())
+    except OSError:
+        return None

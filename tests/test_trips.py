@@ -1,0 +1,118 @@
+"""Photos of one trip help each other: what nobody could reach falls, what fits rises."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from landmark_model import Answer, Prediction, distance_km, find_place
+from landmark_model.library.trips import Shot, follow
+
+NINE = datetime(2024, 5, 1, 9)
+PARIS = (48.86, 2.35)
+
+
+def guess(name: str, probability: float) -> Prediction:
+    place = find_place(name)
+    return Prediction(place.name, name, probability, place)
+
+
+def shot(minutes: float, *guesses: tuple[str, float], known: bool | None = True, **more) -> Shot:
+    """A photo so many minutes after nine; what it may show, best first."""
+    answer = Answer([guess(*one) for one in guesses], 1.0, known) if guesses else None
+    return Shot(NINE + timedelta(minutes=minutes), answer, **more)
+
+
+def nothing(minutes: float, **more) -> Shot:
+    """A photo that shows no landmark."""
+    return shot(minutes, ("Petra", 0.2), known=False, **more)
+
+
+def shown(*shots: Shot) -> list[str]:
+    """The names of what the photos show; "" for nothing."""
+    return [stop.landmark.class_name if stop.landmark else "" for stop in follow(shots)]
+
+
+LOUVRE, EIFFEL, LATE_EIFFEL = (
+    shot(0, ("Louvre", 0.9)), shot(30, ("Eiffel_Tower", 0.95)), shot(90, ("Eiffel_Tower", 0.9)),
+)  # fmt: skip
+
+
+def test_guess_that_nobody_could_have_reached_falls():
+    tokyo = shot(40, ("Tokyo_Tower", 0.8), ("Louvre", 0.01))
+    assert shown(LOUVRE, EIFFEL, tokyo, LATE_EIFFEL) == [
+        "Louvre", "Eiffel_Tower", "", "Eiffel_Tower",
+    ]  # fmt: skip
+    assert shown(tokyo) == ["Tokyo_Tower"], "alone, it stands"
+    day_after = shot(60 * 24, ("Tokyo_Tower", 0.8))
+    assert shown(LOUVRE, EIFFEL, day_after)[-1] == "Tokyo_Tower", "there was a flight"
+
+
+def test_doubtful_guess_rises_among_its_like():
+    doubtful = shot(60, ("Tokyo_Tower", 0.45), ("Eiffel_Tower", 0.41))
+    assert shown(EIFFEL, doubtful, LATE_EIFFEL) == ["Eiffel_Tower"] * 3
+    assert shown(doubtful) == ["Tokyo_Tower"]
+    refused = shot(60, ("Eiffel_Tower", 0.6), known=False)
+    assert shown(EIFFEL, refused)[1] == "Eiffel_Tower"
+    assert shown(LOUVRE, refused)[1] == "", "nobody confirms it"
+
+
+def test_position_of_the_camera_is_certain():
+    stops = follow([
+        shot(0, ("Tokyo_Tower", 0.99), position=PARIS),
+        shot(5, ("Eiffel_Tower", 0.5), position=PARIS),
+        shot(9, ("Colosseum", 0.9)),
+    ])  # fmt: skip
+    assert [stop.why for stop in stops] == ["camera", "camera", "near Eiffel Tower 09:05"]
+    assert [stop.landmark and stop.landmark.class_name for stop in stops] == [
+        None, "Eiffel_Tower", None,
+    ]  # fmt: skip
+    assert stops[0].position == PARIS and stops[0].radius_km == 0
+
+
+def test_photo_without_a_landmark_gets_the_place_around_it_with_a_growing_radius():
+    photos = [EIFFEL, nothing(33), nothing(60), LATE_EIFFEL]
+    _, early, middle, _ = follow(photos)
+    for stop in (early, middle):
+        assert stop.landmark is None and stop.near.class_name == "Eiffel_Tower"
+        assert stop.why == "between Eiffel Tower 09:30 and Eiffel Tower 10:30"
+    assert 1 < early.radius_km < 10 < middle.radius_km < 60
+    for elsewhere in ("Louvre", "Notre_Dame_de_Paris"):
+        place = find_place(elsewhere)
+        there = (place.latitude, place.longitude)
+        assert distance_km(early.position, there) <= early.radius_km
+
+
+@pytest.mark.parametrize(
+    ("photos", "place"),
+    [
+        ([EIFFEL, nothing(30 + 7 * 60)], None),
+        ([EIFFEL, nothing(80)], "Eiffel_Tower"),
+        ([EIFFEL, nothing(150)], None),
+        ([EIFFEL, nothing(30 + 150), shot(30 + 300, ("Tower_Bridge", 0.9))], None),
+        ([EIFFEL, nothing(50), shot(30 + 300, ("Tower_Bridge", 0.9))], "Eiffel_Tower"),
+        ([EIFFEL, nothing(50, is_camera=False), LATE_EIFFEL], None),
+        ([nothing(0), nothing(50)], None),
+        ([nothing(0), EIFFEL], "Eiffel_Tower"),
+    ],
+    ids=["after the longest gap", "close to one", "not close to one", "in the middle of a journey",
+         "just before a journey", "a screenshot", "nowhere known", "before the first"],
+)  # fmt: skip
+def test_place_of_the_trip_is_given_only_where_others_agree_or_are_close(photos, place):
+    near = [stop.near and stop.near.class_name for stop in follow(photos)]
+    without = [name for name, photo in zip(near, photos, strict=True) if photo.answer[0].label in
+               ("Petra",)]  # fmt: skip
+    assert without[-1] == place
+
+
+def test_trips_that_are_days_apart_do_not_know_of_each_other():
+    later = shot(60 * 24 * 5, ("Tokyo_Tower", 0.3), ("Eiffel_Tower", 0.29))
+    assert shown(LOUVRE, EIFFEL, later) == ["Louvre", "Eiffel_Tower", "Tokyo_Tower"]
+    assert follow([]) == [] and follow([shot(0)])[0].why == ""
+
+
+def test_long_walk_between_two_landmarks_of_a_city_is_followed():
+    photos = [
+        shot(number * 20, ("Eiffel_Tower" if number % 2 else "Louvre", 0.7), ("Petra", 0.2))
+        for number in range(60)
+    ]
+    assert shown(*photos) == ["Louvre", "Eiffel_Tower"] * 30
