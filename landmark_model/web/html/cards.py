@@ -84,7 +84,7 @@ def guess_map(guesses: Sequence[Prediction], best: Prediction | None, language: 
         )
         for guess in guesses
     ]
-    return world_map(dots, say("map", language), zoom=best is not None)
+    return world_map(dots, say("map", language), best is not None, language)
 
 
 def _best(best: Prediction, language: str) -> str:
