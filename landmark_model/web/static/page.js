@@ -23,7 +23,7 @@
     for (const [why, [name, ...others]] of Object.entries(refused)) {
       const line = document.createElement("p");
       line.className = "refused";
-      line.role = "alert";
+      line.setAttribute("role", "alert");
       line.textContent = words[why].replace("{name}", name + (others.length ? ` (+${others.length})` : ""));
       field.after(line);
     }
