@@ -456,7 +456,7 @@ def test_on_a_phone_all_tabs_are_in_sight_and_many_photos_are_a_card_each(visit)
     for box in (cell.bounding_box() for cell in cards.locator("td:not(:empty)").all()):
         assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE
     titles = cards.first.locator("td").evaluate_all(
-        "cells => cells.map(cell => [cell.dataset.title, getComputedStyle(cell, '::before').content])"
+        "all => all.map(cell => [cell.dataset.title, getComputedStyle(cell, '::before').content])"
     )
     assert [title for title, _ in titles[1:4:2]] == ["Monument", "Pays"]
     assert "none" not in [content for _, content in titles[1:]]
