@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from landmark_model.hub.repo import read_metrics
     from landmark_model.library.sidecars import to_xmp, write_sidecars_zip
     from landmark_model.library.tagging import Tagged, tag_photos, to_csv, to_json
-    from landmark_model.photos import CameraFacts, camera_position, open_photo
+    from landmark_model.photos import (
+        PHOTO_ENDINGS,
+        RAW_ENDINGS,
+        CameraFacts,
+        camera_position,
+        open_photo,
+    )
     from landmark_model.places import LANGUAGES, Place, distance_km, find_place
     from landmark_model.prediction import Answer, Prediction
 
 __all__ = [
     "LANGUAGES",
+    "PHOTO_ENDINGS",
+    "RAW_ENDINGS",
     "Answer",
     "CameraFacts",
     "Explanation",
@@ -55,7 +63,7 @@ _OWNERS = {
     "decoding": ("OpenedPhoto", "open_safely"),
     "explain": ("Explanation",),
     "hub.repo": ("read_metrics",),
-    "photos": ("CameraFacts", "camera_position", "open_photo"),
+    "photos": ("PHOTO_ENDINGS", "RAW_ENDINGS", "CameraFacts", "camera_position", "open_photo"),
     "places": ("LANGUAGES", "Place", "distance_km", "find_place"),
     "prediction": ("Answer", "Prediction"),
     "library.sidecars": ("to_xmp", "write_sidecars_zip"),

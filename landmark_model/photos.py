@@ -30,6 +30,10 @@ Photo = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 # What photo files are called; what they are shows only when they are opened.
 PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic"}
 PHOTO_ENDINGS |= {".heif", ".avif"}
+# What cameras call the readings of their sensor, which photo programs make photos of.
+RAW_ENDINGS = {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mrw"}
+RAW_ENDINGS |= {".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf"}
+RAW_ENDINGS |= {".srw", ".x3f"}
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "HEIF", "AVIF")
 COMMON = (b"\xff\xd8", b"\x89PNG")  # JPEG and PNG, which Pillow knows without further modules
 MAX_MEGAPIXELS = 80
@@ -41,6 +45,7 @@ REASONS = {
     "empty": "{name} is empty (0 bytes). Copy or download it again.",
     "large_file": "{name} is larger than {limit} MB. Export a smaller copy.",
     "drawing": "{name} is a drawing (SVG), not a photo. Export it as JPEG or PNG.",
+    "raw": "{name} is RAW: export a JPEG.",
     "document": "{name} is a PDF document, not a photo. Export the page as JPEG or PNG.",
     "no_photo": "{name} is not a photo that can be read. "
     "Use JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP.",
@@ -139,6 +144,9 @@ def identify(content: bytes, name: str) -> Image.Image:
     Raises LandmarkError as `open_photo` does.
     """
     if not content.startswith(COMMON):
+        if Path(name).suffix.lower() in RAW_ENDINGS:
+            # Pillow would show the tiny preview in it as if it were the photo.
+            raise refusal("raw", name)
         register_decoders()
     size = traps.webp_size(content)
     if size and size[0] * size[1] > MAX_MEGAPIXELS * 1_000_000:

@@ -7,6 +7,8 @@ import re
 import socket
 import time
 import urllib.request
+from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qsl
@@ -22,7 +24,7 @@ from landmark_model.web.cleanup import delete_old, keep_clean
 from landmark_model.web.html.figures import landmark_rows
 from landmark_model.web.models import Models, open_models
 from landmark_model.web.pages import compare, explore, many
-from landmark_model.web.pages.photo import Copy, PhotoTab, see, show_copy
+from landmark_model.web.pages.photo import PhotoTab, see, show_copy
 from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.settings import make_parser, read_settings
 from landmark_model.web.share import read_link
@@ -83,7 +85,7 @@ def test_a_bad_photo_gives_one_plain_sentence_without_server_paths(tab, tmp_path
     card = tab.answer({"path": str(path)}, "resnet18", None, visitor())
     assert "holiday.heic" in card and 'role="alert"' in card
     assert str(tmp_path) not in card and "Traceback" not in card
-    assert tab.look({"path": str(path)}, "resnet18", ["heat"])["visible"] is False
+    assert tab.look({"path": str(path)}, "resnet18", ["heat"], visitor()) == ""
     assert see({"path": str(path)}) is None
 
 
@@ -93,26 +95,46 @@ def test_what_the_camera_says_stands_beside_the_guess_also_of_a_heic_and_its_cop
     assert "The camera says 27.0000° N, 78.0000° E, 20 km away." in card
     copy = see({"path": str(phone)})  # that browsers can show
     assert copy.path.suffix == ".webp" and copy.camera == (27, 78)
+    assert copy.name == "phone.heic"
     assert show_copy(copy) == str(copy.path)
     assert "The camera says" in tab.answer({"path": str(copy.path)}, "resnet18", copy, visitor())
     assert "camera" not in tab.answer(TAJ, "resnet18", copy, visitor())
+    name, sidecar = xmp_in(tab.answer({"path": str(copy.path)}, "resnet18", copy, visitor()))
+    assert name == "phone.heic.xmp" and "GPSLatitude" not in sidecar  # the camera wrote its own
     assert see(None) is None is see(TAJ)
-    assert copy != Copy(copy.path, copy.camera, copy.made_at + 1), "the same photo once more"
+    assert copy != replace(copy, made_at=copy.made_at + 1), "the same photo once more"
     copy.path.unlink()
 
 
-def test_heat_and_box_are_drawn_on_the_photo_when_asked_for(tab):
-    assert tab.look(TAJ, "resnet18", [])["visible"] is False
+def xmp_in(card: str) -> tuple[str, str]:
+    """Name and text of the XMP file that a card offers."""
+    name, code = re.search(r'download="([^"]*)" href="data:[^,]*base64,([^"]*)"', card).groups()
+    return name, b64decode(code).decode()
+
+
+def test_a_named_photo_offers_its_sidecar_in_the_visitors_language(tab, models):
+    name, sidecar = xmp_in(tab.answer(LIBERTY, "tf_efficientnet_lite2", None, visitor("de")))
+    assert name == "statue-of-liberty.jpg.xmp"
+    best = models.pick("tf_efficientnet_lite2").predict(LIBERTY["path"])[0].in_language("de")
+    assert f">{best.label}<" in sidecar and "exif:GPSLatitude" in sidecar
+    assert "download" not in tab.answer(FLOWER, "tf_efficientnet_lite2", None, visitor())
+
+
+def test_heat_and_box_lie_on_the_photo_when_asked_for(tab):
+    assert tab.look(TAJ, "resnet18", [], visitor()) == ""
     heat, both = (
-        tab.look(TAJ, "resnet18", looks)["value"] for looks in (["heat"], ["heat", "box"])
+        tab.look(TAJ, "resnet18", looks, visitor("de")) for looks in (["heat"], ["heat", "box"])
     )
-    assert heat.size == both.size == (1024, 673) and heat.tobytes() != both.tobytes()
+    assert 'viewBox="0 0 1024 673"' in heat and 'data-photo="examples"' in heat
+    assert "<image" in heat and "<rect" not in heat and "<rect" in both
+    assert "Ihr Foto" in heat
 
 
 def test_a_link_to_a_result_opens_as_the_same_result_after_a_restart(tab, models, link):
     query = link(TAJ, "resnet18")
     card = PhotoTab(Models(models.taggers), "", tab.links).open_link(visitor(**query))
-    assert "Taj Mahal" in card and "resnet18@" in card and "Someone shared" in card
+    assert "Taj Mahal" in card and "Someone shared" in card and "Try your own photo" in card
+    assert re.findall("<[^>]*resnet18@[^>]*>|resnet18@", card) == [re.search("<p[^>]*>", card)[0]]
     assert read_link(query, models.class_names).guesses[0][0] == "Taj_Mahal"
     assert tab.answer_again(None, "landmark_cnn", None, visitor()) == gr.skip()
     assert "Taj Mahal" in tab.answer_again(TAJ, "landmark_cnn", None, visitor())
@@ -149,7 +171,7 @@ def test_many_photos_show_progress_and_end_in_table_gallery_map_and_files(models
     assert 'max="3" value="0"' in first and 'max="3" value="2"' in progress[1]
     status, shown, gallery, table, world, *files = next(steps)
     assert "Nicht lesbar: 1;" in status and shown["visible"] is True
-    assert re.findall(r"<tr><td>([^<]*)</td>", table) == [
+    assert re.findall(r"<tr><td[^>]*>([^<]*)</td>", table) == [
         "taj-mahal.jpg",
         "broken.jpg",
         "none-of-these.jpg",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from landmark_model import photos
+from landmark_model import LANGUAGES, photos
 from landmark_model.hub import card, repo
 from landmark_model.training.pipeline import main
 from landmark_model.training.smoke import make_photos
@@ -36,6 +36,15 @@ def test_python_in_the_docs_runs(code, monkeypatch, capsys):
     printed = capsys.readouterr().out
     for promised in re.findall(r"print\(.*\)  # (.*)", code):
         assert promised in printed
+
+
+def test_the_docs_name_every_language():
+    for page, start in ((LIBRARY, "| `--language"), (PYTHON, "`answer.in_language(")):
+        (line,) = (line for line in page.splitlines() if line.startswith(start))
+        assert {*LANGUAGES} - {"en"} <= set(re.findall(r"\b[a-z]{2}\b", line))
+    for page in (README, SETTINGS):
+        (names,) = re.findall(r"in\s+(English(?:, \w+)* (?:and|or) \w+)", page)
+        assert len(re.findall("[A-Z]", names)) == len(LANGUAGES)
 
 
 def commands() -> list[str]:

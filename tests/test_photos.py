@@ -454,6 +454,15 @@ BAD_FILES = {
 }
 
 
+@pytest.mark.parametrize("name", ["DSC_1.NEF", "a.dng"])
+def test_raw_files_are_refused_though_pillow_would_show_the_preview_in_them(path, tmp_path, name):
+    raw = tmp_path / name
+    raw.write_bytes(encode(PHOTO, "TIFF"))
+    assert refusal(raw) == f"{name} is RAW: export a JPEG."
+    path.rename(raw)  # a JPEG is one, whatever it is called
+    assert open_photo(raw).size == SIZE
+
+
 @pytest.mark.parametrize("wrap", [Path, str, Path.open], ids=["path", "str", "file"])
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_bad_file_is_named_with_a_way_out(tmp_path, name, wrap):

@@ -11,6 +11,7 @@ from landmark_model import Place, Prediction, find_place
 from landmark_model.places import all_places
 from landmark_model.web.html import pictures
 from landmark_model.web.html.pictures import kind_of, photo_credits, picture, wall
+from landmark_model.web.measured import NOTHING, read_measured
 from landmark_model.web.preview import routes
 
 PLACES = all_places()
@@ -60,17 +61,31 @@ def test_a_landmark_without_a_photo_is_drawn_by_what_it_is(key, kind):
 
 
 def test_every_kind_is_drawn():
-    drawn = re.findall(r'<symbol id="drawn-(\w+)"', wall([], "", "en"))
+    drawn = re.findall(r'<symbol id="drawn-(\w+)"', wall([], NOTHING, "", "en"))
     assert sorted(drawn) == sorted([*pictures.KINDS, pictures.PLACE])
     tags = {tag for place in PLACES.values() for tag in place.tags}
     assert set(pictures.KIND_OF) <= tags, "a tag that no landmark has"
 
 
 def test_the_wall_shows_what_the_network_knows_and_nothing_else():
-    shown = wall([*as_guesses(["Eiffel_Tower", "Big_Ben"]), MILL], "/app", "de")
+    shown = wall([*as_guesses(["Eiffel_Tower", "Big_Ben"]), MILL], NOTHING, "/app", "de")
     assert re.findall("<b>(.*?)</b>", shown) == ["Big Ben", "Eiffelturm", "My &lt;Old&gt; Mill"]
     assert 'src="/app/pictures/Eiffel_Tower.jpg"' in shown and "Tognopop, Public domain" in shown
     assert "Mount Fuji" not in shown and "Zion" not in shown
+
+
+def test_a_card_says_how_often_it_was_recognised_and_what_it_was_taken_for():
+    names = ["Big_Ben", "Eiffel_Tower", "Tower_Bridge"]
+    score = {"precision": 1.0, "recall": 0.75, "support": 12}
+    classes = [score | {"class_name": name} for name in names]
+    confusion = [[9, 1, 2], [0, 12, 0], [0, 0, 12]]
+    classes[1]["support"] = 0  # nobody has tested it
+    measured = read_measured({"test": {"classes": classes, "confusion": confusion}})
+    ben, eiffel, bridge = wall(as_guesses(names), measured, "", "de").split("<li>")[1:]
+    assert "75\u202f% von 12 Testfotos erkannt" in ben
+    assert "Verwechselt mit: Tower Bridge (2), Eiffelturm (1)" in ben
+    assert 'data-name="Big Ben"' in ben
+    assert "Testfotos" not in eiffel and "Verwechselt" not in bridge
 
 
 def test_only_the_photos_of_landmarks_can_be_fetched():

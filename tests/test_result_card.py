@@ -25,8 +25,8 @@ def test_the_card_shows_name_place_certainty_links_and_tags_in_the_language():
         assert part in shown
     assert "30.3222° N, 35.4517° E" in shown and "My Old Mill" in shown
     assert "openstreetmap.org/?mlat=30.3222&amp;mlon=35.4517" in shown
-    assert 'data-text="ruins, desert"' in shown
-    assert 'data-text="Ruinen, Wüste"' in card(BEST, OTHER, language="de")
+    assert 'data-text="Petra, ruins, desert"' in shown
+    assert 'data-text="Petra, Ruinen, Wüste"' in card(BEST, OTHER, language="de")
 
 
 def test_the_local_name_is_not_said_twice():
@@ -34,16 +34,31 @@ def test_the_local_name_is_not_said_twice():
     assert "local" not in card(twice)
 
 
-def test_a_landmark_without_place_gets_a_card_without_links_or_tags():
+def test_a_landmark_without_place_gets_a_card_without_links():
     shown = card(OTHER)
-    assert "My Old Mill" in shown
-    assert not [part for part in ("<a ", "tags", "flag", "bars") if part in shown]
+    assert 'data-text="My Old Mill"' in shown
+    assert not [part for part in ("<a ", "flag", "bars") if part in shown]
+
+
+def test_what_was_shared_says_so_first_and_names_the_model_only_when_pointed_at():
+    shown = card(BEST, note="Somebody shared it.", stamp="resnet18@0.2.0")
+    body = shown.split(">", 1)[1]
+    note = '<p class="note" title="Answered by resnet18@0.2.0.">Somebody shared it.</p>'
+    assert body.startswith(note) and shown.count("resnet18") == 1
+    assert "Try your own photo" in shown and "Try your own" not in card(BEST)
+
+
+def test_the_sidecar_can_be_downloaded():
+    shown = card(BEST, sidecar=('a "b".jpg.xmp', "<x/>"))
+    assert 'download="a &quot;b&quot;.jpg.xmp"' in shown
+    assert 'href="data:application/rdf+xml;base64,PHgvPg=="' in shown
 
 
 def test_nothing_that_somebody_wrote_can_be_mistaken_for_html():
     place = Place("<img src=x>", local_name="<i>", place="<b>", tags=('"><script>',))
     evil = Prediction("<img src=x>", "x", 0.5, place)
-    shown = card(evil, evil, note="<u>", link='?"><script>')
+    ours = {"sidecar": ('"><b>', "<u>"), "stamp": '"><i>'}
+    shown = card(evil, evil, note="<u>", link='?"><script>', **ours)
     shown += cards.sorry(LandmarkError("<script>"), "en")
     shown += table(["sure"], [["<script>"]], '"><b>', "en")
     assert not [part for part in ("<img", "<b>", "<i>", "<script", "<u>") if part in shown]
@@ -118,6 +133,8 @@ def test_a_network_that_knows_none_of_it_says_so_in_the_comparison(models):
 def test_a_table_has_heads_to_click_and_a_row_each():
     shown = table(["photo", "sure"], [["a.jpg", 99.5], ["b.jpg", None]], "Fotos", "de")
     assert shown.count('<th scope="col"><button>') == 2 and shown.count("<tr>") == 3
-    assert '<td>a.jpg</td><td class="number">99.5</td>' in shown
-    assert '<td>b.jpg</td><td class="number"></td>' in shown
+    # What each cell is stands in it, too: a phone shows no heads.
+    sure = '<td class="number" data-title="Sicher, %">'
+    assert f'<td data-title="Foto">a.jpg</td>{sure}99.5</td>' in shown
+    assert f'<td data-title="Foto">b.jpg</td>{sure}</td>' in shown
     assert 'aria-label="Fotos"' in shown and "Filtern" in shown

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from landmark_model import LandmarkError, photos
+from landmark_model.web import i18n, share
 from landmark_model.web import layout as page
-from landmark_model.web import share
 from landmark_model.web.i18n import LANGUAGES, all_words, explain, pick_language, say
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +33,12 @@ def test_every_text_is_there_in_each_language_with_the_same_gaps(section, key):
 def test_a_language_has_the_same_sections_and_keys_as_english(language):
     shapes = {name: {s: list(v) for s, v in words.items()} for name, words in LOCALES.items()}
     assert shapes[language] == shapes["en"]
+
+
+def test_a_language_with_only_one_of_its_files_is_named(monkeypatch):
+    monkeypatch.setattr(i18n, "LANGUAGES", (*LANGUAGES, "it"))
+    with pytest.raises(LandmarkError, match=r"'it' has no file .*web/locales/it.json"):
+        say("photo_alt", "it")
 
 
 def test_every_text_is_used():

@@ -7,8 +7,9 @@ from itertools import combinations, pairwise
 
 import pytest
 
+from landmark_model.places import all_places
 from landmark_model.web import STATIC
-from landmark_model.web.html import worldmap
+from landmark_model.web.html import atlas, worldmap
 from landmark_model.web.html.worldmap import Dot, world_map
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -16,6 +17,7 @@ PARIS = Dot(48.8584, 2.2945, 0.9, "Eiffel Tower", best=True)
 LONDON = Dot(51.5007, -0.1246, 0.05, "Big Ben")
 SYDNEY = Dot(-33.8568, 151.2153, 0.03, "Sydney Opera House")
 MIDDLE = (worldmap.WIDTH / 2, worldmap.ZOOM_HEIGHT / 2)
+PLACES = {key: place for key, place in all_places().items() if place.latitude is not None}
 EARTH_PX = worldmap._equal_earth(worldmap.WIDTH)
 
 
@@ -38,6 +40,12 @@ def place(circle: ElementTree.Element) -> tuple[float, float]:
     return float(circle.get("cx")), float(circle.get("cy"))
 
 
+def city_names(drawing: ElementTree.Element) -> dict[str, tuple[float, float]]:
+    """Where the cities of a map are, by name."""
+    groups = [group for group in drawing.iter(f"{SVG}g") if group.get("class") == "city"]
+    return {group[1].text: place(group[0]) for group in groups}
+
+
 def is_land(drawing: ElementTree.Element, x: float, y: float) -> bool:
     """Whether a point of the large map is inside of the land's path (even-odd rule)."""
     path = next(p for p in drawing.iter(f"{SVG}path") if p.get("class") == "land").get("d")
@@ -57,7 +65,7 @@ def test_zoomed_map_has_the_best_named_in_its_middle_and_neighbours_where_they_l
     assert set(dots) == {"Eiffel Tower", "Big Ben"}, "Sydney is only in the inset"
     (x, y), (london_x, london_y) = place(dots["Eiffel Tower"]), place(dots["Big Ben"])
     assert (x, y) == MIDDLE and london_x < x and london_y < y
-    assert len(list(drawing.iter(f"{SVG}circle"))) == 2 * 2 + 3
+    assert len(list(drawing.iter(f"{SVG}circle"))) == 2 * 2 + 3 + len(city_names(drawing))
     (svg,) = drawing
     assert [name.text for name in svg.findall(f"{SVG}text")] == ["Eiffel Tower"]
     assert "best" in dots["Eiffel Tower"].get("class")
@@ -119,7 +127,7 @@ def test_map_goes_on_beyond_the_antimeridian(longitude):
 
 def test_nothing_jumps_across_the_map():
     """A ring that jumps from 180 to -180 would draw a bar through the whole map."""
-    for ring, _ in worldmap._land():
+    for ring, _ in atlas.land():
         for (start, _), (end, latitude) in pairwise(ring):
             assert abs(start - end) < 180 or abs(latitude) == 90
 
@@ -174,9 +182,71 @@ def test_map_is_one_labelled_group_and_texts_cannot_inject_html():
     assert set(circles(image)) == {hostile}
 
 
+@pytest.mark.parametrize("key", PLACES)
+def test_every_landmark_has_cities_around_it_that_cover_nothing(key):
+    here = PLACES[key]
+    dot = Dot(here.latitude, here.longitude, 0.9, here.name, best=True)
+    window = worldmap._window_around(dot)
+    for language in ("en", "zh"):
+        drawing = worldmap._cities(window, [(dot, MIDDLE)], language)
+        cities = city_names(ElementTree.fromstring(f'<g xmlns="{SVG[1:-1]}">{drawing}</g>'))
+        assert 3 <= len(cities) <= 6
+        for (x, y), (other_x, other_y) in combinations(cities.values(), 2):
+            assert abs(x - other_x) > 12 or abs(y - other_y) >= 14
+        for x, y in cities.values():
+            assert 0 < x < worldmap.WIDTH and 0 < y < worldmap.ZOOM_HEIGHT
+            assert math.dist((x, y), MIDDLE) > dot.radius
+            assert x > worldmap.INSET_WIDTH or y < worldmap.ZOOM_HEIGHT - 76
+
+
+def test_cities_lie_where_they_are_and_speak_the_language():
+    names = city_names(draw([PARIS], language="de"))
+    window = worldmap._window_around(PARIS)
+    assert names["London"] == pytest.approx(window.project((-0.12, 51.5)), abs=2)
+    rome = next(city for city in atlas.cities() if city.names["en"] == "Rome")
+    assert [rome.name_in(language) for language in ("en", "fr", "de", "zh", "it")] == [
+        "Rome",
+        "Rome",
+        "Rom",
+        "罗马",
+        "Rome",
+    ]
+
+
+def test_borders_are_where_countries_meet():
+    """The Pyrenees have one, between France and Spain; the middle of France has none."""
+    window = worldmap._window_around(PARIS)
+    lines = list(worldmap._borders_in(window))
+    for place, is_border in (((0.65, 42.7), True), ((2.5, 47.0), False)):
+        x, y = window.project(place)
+        near = [
+            line
+            for line in lines
+            for (x1, y1), (x2, y2) in pairwise(line)
+            if min(x1, x2) - 4 < x < max(x1, x2) + 4 and min(y1, y2) - 4 < y < max(y1, y2) + 4
+        ]
+        assert bool(near) is is_border
+
+
+def test_the_49th_parallel_is_seen_though_it_ends_beside_the_map():
+    window = worldmap.Window(-108, 49, degrees=10)
+    edges = [x for line in worldmap._borders_in(window) for x, _ in line]
+    assert min(edges) < 0 and max(edges) > worldmap.WIDTH
+
+
+@pytest.mark.parametrize(("language", "text"), [("en", "1,000 km"), ("de", "1.000 km")])
+def test_the_scale_is_as_long_as_it_says(language, text):
+    drawing = draw([Dot(-27.1, -109.3, 0.8, "here", best=True)], language=language)  # 87 degrees
+    (scale,) = (group for group in drawing.iter(f"{SVG}g") if group.get("class") == "scale")
+    assert scale[1].text == text
+    left, _, _, _, right, *_ = map(float, scale[0].get("d").strip("M").split())
+    kilometres = math.radians(87) * 6371 / worldmap.WIDTH
+    assert (right - left) * kilometres == pytest.approx(1000, rel=0.02)
+
+
 def test_long_names_are_cut():
     drawing = draw([Dot(1, 2, 0.5, "Llanfair" * 20, best=True)])
-    (name,) = drawing.iter(f"{SVG}text")
+    (name,) = (text for text in drawing.iter(f"{SVG}text") if text.get("class") == "name")
     assert len(name.text) <= 40 and name.text.endswith("…")
 
 
@@ -185,7 +255,8 @@ def test_map_needs_nothing_from_outside_and_is_small():
     assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]
     assert "<image" not in text and "<style" not in text and "url(" not in text
     assert len(text) < 60_000
-    assert worldmap.LAND.stat().st_size < 250_000
+    sizes = [path.stat().st_size for path in (atlas.LAND, atlas.BORDERS, atlas.CITIES)]
+    assert sizes[0] < 250_000 and sizes[1] < 40_000 and sizes[2] < 20_000
 
 
 @pytest.mark.parametrize("sheet", ["worldmap", "explore"])

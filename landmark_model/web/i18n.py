@@ -11,9 +11,18 @@ LOCALES = Path(__file__).with_name("locales")
 
 @cache
 def _locale(language: str) -> dict[str, dict[str, str]]:
-    """The file of a language: "page", "quality" and "numbers"; English for any other."""
+    """The file of a language: "page", "quality" and "numbers"; English for any other.
+
+    Raises LandmarkError if there is none beside the one for the names of landmarks.
+    """
     name = language if language in LANGUAGES else "en"
-    return json.loads((LOCALES / f"{name}.json").read_text(encoding="utf-8"))
+    path = LOCALES / f"{name}.json"
+    if not path.is_file():
+        raise LandmarkError(
+            f"The language {name!r} has no file landmark_model/web/locales/{path.name}, though it "
+            f"has landmark_model/locales/{path.name}. Add it, or remove the other one."
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def say(key: str, language: str, section: str = "page", **values: object) -> str:

@@ -57,7 +57,7 @@ def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") ->
     page.uploads, page.links = uploads, PhotoLinks(uploads.folder)
     with page:
         gr.HTML(words("hero"), padding=False)
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab(words("tab_photo"), id="photo"):
                 files = [str(EXAMPLES / row["file"]) for row in credits]
                 photo = photo_tab(page, PhotoTab(models, secret, page.links), words, files)

@@ -1,32 +1,44 @@
-"""Pictures made from a photo: heatmap and box on it, thumbnails, copies to show."""
+"""Pictures made from a photo: heat and box to lie on it, thumbnails, copies to show."""
 
 from __future__ import annotations
 
+from base64 import b64encode
+from html import escape
+from io import BytesIO
+
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 
 from landmark_model import Explanation
 
 SIDE_PX = 1024
 THUMBNAIL_PX = 320
+HEAT_PX = 96  # a network's map has some ten cells a side; browsers enlarge it smoothly
 HEAT_STRENGTH = 0.6
 COLD_TO_HOT = ("#1b0c41", "#fcffa4", "#e8602d")  # least, most, middle
-BOX_COLOR = (255, 255, 255)
-BOX_EDGE = (20, 40, 60)
 
 
-def overlay(photo: Image.Image, found: Explanation, heat: bool, box: bool) -> Image.Image:
-    """`photo` (W, H), at most 1,024 px wide or high, with heat and box of `found` on it.
+def overlay(found: Explanation, heat: bool, box: bool, photo: str, label: str) -> str:
+    """Heat and box of `found` as an SVG, to be laid on the photo that it explains by page.js.
 
-    `photo` is the upright RGB one that `found` explains.
+    `photo` is a part of the photo's address that no other has; `label` says what the SVG shows.
     """
-    picture = shrink(photo, SIDE_PX)
+    height, width = found.heatmap.shape
+    parts = ""
     if heat:
-        picture = _heated(picture, found.heatmap)
+        parts = (
+            f'<image href="{_heat(found.heatmap)}" width="{width}" height="{height}" '
+            'preserveAspectRatio="none"/>'
+        )
     if box:
-        scale = picture.width / photo.width
-        _draw_box(picture, tuple(round(side * scale) for side in found.box))
-    return picture
+        left, top, right, bottom = found.box
+        place = f'x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"'
+        # Light on dark: seen on any photo.
+        parts += "".join(f'<rect class="{kind}" {place}/>' for kind in ("edge", "box"))
+    return (
+        f'<svg class="overlay" data-photo="{escape(photo)}" viewBox="0 0 {width} {height}" '
+        f'role="img" aria-label="{escape(label)}">{parts}</svg>'
+    )
 
 
 def shrink(photo: Image.Image, side_px: int = THUMBNAIL_PX) -> Image.Image:
@@ -36,17 +48,11 @@ def shrink(photo: Image.Image, side_px: int = THUMBNAIL_PX) -> Image.Image:
     return copy
 
 
-def _heated(picture: Image.Image, heatmap: np.ndarray) -> Image.Image:
-    """`picture` (W, H) under the colours of `heatmap` (h, w), clearer where there is less heat."""
-    grey = Image.fromarray((heatmap * 255).astype(np.uint8)).resize(picture.size)
-    strength = grey.point(lambda value: value * HEAT_STRENGTH)
-    return Image.composite(ImageOps.colorize(grey, *COLD_TO_HOT), picture, strength)
-
-
-def _draw_box(picture: Image.Image, box: tuple[int, ...]) -> None:
-    left, top, right, bottom = box
-    width_px = max(2, max(picture.size) // 250)
-    draw = ImageDraw.Draw(picture)
-    # Light on dark: seen on any photo.
-    for color, width in ((BOX_EDGE, 3 * width_px), (BOX_COLOR, width_px)):
-        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), None, color, width)
+def _heat(heatmap: np.ndarray) -> str:
+    """The colours of `heatmap` (H, W), clearer where there is less heat, as the URL of a PNG."""
+    grey = shrink(Image.fromarray((heatmap * 255).astype(np.uint8)), HEAT_PX)
+    picture = ImageOps.colorize(grey, *COLD_TO_HOT)
+    picture.putalpha(grey.point(lambda value: value * HEAT_STRENGTH))
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

@@ -67,7 +67,7 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
         with redirect_stdout(StringIO()):
             page.launch(
                 **serving_options(settings),
-                **look_of_page(words),
+                **look_of_page(words, settings.max_upload),
                 app_kwargs=app_options(settings, models, page),
             )
     except OSError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 
+from landmark_model import LANGUAGES, PHOTO_ENDINGS, RAW_ENDINGS
 from landmark_model.web import STATIC
+from landmark_model.web.i18n import say
 
 # Of gradio's theme, in light; "name_dark" in dark.
 LOOK = {
@@ -30,17 +34,36 @@ SAME_IN_DARK = {
 QUIET = ("block_label_text_color", "block_title_text_color", "body_text_color_subdued")
 
 
-def look_of_page(words: gr.I18n) -> dict[str, object]:
-    """The look and the texts of the page."""
+def look_of_page(words: gr.I18n, most_bytes: int) -> dict[str, object]:
+    """The look and the texts of the page, which takes files of up to `most_bytes`."""
     sheets = sorted(STATIC.glob("*.css"))  # app.css first
     return {
         "i18n": words,
         "css": "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets),
-        "js": (STATIC / "page.js").read_text(encoding="utf-8"),
+        "js": page_script(most_bytes),
         "theme": theme(),
         "footer_links": ["api"],
         "run_history": False,
     }
+
+
+def page_script(most_bytes: int) -> str:
+    """page.js, with the kinds and the size of the files that the page takes filled in."""
+    limit = f"{most_bytes / 2**20:g}"
+    door = {
+        "photos": sorted(PHOTO_ENDINGS),
+        "raw": sorted(RAW_ENDINGS),
+        "most_bytes": most_bytes,
+        "words": {
+            language: {
+                why: say(f"why_{why}", language, name="{name}", limit=limit)
+                for why in ("raw", "no_photo", "large_file")
+            }
+            for language in LANGUAGES
+        },
+    }
+    script = (STATIC / "page.js").read_text(encoding="utf-8")
+    return script.replace("DOOR", json.dumps(door), 1)
 
 
 def theme() -> gr.themes.Base:

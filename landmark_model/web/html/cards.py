@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,19 +22,21 @@ class Shown:
 
     `guesses` are best first. `is_known` is None where nobody measured a threshold. `link` is the
     query string of a link to the result, "" for none, `camera` the (latitude, longitude) in degrees
-    that the camera wrote into the photo, `note` a line above the result.
+    that the camera wrote into the photo, `sidecar` the name and text of an XMP file. Where somebody
+    shared it, `note` says so above the result, and `stamp`, when pointed at, which model answered.
     """
 
     guesses: Sequence[Prediction]
     is_known: bool | None
     link: str = ""
     camera: tuple[float, float] | None = None
+    sidecar: tuple[str, str] | None = None
     note: str = ""
+    stamp: str = ""
 
 
 def card(shown: Shown, language: str, known_count: int) -> str:
     """The result: the best guess in large type, or that no known landmark is recognised."""
-    note = f'<p class="note">{html.escape(shown.note)}</p>' if shown.note else ""
     best, *others = shown.guesses
     others = [guess for guess in others if guess.probability >= LEAST_LISTED]
     if shown.is_known is False:
@@ -53,10 +56,20 @@ def card(shown: Shown, language: str, known_count: int) -> str:
             guess_map([best, *others], best, language),
             map_links(best, language),
             bars(others, say("others", language), language),
-            tag_chips(best.in_language(language).tags, language),
+            tag_chips(best.in_language(language), shown.sidecar, language),
         ]
-    body = "".join([note, *parts, share_line(shown.link, language)])
+    parts = [*parts, share_line(shown.link, language)]
+    if shown.note:
+        kind += " shared"
+        own = f'<p class="own"><a href="#photo">{say("try_own", language)}</a></p>'
+        parts = [_note(shown, language), *parts, own]
+    body = "".join(parts)
     return f'<section class="{kind}" aria-live="polite">{body}</section>'
+
+
+def _note(shown: Shown, language: str) -> str:
+    by = say("shared_by", language, model=shown.stamp) if shown.stamp else ""
+    return f'<p class="note" title="{html.escape(by)}">{html.escape(shown.note)}</p>'
 
 
 def guess_map(guesses: Sequence[Prediction], best: Prediction | None, language: str) -> str:
@@ -71,7 +84,7 @@ def guess_map(guesses: Sequence[Prediction], best: Prediction | None, language: 
         )
         for guess in guesses
     ]
-    return world_map(dots, say("map", language), zoom=best is not None)
+    return world_map(dots, say("map", language), best is not None, language)
 
 
 def _best(best: Prediction, language: str) -> str:
@@ -110,13 +123,20 @@ def bars(guesses: Sequence[Prediction], title: str, language: str) -> str:
     return f'{head}<ol class="bars">{rows}</ol>' if rows else ""
 
 
-def tag_chips(tags: Sequence[str], language: str) -> str:
-    """Tags as chips, with a button that copies them all; "" without any."""
-    if not tags:
-        return ""
+def tag_chips(best: Prediction, sidecar: tuple[str, str] | None, language: str) -> str:
+    """The name and tags of a guess as chips, with a button that copies them and a link to an XMP
+    file that holds them."""
+    tags = dict.fromkeys((best.label, *best.tags))
     chips = "".join(f"<li>{html.escape(tag)}</li>" for tag in tags)
-    button = copy_button(", ".join(tags), say("copy_tags", language), language)
-    title = f'<div class="line"><h3>{say("tags", language)}</h3>{button}</div>'
+    buttons = copy_button(", ".join(tags), say("copy_tags", language), language)
+    if sidecar:
+        name, text = sidecar
+        address = f"data:application/rdf+xml;base64,{b64encode(text.encode()).decode()}"
+        buttons += (
+            f' <a class="copy" download="{html.escape(name)}" href="{address}">'
+            f"{say('sidecar', language)}</a>"
+        )
+    title = f'<div class="line"><h3>{say("tags", language)}</h3><span>{buttons}</span></div>'
     return f'{title}<ul class="tags">{chips}</ul>'
 
 

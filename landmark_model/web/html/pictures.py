@@ -1,4 +1,4 @@
-"""A picture of each landmark: a photo where a free one exists, else a drawing of its kind."""
+"""A card for each landmark: its picture, a photo or a drawing of its kind, and how well it does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from functools import cache
 
 from landmark_model import Place, Prediction, find_place
 from landmark_model.web import STATIC
-from landmark_model.web.i18n import say
+from landmark_model.web.html.figures import find_mixups
+from landmark_model.web.i18n import percent, say
+from landmark_model.web.measured import Measured
 
 FOLDER = STATIC / "landmarks"
 PATH = "/pictures/"
@@ -32,30 +34,54 @@ KINDS = {
     "water": "bay, coral reef, fountain, island, lake, salt lake, sea, waterfall, village",
 }
 PLACE = "place"
+MOST_MIXUPS = 3  # on a card
 KIND_OF = {tag: kind for kind, tags in KINDS.items() for tag in tags.split(", ")}
 
 
-def wall(landmarks: Iterable[Prediction], root: str, language: str) -> str:
-    """All landmarks by name, each with its picture, as HTML to be styled by pictures.css.
+def wall(landmarks: Iterable[Prediction], measured: Measured, root: str, language: str) -> str:
+    """All landmarks by name, a card each, as HTML to be styled by pictures.css.
 
     `root` is the path that the app is served under, "" for none.
     """
-    named = {landmark.in_language(language): landmark.landmark for landmark in landmarks}
-    cards = "".join(
-        _card(here, place, root)
-        for here, place in sorted(named.items(), key=lambda pair: pair[0].label.casefold())
-    )
+    landmarks = list(landmarks)
+    scores = {score["class_name"]: score for score in measured.test.get("classes", ())}
+    mixups: dict[str, list[str]] = {}
+    for pair in find_mixups(landmarks, measured):
+        text = f"{pair.guess.name_in(language)} ({pair.wrong})"
+        mixups.setdefault(pair.truth.class_name, []).append(text)
+    named = [(one.in_language(language), one.landmark) for one in landmarks]
+    cards = ""
+    for here, place in sorted(named, key=lambda pair: pair[0].label.casefold()):
+        score = scores.get(here.class_name, {})
+        wrong = mixups.get(here.class_name, [])[:MOST_MIXUPS]
+        cards += _card(here, picture(place, root), _score(score, wrong, language), language)
     return (
         f'{_drawings()}<div class="wall" role="group" tabindex="0" '
         f'aria-label="{say("landmarks", language)}"><ul>{cards}</ul></div>'
     )
 
 
-def _card(here: Prediction, place: Place, root: str) -> str:
-    """The picture of a place, with its name and where it is as `here` says them."""
+def _card(here: Prediction, image: str, score: str, language: str) -> str:
+    """The card of a landmark, as `here` says its name and place; page.js knows the button."""
     name, where = html.escape(here.label), html.escape(here.landmark.area or here.country or "")
     flag = f'<span aria-hidden="true">{here.flag}</span> ' if here.flag else ""
-    return f"<li>{picture(place, root)}<b>{name}</b><small>{flag}{where}</small></li>"
+    find = say("find_photos", language)
+    button = (
+        f'<button type="button" class="find" data-name="{name}" aria-label="{find}: {name}">'
+        f"{find}</button>"
+    )
+    return f"<li>{image}<b>{name}</b><small>{flag}{where}</small>{score}{button}</li>"
+
+
+def _score(score: dict, mixups: list[str], language: str) -> str:
+    """How many of its test photos were recognised, and what the others were taken for; as HTML."""
+    if not score.get("support"):
+        return ""
+    share, count = percent(score["recall"], language), score["support"]
+    lines = [say("card_score", language, share=share, count=count)]
+    if mixups:
+        lines.append(say("card_mixups", language, names=", ".join(mixups)))
+    return "".join(f"<small>{html.escape(line)}</small>" for line in lines)
 
 
 def picture(place: Place, root: str) -> str:

@@ -17,10 +17,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, la
 
     A column "sure" is headed by the words of "col_sure".
     """
-    heads = "".join(
-        f'<th scope="col"><button>{say(f"col_{name}", language)}</button></th>' for name in columns
-    )
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    titles = [say(f"col_{name}", language) for name in columns]
+    heads = "".join(f'<th scope="col"><button>{name}</button></th>' for name in titles)
+    body = "".join(f"<tr>{''.join(map(_cell, row, titles))}</tr>" for row in rows)
     return (
         f'<div class="sheet"><label>{say("filter", language)} <input type="search"></label>'
         f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(title)}">'
@@ -28,8 +27,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, la
     )
 
 
-def _cell(value: Cell) -> str:
-    if value is None:
-        return '<td class="number"></td>'
+def _cell(value: Cell, title: str) -> str:
     kind = "" if isinstance(value, str) else ' class="number"'
-    return f"<td{kind}>{html.escape(str(value))}</td>"
+    text = "" if value is None else html.escape(str(value))
+    return f'<td{kind} data-title="{html.escape(title)}">{text}</td>'

@@ -1,29 +1,20 @@
-"""A map of the world or of one place's surroundings with dots on it, as SVG that needs no network.
-
-The coast is Natural Earth's, 1:50 million, public domain, as npm's world-atlas 2.0.2 packs it.
-land.json was made of it with npm's mapshaper, each arc one whole ring:
-
-    mapshaper land-50m.json -o all.geojson format=geojson
-    mapshaper -i all.geojson no-topology name=land -explode -simplify weighted keep-shapes 25% \
-        -filter-islands min-area=40km2 -o land.json format=topojson quantization=36000
-"""
+"""A map of the world or of a place's surroundings with dots on it, as SVG that needs no network."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
-from itertools import accumulate
+from itertools import pairwise
 
-from landmark_model.web import STATIC
+from landmark_model.web.html import atlas
+from landmark_model.web.html.atlas import Box, Point
+from landmark_model.web.i18n import number
 
-Point = tuple[float, float]  # (longitude, latitude) in degrees, or (x, y) in px
-Projection = Callable[[Point], Point]
+Projection = Callable[[Point], Point]  # from degrees to (x, y) in px
 
-LAND = STATIC / "land.json"
 WIDTH = 480
 ZOOM_HEIGHT = 300
 INSET_WIDTH = 132
@@ -39,6 +30,12 @@ EQUAL_EARTH = (1.340264, -0.081106, 0.000893, 0.003796)
 EQUAL_EARTH_X, EQUAL_EARTH_Y = 2.70663, 1.31737  # where its east edge and north pole lie
 LABEL_LENGTH = 40
 TOUCH_PX = 16
+MARGIN = 8  # between the corner of a zoomed map and what stands in it
+MOST_CITIES = 6
+CITY_PX, NAME_PX = 14, 17  # of letters on a phone; elsewhere they are smaller
+KM_PER_DEGREE = 111.2  # of a great circle
+SCALES_KM = (1000, 500, 200, 100)
+LONGEST_SCALE = 110
 
 
 @dataclass(frozen=True)
@@ -99,18 +96,19 @@ class Window:
         return self.longitude - width, south, self.longitude + width, north
 
 
-def world_map(dots: Iterable[Dot], label: str, zoom: bool = True) -> str:
+def world_map(dots: Iterable[Dot], label: str, zoom: bool = True, language: str = "en") -> str:
     """The map as HTML with inline SVG, to be styled by worldmap.css; `label` says what it shows.
 
-    With `zoom` it shows the surroundings of the best dot, else of the heaviest, and the world in a
-    corner; without, or where no dot has coordinates, the world. Dots without are left out. On a
-    zoomed map, dots that would hide each other are set side by side.
+    With `zoom` it shows the surroundings of the best dot, else of the heaviest, with borders,
+    cities and a scale, and the world in a corner; without, or where no dot has coordinates, the
+    world. Dots without are left out. On a zoomed map, dots that would hide each other are set side
+    by side. Names of cities are in `language`.
     """
     placed = [dot for dot in dots if dot.latitude is not None and dot.longitude is not None]
     # The best keeps its place and large ones do not cover small ones.
     placed.sort(key=lambda dot: (not dot.best, -dot.weight))
     if zoom and placed:
-        height, drawing = ZOOM_HEIGHT, _surroundings(placed, _window_around(placed[0]))
+        height, drawing = ZOOM_HEIGHT, _surroundings(placed, _window_around(placed[0]), language)
     else:
         to_px, height = _equal_earth(WIDTH), _world_height(WIDTH)
         drawing = _globe(WIDTH) + _markers([(dot, to_px(dot.point)) for dot in placed], WORLD_DOTS)
@@ -120,7 +118,7 @@ def world_map(dots: Iterable[Dot], label: str, zoom: bool = True) -> str:
     )
 
 
-def _surroundings(dots: Sequence[Dot], window: Window) -> str:
+def _surroundings(dots: Sequence[Dot], window: Window, language: str) -> str:
     west, south, east, north = window.edges()
     lines = [[(degrees, south), (degrees, north)] for degrees in _tens(west, east)]
     lines += [[(west, degrees), (east, degrees)] for degrees in _tens(south, north)]
@@ -130,12 +128,109 @@ def _surroundings(dots: Sequence[Dot], window: Window) -> str:
         for x, y in (window.project((dot.longitude + turn, dot.latitude)) for turn in TURNS)
         if -dot.radius < x < WIDTH + dot.radius and -dot.radius < y < ZOOM_HEIGHT + dot.radius
     ]
+    places = _spread(around)
     return (
         f'<rect class="sea" width="{WIDTH}" height="{ZOOM_HEIGHT}"/>'
         f'<path class="grid" d="{_lines(lines, window.project)}"/>'
         f'<path class="land" d="{_rings(_land_in(window), 0.5)}"/>'
-        + _markers(_spread(around))
+        f'<path class="border" d="{"".join(map(_line, _borders_in(window)))}"/>'
+        + _scale(window, language)
+        + _cities(window, places, language)
+        + _markers(places)
         + _inset(dots, window)
+    )
+
+
+def _borders_in(window: Window) -> Iterator[list[Point]]:
+    """The pieces of borders that may be seen in the window, in px."""
+    for line, box in atlas.borders():
+        for turn in _turns_into(window.edges(), box):
+            piece: list[Point] = []
+            points = [window.project((longitude + turn, y)) for longitude, y in line]
+            for start, end in pairwise(points):
+                if _is_beside(start, end):
+                    continue
+                if piece[-1:] != [start]:
+                    yield piece
+                    piece = [start]
+                piece.append(end)
+            yield piece
+
+
+def _is_beside(start: Point, end: Point) -> bool:
+    """Whether a straight line lies beside a zoomed map, on any one side of it."""
+    return any(
+        max(start[axis], end[axis]) < 0 or min(start[axis], end[axis]) > length
+        for axis, length in enumerate((WIDTH, ZOOM_HEIGHT))
+    )
+
+
+def _scale(window: Window, language: str) -> str:
+    """A bar in the lower right corner, and how many km it is long in the middle of the map."""
+    px_per_km = window.scale[1] / KM_PER_DEGREE
+    km = next(km for km in SCALES_KM if km * px_per_km <= LONGEST_SCALE)
+    right, bottom = WIDTH - MARGIN, ZOOM_HEIGHT - MARGIN
+    left = right - km * px_per_km
+    bar = _line([(left, bottom - 5), (left, bottom), (right, bottom), (right, bottom - 5)])
+    return (
+        f'<g class="scale"><path d="{bar}"/><text text-anchor="middle" '
+        f'x="{(left + right) / 2:.1f}" y="{bottom - 5}">{number(km, language)} km</text></g>'
+    )
+
+
+def _cities(window: Window, places: Sequence[tuple[Dot, Point]], language: str) -> str:
+    """The most important cities whose names cover neither each other nor anything else."""
+    taken, names = _taken(places), []
+    for city in atlas.cities():
+        name = city.name_in(language)
+        # Letters of Chinese are twice as wide.
+        length = CITY_PX * sum(0.6 if ord(letter) < 0x2E80 else 1.05 for letter in name)
+        for turn in TURNS:
+            x, y = window.project((city.longitude + turn, city.latitude))
+            sides = {"start": (x - 3, x + 6 + length), "end": (x - 6 - length, x + 3)}
+            for anchor, (left, right) in sides.items():
+                box = (left, y - CITY_PX / 2, right, y + CITY_PX / 2)
+                if _is_free(box, taken):
+                    taken.append(box)
+                    names.append(_city(name, (x, y), anchor))
+                    break
+        if len(names) == MOST_CITIES:
+            break
+    return "".join(names)
+
+
+def _taken(places: Sequence[tuple[Dot, Point]]) -> list[Box]:
+    """The boxes in px (left, top, right, bottom) of what cities must not cover."""
+    inset, bottom = _world_height(INSET_WIDTH), ZOOM_HEIGHT - MARGIN
+    boxes = [
+        (0, bottom - inset - 4, INSET_WIDTH + 2 * MARGIN, ZOOM_HEIGHT),
+        (WIDTH - LONGEST_SCALE - 2 * MARGIN, bottom - 24, WIDTH, ZOOM_HEIGHT),
+    ]
+    for dot, (x, y) in places:
+        boxes.append((x - dot.radius, y - dot.radius, x + dot.radius, y + dot.radius))
+        if dot.best:
+            baseline = _baseline(dot, (x, y), [at for other, at in places if other is not dot])
+            width = 0.6 * NAME_PX * min(len(dot.title), LABEL_LENGTH)
+            left = x - width * {"start": 0, "middle": 0.5, "end": 1}[_anchor(x)]
+            boxes.append((left, baseline - NAME_PX, left + width, baseline + 4))
+    return boxes
+
+
+def _is_free(box: Box, taken: Iterable[Box]) -> bool:
+    """Whether a box lies on the zoomed map and on none of the others."""
+    left, top, right, bottom = box
+    is_inside = left > 0 and top > 0 and right < WIDTH and bottom < ZOOM_HEIGHT
+    return is_inside and not any(
+        left < east and west < right and top < south and north < bottom
+        for west, north, east, south in taken
+    )
+
+
+def _city(name: str, place: Point, anchor: str) -> str:
+    (x, y), gap = place, 6 if anchor == "start" else -6
+    return (
+        f'<g class="city"><circle cx="{x:.1f}" cy="{y:.1f}" r="1.8"/>'
+        f'<text text-anchor="{anchor}" x="{x + gap:.1f}" y="{y + 4:.1f}">{escape(name)}</text></g>'
     )
 
 
@@ -155,7 +250,7 @@ def _inset(dots: Sequence[Dot], window: Window) -> str:
         for dot, (x, y) in places
     )
     return (
-        f'<g class="inset" transform="translate(8 {ZOOM_HEIGHT - height - 8})">'
+        f'<g class="inset" transform="translate({MARGIN} {ZOOM_HEIGHT - height - MARGIN})">'
         f'<rect class="panel" x="-4" y="-4" width="{INSET_WIDTH + 8}" height="{height + 8}" '
         f'rx="6"/>{_globe(INSET_WIDTH)}'
         f'<path class="frame" d="{_lines(frames, to_px)}"/>{points}</g>'
@@ -219,17 +314,24 @@ def _markers(places: Sequence[tuple[Dot, Point]], size: float = 1) -> str:
 
 def _name(dot: Dot, place: Point, others: Sequence[Point]) -> str:
     """The title above or below its dot, wherever it covers fewer of the others."""
-    (x, y), title = place, dot.title
+    title = dot.title
     if len(title) > LABEL_LENGTH:
         title = f"{title[: LABEL_LENGTH - 1]}…"
+    return (
+        f'<text class="name" text-anchor="{_anchor(place[0])}" x="{place[0]:.1f}" '
+        f'y="{_baseline(dot, place, others):.1f}">{escape(title)}</text>'
+    )
+
+
+def _baseline(dot: Dot, place: Point, others: Sequence[Point]) -> float:
+    (x, y) = place
     near = [other_y - y for other_x, other_y in others if abs(other_x - x) < WIDTH / 5]
     above = sum(-40 < rise < 0 for rise in near) <= sum(0 <= rise < 40 for rise in near)
-    baseline = y - dot.radius - 7 if above else y + dot.radius + 18
-    anchor = "start" if x < WIDTH / 3 else "end" if x > WIDTH * 2 / 3 else "middle"
-    return (
-        f'<text class="name" text-anchor="{anchor}" x="{x:.1f}" y="{baseline:.1f}">'
-        f"{escape(title)}</text>"
-    )
+    return y - dot.radius - 7 if above else y + dot.radius + 18
+
+
+def _anchor(x: float) -> str:
+    return "start" if x < WIDTH / 3 else "end" if x > WIDTH * 2 / 3 else "middle"
 
 
 def _window_around(best: Dot) -> Window:
@@ -251,43 +353,17 @@ def _land_in(window: Window) -> list[list[Point]]:
 
 def _rings_in(west: float, south: float, east: float, north: float) -> Iterator[list[Point]]:
     """The rings of land that may reach into a part of the earth, moved to its longitudes."""
-    for ring, (left, bottom, right, top) in _land():
-        if bottom > north or top < south:
-            continue
-        for turn in TURNS:
-            if left + turn <= east and right + turn >= west:
-                yield [(longitude + turn, latitude) for longitude, latitude in ring]
+    for ring, box in atlas.land():
+        for turn in _turns_into((west, south, east, north), box):
+            yield [(longitude + turn, latitude) for longitude, latitude in ring]
 
 
-@cache
-def _land() -> list[tuple[list[Point], tuple[float, float, float, float]]]:
-    """The rings of the coast in degrees, each with its west, south, east and north.
-
-    Seas inside land run the other way. A ring over the antimeridian goes on beyond 180.
-    """
-    topology = json.loads(LAND.read_text(encoding="utf-8"))
-    (step_x, step_y), (west, south) = (topology["transform"][key] for key in ("scale", "translate"))
-    land = []
-    for arc in topology["arcs"]:  # whole numbers, each the step from the one before
-        xs, ys = (list(accumulate(axis)) for axis in zip(*arc, strict=True))
-        points = zip(xs, ys, strict=True)
-        ring = _unrolled([(west + x * step_x, south + y * step_y) for x, y in points])
-        xs, ys = zip(*ring, strict=True)
-        land.append((ring, (min(xs), min(ys), max(xs), max(ys))))
-    return land
-
-
-def _unrolled(ring: list[Point]) -> list[Point]:
-    """A ring that does not jump from 180 to -180; one around a pole is closed at the pole."""
-    points = ring[:1]
-    for longitude, latitude in ring[1:]:
-        turns = round((longitude - points[-1][0]) / 360)
-        points.append((longitude - 360 * turns, latitude))
-    (first, latitude), (last, _) = points[0], points[-1]
-    if abs(last - first) > 180:
-        pole = math.copysign(90, latitude)
-        points += [(last, pole), (first, pole)]
-    return points
+def _turns_into(part: Box, box: Box) -> Iterator[int]:
+    """Those of TURNS that bring a box into a part of the earth."""
+    west, south, east, north = part
+    left, bottom, right, top = box
+    if bottom <= north and top >= south:
+        yield from (turn for turn in TURNS if left + turn <= east and right + turn >= west)
 
 
 def _cut(ring: list[Point], left: float, top: float, right: float, bottom: float) -> list[Point]:
@@ -333,8 +409,8 @@ def _lines(lines: Iterable[list[Point]], to_px: Projection) -> str:
 
 
 def _line(points: Iterable[Point]) -> str:
-    numbers = (f"{x:.1f} {y:.1f}".replace(".0", "") for x, y in points)
-    return "M" + " ".join(numbers)
+    numbers = [f"{x:.1f} {y:.1f}".replace(".0", "") for x, y in points]
+    return "M" + " ".join(numbers) if numbers else ""
 
 
 def _tens(low: float, high: float) -> range:

@@ -1,4 +1,4 @@
-"""The tab with all landmarks that a network knows: on a map, in pictures, and as a table."""
+"""The tab with all landmarks that a network knows: on a map, as cards, and as a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOT_WEIGHT = 0.05
 
 
 def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
-    """Lays out the map, the pictures and the table of the landmarks."""
+    """Lays out the map, the cards and the table of the landmarks."""
 
     def fill(network: str, request: gr.Request) -> tuple[str, str, str]:
         language, measured = language_of(request), models.metrics(network)
@@ -29,7 +29,8 @@ def explore_tab(page: gr.Blocks, models: Models, words: gr.I18n) -> None:
         rows = landmark_rows(landmarks, measured, language)
         sheet = table(COLUMNS, rows, say("landmarks", language), language)
         note = damage_note(measured, language)
-        return map_of_all(landmarks, language), wall(landmarks, root, language), note + sheet
+        cards = wall(landmarks, measured, root, language)
+        return map_of_all(landmarks, language), cards, note + sheet
 
     gr.HTML(words("explore_intro"), elem_classes="intro")
     network = network_choice(models, words, "explore-network")

@@ -20,7 +20,6 @@ from landmark_model.web.overlay import THUMBNAIL_PX, shrink
 from landmark_model.web.uploads import MAX_PHOTOS, open_upload
 from landmark_model.web.widgets import advanced_choice, language_of
 
-PHOTO_KINDS = ["image", ".heic", ".heif", ".avif", ".tif", ".tiff"]
 COLUMNS = ("photo", "landmark", "place", "country", "sure", "note")
 SAME = gr.skip()
 
@@ -37,7 +36,6 @@ def many_tab(models: Models, words: gr.I18n) -> None:
             uploads = gr.File(
                 label=words("many_drop"),
                 file_count="multiple",
-                file_types=PHOTO_KINDS,
                 height=220,
                 elem_id="many-photos",
             )

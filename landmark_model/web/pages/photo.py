@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import Answer, LandmarkError
+from landmark_model import Answer, LandmarkError, Tagged, to_xmp
 from landmark_model.web import STATIC
 from landmark_model.web.html import cards
 from landmark_model.web.i18n import say
@@ -17,7 +17,7 @@ from landmark_model.web.overlay import SIDE_PX, overlay, shrink
 from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.share import SharedResult, is_link, make_link, read_link
 from landmark_model.web.uploads import open_upload
-from landmark_model.web.widgets import PHOTO_HEIGHT_PX, advanced_choice, language_of, photo_input
+from landmark_model.web.widgets import advanced_choice, language_of, photo_input
 
 COPY_PIXELS = 3_000_000
 UNSEEN = {".heic", ".heif", ".tif", ".tiff"}
@@ -28,11 +28,12 @@ COPY_SCRIPT = (STATIC / "copy.js").read_text(encoding="utf-8")
 class Copy:
     """A copy of an upload. It lacks what the camera wrote into the photo, so that comes with it.
 
-    `camera` is a (latitude, longitude) in degrees; `made_at` tells copies of the same photo apart,
-    so that each is shown.
+    `name` is what the upload was called, `camera` a (latitude, longitude) in degrees; `made_at`
+    tells copies of the same photo apart, so that each is shown.
     """
 
     path: Path
+    name: str
     camera: tuple[float, float] | None
     made_at: float
 
@@ -63,17 +64,26 @@ class PhotoTab:
             answer = tagger.predict(opened.image, top_k=5)
         except LandmarkError as error:
             return cards.sorry(error, language)
+        is_copy = copy is not None and copy.path == path
+        name = copy.name if is_copy else name_of(upload)
+        camera = copy.camera if is_copy else opened.position
         shown = cards.Shown(
             answer,
             answer.is_known,
             link=self.link(answer, network),
-            camera=copy.camera if copy and copy.path == path else opened.position,
+            camera=camera,
+            sidecar=sidecar_of(Tagged(name, answer.in_language(language), position=camera)),
         )
-        card = cards.card(shown, language, self.models.known_count)
-        self.links.remember(
-            request.session_hash, {"photo": upload, "network": network, "result": card}
-        )
-        return card
+        self.remember(upload, network, shown, request)
+        return cards.card(shown, language, self.models.known_count)
+
+    def remember(self, upload: dict, network: str, shown: cards.Shown, request: gr.Request) -> None:
+        """Keeps what a link with the photo will show: the result, as one that somebody shared."""
+        language = language_of(request)
+        shared = replace(shown, note=say("shared_photo", language))
+        card = cards.card(shared, language, self.models.known_count)
+        values = {"photo": upload, "network": network, "result": card}
+        self.links.remember(request.session_hash, values)
 
     def answer_again(
         self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request
@@ -102,23 +112,33 @@ class PhotoTab:
         except LandmarkError as error:
             return cards.sorry(error, language, "link_refused")
         guesses = [self.models.describe(name, share) for name, share in shared.guesses]
-        note = f"{say('shared', language)} {say('shared_by', language, model=shared.model)}"
-        shown = cards.Shown(guesses, shared.is_known, note=note)
+        note = say("shared", language)
+        shown = cards.Shown(guesses, shared.is_known, note=note, stamp=shared.model)
         return cards.card(shown, language, self.models.known_count)
 
-    def look(self, upload: dict | None, network: str, looks: list[str]) -> dict:
-        """A picture with the heat and box of `looks` on the photo, to be shown in its place."""
+    def look(self, upload: dict | None, network: str, looks: list[str], request: gr.Request) -> str:
+        """The heat and box of `looks`, to be laid on the photo; "" for none."""
         if not upload or not looks:
-            return gr.update(visible=False)
-        tagger = self.models.pick(network)
+            return ""
+        tagger, path = self.models.pick(network), Path(upload["path"])
         try:
-            photo = open_upload(upload["path"], SIDE_PX**2).image
+            photo = open_upload(path, SIDE_PX**2).image
         except LandmarkError:  # `answer` says so
-            return gr.update(visible=False)
+            return ""
         best = tagger.predict(photo, top_k=1)[0]
-        photo = shrink(photo, SIDE_PX)
-        found = tagger.explain(photo, best.class_name)
-        return gr.update(value=overlay(photo, found, "heat" in looks, "box" in looks), visible=True)
+        found = tagger.explain(shrink(photo, SIDE_PX), best.class_name)
+        label = say("look_alt", language_of(request))
+        return overlay(found, "heat" in looks, "box" in looks, path.parent.name, label)
+
+
+def name_of(upload: dict) -> str:
+    """What a visitor calls an upload."""
+    return upload.get("orig_name") or Path(upload["path"]).name
+
+
+def sidecar_of(row: Tagged) -> tuple[str, str] | None:
+    """Name and text of the XMP file of a photo; None where it shows no known landmark."""
+    return (f"{row.file}.xmp", to_xmp(row)) if row.best else None
 
 
 def see(upload: dict | None) -> Copy | None:
@@ -132,7 +152,7 @@ def see(upload: dict | None) -> Copy | None:
         return None
     folder = gr.utils.get_upload_folder()
     copy = gr.processing_utils.save_pil_to_cache(opened.image, folder, path.stem)
-    return Copy(Path(copy), opened.position, time.time())
+    return Copy(Path(copy), name_of(upload), opened.position, time.time())
 
 
 def show_copy(copy: Copy | None) -> object:
@@ -144,7 +164,8 @@ def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str
     """Lays out and wires the tab; returns the photo field."""
     with gr.Row(equal_height=False, elem_id="one-photo"):
         with gr.Column(elem_classes="photo-side"):
-            photo, figure = photo_input(words, "photo"), _figure(words)
+            photo = photo_input(words, "photo")
+            figure = gr.HTML("", elem_id="overlay")
             looks = gr.CheckboxGroup(
                 [(words("look_heat"), "heat"), (words("look_box"), "box")],
                 label=words("look"),
@@ -171,18 +192,6 @@ def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str
     copy.change(show_copy, copy, photo, **raw)
     photo.change(tab.answer, [photo, network, copy], result, **asked)
     network.change(tab.answer_again, [photo, network, copy], result, **asked)
-    photo.change(list, None, looks, **raw)  # a new photo is first shown as it is
-    gr.on([looks.change, network.change], tab.look, [photo, network, looks], figure, **asked)
+    seen = [photo.change, looks.change, network.change]
+    gr.on(seen, tab.look, [photo, network, looks], figure, **asked)
     return photo
-
-
-def _figure(words: gr.I18n) -> gr.Image:
-    return gr.Image(
-        label=words("photo"),
-        height=PHOTO_HEIGHT_PX,
-        visible=False,
-        interactive=False,
-        buttons=["download", "fullscreen"],
-        alt_text=words("look_alt"),
-        elem_id="figure",
-    )
