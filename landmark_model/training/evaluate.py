@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,13 +18,13 @@ from landmark_model.calibration import (
     fit_known_threshold,
     known_score,
 )
-from landmark_model.config import ModelConfig
+from landmark_model.config import KNOWN_METHODS, ModelConfig
 from landmark_model.memory import Memory
 from landmark_model.training.fit import Accelerator, compute_outputs
 from landmark_model.training.frozen import freeze
 from landmark_model.training.metrics import Metrics, UnknownScores, measure, measure_unknown
 
-METHOD = "knn"  # the score for "none of these" that measured best: benchmarks/unknown.md
+METHOD = "knn"  # the score for "none of these" where there are no photos to choose it by
 # Of the trained weights, in a mean with those that training started from.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -57,19 +57,40 @@ def evaluate(
     memory = Memory.remember(*found.pop("memory"), len(config.class_names))
     features, labels = found["validation"]
     temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
-    score = partial(known_score, METHOD, None, memory=memory)
-    threshold = fit_known_threshold(score(features))
+
+    def score(method: str, features: np.ndarray) -> np.ndarray:
+        return known_score(
+            method, compute_logits(network, features) / temperature, features, memory
+        )
+
+    method = choose_method(score, features, found_unknown.get("validation"))
+    threshold = fit_known_threshold(score(method, features))
     config = replace(
-        config, temperature=temperature, known_method=METHOD, known_threshold=threshold
+        config, temperature=temperature, known_method=method, known_threshold=threshold
     )
     scores, unknown_scores = {}, {}
     for split, (features, labels) in found.items():
         logits = compute_logits(network, features) / temperature
         scores[split] = measure(logits, labels, config.class_names)
         if split in found_unknown:
-            both = map(score, (features, found_unknown[split]))
-            unknown_scores[split] = measure_unknown(METHOD, *both, threshold)
+            both = score(method, features), score(method, found_unknown[split])
+            unknown_scores[split] = measure_unknown(method, *both, threshold)
     return Evaluation(config, scores, unknown_scores, memory)
+
+
+def choose_method(
+    score: Callable[[str, np.ndarray], np.ndarray], known: np.ndarray, unknown: np.ndarray | None
+) -> str:
+    """The score that best tells features (N, D) of known photos from those of others (M, D): the
+    one with the highest AUROC. Networks that learned to be unsure of others do so by softmax."""
+    if unknown is None:
+        return METHOD
+    return max(
+        KNOWN_METHODS,
+        key=lambda method: (
+            measure_unknown(method, score(method, known), score(method, unknown), 0).auroc
+        ),
+    )
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -374,7 +374,8 @@ def write_outputs(
     network: nn.Module, measured: Evaluation, facts: dict, progress: Progress, out: Path
 ) -> None:
     """Writes weights, config, exports, metrics, plots, card and checksums: all or none."""
-    config, scores, memory = measured.config, measured.scores, measured.memory
+    config, scores = measured.config, measured.scores
+    memory = measured.memory if config.needs_neighbours else None
     with staged(out) as folder:
         save(networks.to_arrays(network), config, folder, memory)
         for kind, export in EXPORTS.items():
