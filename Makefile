@@ -3,7 +3,10 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(nam
 BIN := .venv/bin
 READY := .venv/has-dev
 FIT = $(BIN)/landmark train --data $(DATA) --unknown $(UNKNOWN)
-FILES := config.json model.safetensors features.safetensors metrics.json *.png
+FILES := config.json model.safetensors metrics.json training_curve.png reliability.png confusion_matrix.png
+WEIGHTS := $(CURDIR)/landmark_model/weights
+# A network with a kNN memory has a file more.
+SHIP = cd runs/$(1) && rm -f $(2)/features.safetensors && cp $(FILES) $$(ls features.safetensors 2>/dev/null) $(2)
 PACKAGES := tests/javascript/node_modules
 .PHONY: install demo test test-space check javascript fix smoke train ship card screenshot wheel
 
@@ -31,9 +34,9 @@ train: $(READY)  # the networks that ship: make train DATA=photos UNKNOWN=photos
 	$(FIT) --init runs/probe --out runs/lite2
 	for net in resnet18 landmark_cnn; do $(FIT) --network $$net --teacher runs/lite2 --out runs/$$net || exit; done
 ship: $(READY)  # after make train
-	cd runs/resnet18 && cp $(FILES) $(CURDIR)/landmark_model/weights
-	cd runs/landmark_cnn && cp $(FILES) $(CURDIR)/landmark_model/weights/landmark_cnn
-	cd runs/lite2 && cp $(FILES) $(CURDIR)/landmark_model/weights/tf_efficientnet_lite2
+	$(call SHIP,resnet18,$(WEIGHTS))
+	$(call SHIP,landmark_cnn,$(WEIGHTS)/landmark_cnn)
+	$(call SHIP,lite2,$(WEIGHTS)/tf_efficientnet_lite2)
 	$(MAKE) card
 card: $(READY)
 	$(BIN)/landmark card --out model_card.md --results-in README.md

@@ -228,7 +228,7 @@ def load(
 
     `source` is a run folder or a hub repo ("org/name", at `revision`: a tag,
     branch or commit). `network` chooses among several in it ("resnet18", "landmark_cnn"); without,
-    the one that did best on its validation photos. `device` is torch's name of one ("cpu",
+    the one that knows most landmarks; among equals, the best. `device` is torch's name ("cpu",
     "cuda"); without, a GPU if torch is installed and finds one. `backend` is "onnx", which is ONNX
     Runtime and the default on a CPU, or "torch".
 

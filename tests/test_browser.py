@@ -302,7 +302,7 @@ def test_the_landmarks_can_be_sorted_and_filtered_and_their_quality_read(visit):
     page = visit()
     open_tab(page, "Explore")
     rows = page.locator("#explore-table tbody tr:visible")
-    expect(rows).to_have_count(50)
+    expect(rows).to_have_count(100)
     page.get_by_role("button", name="Test photos").press("Enter")
     page.get_by_role("button", name="Test photos").press("Enter")
     counts = [int(text) for text in rows.locator("td:nth-child(4)").all_inner_texts()]
@@ -468,7 +468,7 @@ def test_a_tap_on_the_map_names_the_landmark(visit):
     page = visit(width=PHONE, locale="de-DE", has_touch=True)
     open_tab(page, "Entdecken")
     spots = page.locator("#explore-map .spot")
-    expect(spots).to_have_count(50)
+    expect(spots).to_have_count(100)
     names = spots.locator("text:visible")
     for name in ("Machu Picchu", "Great Barrier Reef"):
         spots.filter(has_text=name).locator(".dot").tap()

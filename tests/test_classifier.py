@@ -366,9 +366,9 @@ def test_loaded_network_is_at_rest(tagger):
 
 
 def test_classifier_says_what_it_is(tagger):
-    assert repr(tagger) == "LandmarkClassifier(tf_efficientnet_lite2, 50 landmarks, cpu)"
+    assert repr(tagger) == "LandmarkClassifier(tf_efficientnet_lite2, 100 landmarks, cpu)"
     assert tagger.labels == tagger.config.labels
-    assert len(set(tagger.labels)) == 50
+    assert len(set(tagger.labels)) == 100
 
 
 @pytest.mark.parametrize("kind", [str, Path])

@@ -30,8 +30,9 @@ OLD_COMMANDS = (
     "of their options have been removed."
 )
 CAUTION = (
-    "They did influence the recipes, though: version 0.1 kept or dropped some ideas by their\n"
-    "score on these very photos. Expect lower scores on new photos.\n"
+    "Networks of version 0.1 were measured on test photos of their own, of 50 landmarks, which did\n"
+    "influence their recipes: some ideas were kept or dropped by the score on these very photos.\n"
+    "Expect lower scores of them on new photos.\n"
 )
 PICTURES = ("training_curve.png", "reliability.png", "confusion_matrix.png")
 
@@ -123,13 +124,14 @@ def write_results(folder: Path, path: Path) -> None:
 def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, object]:
     """The values for the placeholders of the template."""
     first, *others = reports
+    widest = max(reports, key=lambda report: len(report.config.class_names))
     names = [plain(report.title) for report in reports]
     return dict(
         metadata=_metadata(reports),
-        class_count=len(first.config.class_names),
+        class_count=len(widest.config.class_names),
         network_count="One network" if len(names) == 1 else f"{len(names)} networks",
         network_list=", ".join(names),
-        photo_count=f"{first.metrics['test']['photo_count']:d}",
+        photo_count=f"{widest.metrics['test']['photo_count']:d}",
         caution=CAUTION if any(report.is_old for report in reports) else "",
         results=results_table(reports),
         details=details_table(reports),
@@ -138,9 +140,9 @@ def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, ob
             for name, report in zip(names, reports, strict=True)
             for file in PICTURES
         ),
-        data=_data(first),
+        data=_data(widest),
         training="\n\n".join(map(_training, reports)),
-        classes="\n".join(_class_rows(first)),
+        classes="\n".join(_class_rows(widest)),
         subfolders="".join(
             f"| {plain(report.folder.name)}/ | the same for {name} |\n"
             for name, report in zip(names[1:], others, strict=True)

@@ -254,17 +254,22 @@ def networks_in(folder: Path) -> dict[str, Path]:
 
 
 def best_first(folder: Path) -> dict[str, Path]:
-    """`networks_in(folder)`, the one that did best on its validation photos first."""
-    return dict(sorted(networks_in(folder).items(), key=lambda item: -_validation_top1(item[1])))
+    """`networks_in(folder)`, the best first: the one that was measured on most landmarks, and
+    among equals the one that did best on its validation photos."""
+    ranked = sorted(networks_in(folder).items(), key=lambda item: _merit(item[1]), reverse=True)
+    return dict(ranked)
 
 
-def _validation_top1(folder: Path) -> float:
-    """The validation top-1 in metrics.json of `folder`; 0 if there is none."""
+def _merit(folder: Path) -> tuple[int, float]:
+    """How many landmarks the metrics.json of `folder` has scores of, and its validation top-1;
+    0 for what is not there."""
     try:
-        top1 = read_json(folder / METRICS_NAME)["validation"]["top1"]
-    except (LandmarkError, TypeError, LookupError):
-        return 0.0
-    return float(top1) if type(top1) in (int, float) and 0 <= top1 <= 1 else 0.0
+        validation = read_json(folder / METRICS_NAME)["validation"]
+        classes, top1 = validation.get("classes"), validation["top1"]
+    except (LandmarkError, TypeError, LookupError, AttributeError):
+        return 0, 0.0
+    fits = type(top1) in (int, float) and 0 <= top1 <= 1
+    return len(classes) if isinstance(classes, list) else 0, float(top1) if fits else 0.0
 
 
 def read_json(path: Path) -> dict:
