@@ -109,7 +109,7 @@ def test_landmarks_are_listed_in_a_language(client):
     [
         ({"network": "alexnet"}, "no such network.*tf_efficientnet_lite2"),
         ({"language": "xx"}, "language must be one of en, de, es, fr, zh"),
-        ({"top_k": 0}, "top_k must be.*1 to 100"),
+        ({"top_k": 0}, "top_k must be.*1 to 50"),
         ({"photo": None}, "no photo"),
     ],
 )

@@ -339,5 +339,5 @@ def test_commands_of_version_0_1_are_not_shown_as_if_they_ran(pair, tmp_path):
 
     text = card_of(pair, tmp_path, change)
     assert "Trained by version 0.1 of `train.py`, in 2 stages" in text
-    assert "They did influence the recipes" in text
+    assert "Networks of version 0.1 were measured on test photos of their own" in text
     assert "--muon" not in text and text.count("python train.py") == 1  # the other network's

@@ -31,7 +31,7 @@ FLOORS = (
 )
 # The modules that import a library, as names or as floors; all others go through them.
 OWNERS = {
-    "accelerate": "training.session training.fit",
+    "accelerate": "training.session training.precision training.fit",
     "datasets": "training.data",
     "gradio": "web.*",
     "huggingface_hub": "hub.client",

@@ -38,7 +38,8 @@ from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
 from landmark_model.training.smoke import make_photo
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--batch-size", "8", "--workers", "0"]
+SMALL = ["--network", "landmark_cnn", "--image-size", "32", "--batch-size", "8", "--workers", "0",
+         "--precision", "no"]  # fmt: skip
 LITTLE = replace(FEW_EPOCHS, image_size=32, train_size=32, batch_size=8, muon=0.0)
 WRITTEN = {
     "config.json", "model.safetensors", "model.torchscript.pt", "metrics.json", "README.md",

@@ -30,8 +30,8 @@ OLD_COMMANDS = (
     "of their options have been removed."
 )
 CAUTION = (
-    "Networks of version 0.1 were measured on test photos of their own, of 50 landmarks, which did\n"
-    "influence their recipes: some ideas were kept or dropped by the score on these very photos.\n"
+    "Networks of version 0.1 were measured on test photos of their own, of 50 landmarks, which\n"
+    "influenced their recipes: some ideas were kept or dropped by the score on these very photos.\n"
     "Expect lower scores of them on new photos.\n"
 )
 PICTURES = ("training_curve.png", "reliability.png", "confusion_matrix.png")

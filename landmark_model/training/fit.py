@@ -297,7 +297,8 @@ class State:
 
     def _save(self, folder: Path) -> None:
         alike = must_be_alike(self.recipe, self.session.seed)
-        about = {"recipe": alike, "progress": asdict(self.progress)}
+        precision = self.session.accelerator.mixed_precision
+        about = {"recipe": alike, "precision": precision, "progress": asdict(self.progress)}
         parts = {
             "network": self.network.state_dict(),
             "average": self.average.module.state_dict(),

@@ -57,9 +57,7 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
     if options.push_to:
         require_login(options.push_to)  # now, not after hours
     resume = can_resume(options, recipe)
-    precision = options.precision
-    if precision == "auto":
-        precision = choose_precision(options.network, recipe.train_size)
+    precision = find_precision(options, recipe, resume)
     session = open_session(options.out, precision, options.seed, resume, options.workers)
     made = prepare(options, recipe, session)
     if session.accelerator.is_main_process:
@@ -93,6 +91,14 @@ def can_resume(options: TrainOptions, recipe: Recipe) -> bool:
         return False
     require_same_run(read_about(options.out), recipe, options.seed)
     return True
+
+
+def find_precision(options: TrainOptions, recipe: Recipe, resume: bool) -> str:
+    """The numbers to train in, "no" (float32), "bf16" or "fp16": a run goes on in the same."""
+    if options.precision != "auto":
+        return options.precision
+    before = read_about(options.out).get("precision") if resume else None
+    return before or choose_precision(options.network, recipe.train_size)
 
 
 @dataclass(frozen=True)

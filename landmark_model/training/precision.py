@@ -13,6 +13,7 @@ from landmark_model import networks
 from landmark_model.config import ModelConfig
 
 PHOTOS, STEPS = 16, 3  # in a trial
+WORTH = 0.9  # bfloat16 takes less than this share of float32's time, or it is not worth rounding
 
 
 def has_bf16_units() -> bool:
@@ -36,7 +37,7 @@ def choose_precision(network: str, side_px: int) -> str:
         return "bf16" if has_bf16_units() else "no"
     PartialState()  # which broadcasting needs
     seconds = {name: time_step(network, side_px, name == "bf16") for name in ("no", "bf16")}
-    chosen = [min(seconds, key=seconds.get)]
+    chosen = ["bf16" if seconds["bf16"] < WORTH * seconds["no"] else "no"]
     broadcast_object_list(chosen)
     print(
         f"{'bfloat16' if chosen == ['bf16'] else 'float32'}: {PHOTOS} photos take "

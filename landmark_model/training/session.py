@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 
@@ -29,6 +30,7 @@ def make_accelerator(precision: str, seed: int) -> Accelerator:
     """The engine. `precision` is "no", "bf16" or "fp16"."""
     set_seed(seed)
     keep_freed_memory()
+    AcceleratorState._reset_state()  # or a second run in this process keeps the first's precision
     return Accelerator(
         mixed_precision=precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),

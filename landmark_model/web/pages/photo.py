@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import Answer, LandmarkError, Tagged, to_xmp
+from landmark_model import Answer, CameraFacts, LandmarkError, Tagged, to_xmp
 from landmark_model.web import STATIC
 from landmark_model.web.html import cards
 from landmark_model.web.i18n import say
@@ -72,7 +72,9 @@ class PhotoTab:
             answer.is_known,
             link=self.link(answer, network),
             camera=camera,
-            sidecar=sidecar_of(Tagged(name, answer.in_language(language), position=camera)),
+            sidecar=sidecar_of(
+                Tagged(name, answer.in_language(language), camera=CameraFacts(camera))
+            ),
         )
         self.remember(upload, network, shown, request)
         return cards.card(shown, language, self.models.known_count)
