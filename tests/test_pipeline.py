@@ -267,7 +267,7 @@ def test_resuming_may_change_how_answers_look_at_photos_yet_not_what_was_learned
     with pytest.raises(
         LandmarkError, match=r"was trained with erasing 0\.0\. Give the same options"
     ):
-        train(replace(again, data=tmp_path / "gone"), replace(LITTLE, erasing=0.7))  # at once
+        train(replace(again, data=tmp_path), replace(LITTLE, erasing=0.7))  # before it reads photos
     other = lay_out({f"{split}/{name}": 2 for split in ("train", "validation", "test")
                      for name in "abcd"})  # fmt: skip
     with pytest.raises(LandmarkError, match="is of another network or other classes"):

@@ -9,7 +9,7 @@ from research import autoencoder
 
 
 def test_autoencoder_learns_to_mend_photos_and_its_encoder_is_a_start(photos, engine, tmp_path):
-    engine("auto")
+    engine()
     autoencoder.main(["--data", str(photos / "train"), "--out", str(tmp_path), "--epochs", "4",
                       "--image-size", "32"])  # fmt: skip
     network = LandmarkCNN(3)

@@ -142,7 +142,7 @@ def test_the_table_is_of_the_seeds_there_are_and_owns_up_to_what_falls_short():
 def test_a_run_writes_its_files_and_does_nothing_twice(
     photos, imagenet, tmp_path, engine, monkeypatch
 ):
-    engine("auto")
+    engine()
     monkeypatch.setattr(versus, "OURS", {
         half: (network, replace(recipe, muon=0.0, batch_size=8))
         for half, (network, recipe) in versus.OURS.items()
@@ -180,7 +180,7 @@ def test_a_missing_weights_file_is_told_before_anything_is_trained(capsys):
 def test_one_command_trains_both_networks_on_the_course_photos(
     lay_out, tmp_path, engine, capsys, without_muon
 ):
-    engine("auto")
+    engine()
     places = ("09.Golden_Gate_Bridge", "16.Eiffel_Tower")
     counts = {f"train/{name}": 5 for name in places} | {f"test/{name}": 2 for name in places}
     root = lay_out(counts).rename(tmp_path / "landmark_images")

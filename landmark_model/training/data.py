@@ -65,8 +65,7 @@ def load_splits(
     near-copies stay together. Raises LandmarkError if there are no photos, fewer than two
     classes, or a class that one of the splits lacks (`allow_missing`: only training must have it).
     """
-    if not root.is_dir():
-        raise LandmarkError(f"{root} is not a folder. Give --data a folder of photos.")
+    require_folder(root)
     root = Path(os.path.abspath(root))
     folders = _split_folders(root)
     tables, skipped = {}, _outside(root, folders)
@@ -82,6 +81,12 @@ def load_splits(
     splits = Splits(tuple(names), **tables)
     _require_every_class(splits, allow_missing)
     return splits, skipped
+
+
+def require_folder(root: Path) -> None:
+    """Raises LandmarkError if there is no folder `root`."""
+    if not root.is_dir():
+        raise LandmarkError(f"{root} is not a folder. Give --data a folder of photos.")
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

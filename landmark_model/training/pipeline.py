@@ -56,6 +56,7 @@ def train(options: TrainOptions, recipe: Recipe | None = None) -> Evaluation:
     recipe = options.apply_to(recipe)
     if options.push_to:
         require_login(options.push_to)  # now, not after hours
+    data.require_folder(options.data)
     resume = can_resume(options, recipe)
     precision = find_precision(options, recipe, resume)
     session = open_session(options.out, precision, options.seed, resume, options.workers)
