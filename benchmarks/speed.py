@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from landmark_model import LandmarkClassifier, load
-from landmark_model.config import WEIGHTS_NAME
+from landmark_model.config import WEIGHTS_NAME, read_config
 from landmark_model.cores import usable_cores
 from landmark_model.files import staged
 from landmark_model.hub.repo import SHIPPED, networks_in
@@ -96,7 +96,7 @@ def three_lines(network: str) -> tuple[Callable[[bytes], object], Callable[[], o
     from safetensors.torch import load_file
 
     folder = networks_in(SHIPPED)[network]
-    config = load(folder).config
+    config = read_config(folder)
     model = timm.create_model(network, num_classes=len(config.class_names)).eval()
     model.load_state_dict(load_file(folder / WEIGHTS_NAME))
     side = config.image_size
