@@ -439,6 +439,23 @@ def test_sidecar_goes_with_a_photo_that_moves_and_stays_with_one_that_is_away(ta
     assert "b/new.png.xmp" in found and "a/0.png.xmp" not in found and "a/1.png.xmp" in found
 
 
+def test_nothing_is_written_or_forgotten_beside_photos_that_are_away(tagged, photos, tmp_path):
+    assert write(tagged, language="de") == []
+    before = sidecars(photos)
+    photos.rename(tmp_path / "away")
+    unwritten = write(tagged, language="fr")
+    assert len(unwritten) == len(before) and not photos.exists()
+    assert write(tagged, min_probability=1.0) == []  # and none is tagged
+    photos.mkdir()  # where the disk is mounted
+    write(tagged, min_probability=1.0)
+    photos.rmdir()
+    (tmp_path / "away").rename(photos)
+    assert sidecars(photos) == before
+    assert write(tagged, language="fr") == []
+    after = sidecars(photos)
+    assert after.keys() == before.keys() and not any(name.endswith(".bak") for name in after)
+
+
 def test_sidecar_that_the_user_deleted_or_emptied_is_written_again(tagged, photos):
     write(tagged)
     before = sidecars(photos)

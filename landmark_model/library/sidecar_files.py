@@ -25,6 +25,7 @@ from landmark_model.library.sidecars import names_beside, sidecar_names, to_xmp
 BESIDE = ""  # the target of sidecars that lie beside their photos; others are folders
 SCRATCH_NAME = ".landmark.part"
 BATCH_SIZE = 64
+AWAY = "It is not there now, so its sidecar beside it stays as it was."
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -78,17 +79,23 @@ class SidecarFiles:
         for record in [*self._records.values()]:
             is_there = record.photo in names  # one that is gone may come back
             is_wanted = record.photo in tagged and names[record.photo] == record.path
-            if is_there and not is_wanted:
+            if is_there and not is_wanted and not self._is_away(record.photo):
                 self._take_back(record)
         changes: list[_Change] = []
         for path, _, row in self._index.rows(view):
-            if row.best and (change := self._change(row.file, path, names[path], to_xmp(row))):
+            if row.best and self._is_away(path):
+                self._unwritten.append(Unwritten(row.file, AWAY))
+            elif row.best and (change := self._change(row.file, path, names[path], to_xmp(row))):
                 changes.append(change)
             if len(changes) >= BATCH_SIZE:
                 self._carry_out(changes)
                 changes = []
         self._carry_out(changes)
         return self._unwritten
+
+    def _is_away(self, photo: str) -> bool:
+        """Whether there is no photo for a sidecar to lie beside: its disk may come back."""
+        return self._target == BESIDE and not os.path.lexists(photo)
 
     def _names(self, files: dict[str, str]) -> dict[str, str]:
         """Where the sidecar of each photo is or will be, by its path; as seen from the root."""
