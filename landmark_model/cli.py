@@ -99,7 +99,10 @@ def tag(options: argparse.Namespace) -> int:
         _print_items("Skipped", photos.skipped)
         _print_items("Failed", photos.failed)
         if not photos.paths:
-            raise LandmarkError(f"There are no photos in {options.photos[0]}. Check the path.")
+            where = {"-": "the list on standard input"}.get(options.photos[0], options.photos[0])
+            raise LandmarkError(
+                f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP."
+            )
     view = View(options.language, options.min_probability, options.file_time)
     kinds = _chosen(options)
     try:

@@ -359,7 +359,7 @@ def read_content(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) ->
 
 
 def _read_path(path: str | os.PathLike[str], name: str) -> bytes:
-    if isinstance(path, str) and path.lower().startswith(("http://", "https://")):
+    if isinstance(path, str) and "://" in path and not os.path.lexists(path):
         raise LandmarkError(
             "Photos are not fetched from the internet. Download the photo and give its path, or "
             "its bytes: urllib.request.urlopen(address).read()."

@@ -336,9 +336,10 @@ def test_broken_photo_in_a_batch_is_named_or_stands_in_its_place(tagger, tmp_pat
         tagger.predict_batch([EIFFEL], errors="ignore")
 
 
-def test_address_on_the_internet_is_not_fetched(tagger):
+@pytest.mark.parametrize("scheme", ["https", "HTTP", "ftp", "file"])
+def test_address_is_not_fetched(tagger, scheme):
     with pytest.raises(LandmarkError, match=r"not fetched .* Download the photo"):
-        tagger.predict("https://example.com/eiffel.jpg")
+        tagger.predict(f"{scheme}://example.com/eiffel.jpg")
 
 
 @pytest.mark.parametrize("photo", [None, 7, "no such.jpg", b"", [EIFFEL], torch.zeros(3, 8, 8)])
