@@ -33,7 +33,8 @@ class PhotoLinks:
     def remember(self, session: str | None, shown: dict[str, object]) -> None:
         """Remembers what a link of that visit will show, by the `elem_id` of its component.
 
-        "photo" is the file as gradio describes it. The oldest of 1,000 visits is dropped.
+        "photo" is the file as gradio describes it. A function is called for what it returns once
+        somebody asks for a link. The oldest of 1,000 visits is dropped.
         """
         if session:
             self._visits[session] = shown
@@ -53,7 +54,8 @@ class PhotoLinks:
         for component in shown:
             name = component.get("props", {}).get("elem_id")
             if name in values:
-                component["props"]["value"] = values[name]
+                value = values[name]
+                component["props"]["value"] = value() if callable(value) else value
         content = orjson.dumps(shown, default=str)  # as gradio does: it turns NaN into null
         name = create_url_safe_hash(content)
         (self.folder / name).mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from itertools import pairwise
 
@@ -345,6 +345,7 @@ def _window_around(best: Dot) -> Window:
     return window
 
 
+@lru_cache(maxsize=32)  # choosing the window and drawing it ask for the same
 def _land_in(window: Window) -> list[list[Point]]:
     """The rings of land in the window, in px, cut off a little outside of it."""
     frame = (-9, -9, WIDTH + 9, ZOOM_HEIGHT + 9)

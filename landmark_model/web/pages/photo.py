@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -83,7 +84,7 @@ class PhotoTab:
         """Keeps what a link with the photo will show: the result, as one that somebody shared."""
         language = language_of(request)
         shared = replace(shown, note=say("shared_photo", language))
-        card = cards.card(shared, language, self.models.known_count)
+        card = partial(cards.card, shared, language, self.models.known_count)
         values = {"photo": upload, "network": network, "result": card}
         self.links.remember(request.session_hash, values)
 
