@@ -21,8 +21,7 @@ from landmark_model.files import staged
 from landmark_model.hub.card import wilson
 from landmark_model.training.checkpoint import has_checkpoint
 from landmark_model.training.options import TrainOptions
-from landmark_model.training.pipeline import Photos, learn, measure, prepare
-from landmark_model.training.precision import choose_precision
+from landmark_model.training.pipeline import Photos, find_precision, learn, measure, prepare
 from landmark_model.training.recipes import RECIPES, Recipe
 from landmark_model.training.session import open_session
 
@@ -70,10 +69,9 @@ def measure_row(row: Row, options: TrainOptions, recipe: Recipe) -> dict[str, fl
     """Trains as `row` says; what validation says of it. AUROC is of "none of these"."""
     recipe = replace(recipe, **row.change)
     options = options if row.teacher else replace(options, teacher=None)
-    precision = choose_precision(options.network, recipe.train_size)
-    session = open_session(
-        options.out, precision, options.seed, has_checkpoint(options.out), options.workers
-    )
+    resume = has_checkpoint(options.out)
+    precision = find_precision(options, recipe, resume)
+    session = open_session(options.out, precision, options.seed, resume, options.workers)
     made = prepare(options, recipe, session)
     photos = without(made.photos, {"test"} if row.unknown else {"test", "train"})
     made = replace(made, photos=photos)

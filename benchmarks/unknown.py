@@ -9,7 +9,7 @@ of anything else, in any folders. Choose by the validation columns; test is for 
 from __future__ import annotations
 
 import argparse
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from landmark_model.hub.repo import SHIPPED, networks_in, read_memory
 from landmark_model.memory import Memory
 from landmark_model.training.data import SeenPhotos, make_batches, read_photos
 from landmark_model.training.evaluate import compute_logits
+from landmark_model.training.frozen import freeze
 from landmark_model.training.metrics import UnknownScores, measure_unknown
 from landmark_model.training.session import keep_freed_memory
 
@@ -45,9 +46,10 @@ Scores = dict[str, np.ndarray]
 
 
 @torch.inference_mode()
-def compute_features(network: nn.Module, photos: SeenPhotos, name: str) -> np.ndarray:
+def compute_features(
+    features_of: Callable[[torch.Tensor], torch.Tensor], photos: SeenPhotos, name: str
+) -> np.ndarray:
     """Pooled features (N, D) of photos."""
-    features_of = partial(networks.compute_features, network)
     batches = tqdm(make_batches(photos, 32, False, min(2, usable_cores())), desc=name)
     parts = [networks.mean_of_views(features_of, seen, "cpu") for seen, _ in batches]
     return torch.cat(parts).numpy()
@@ -80,11 +82,12 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
     """The rows of the network in `folder`."""
     config = read_config(folder)
     network = networks.restore(config, folder)
+    frozen = freeze(network, config, torch.device("cpu"))
 
     def features_of(root: Path) -> np.ndarray:
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
         table, _ = read_photos(root, root, by_class=False)
-        return compute_features(network, SeenPhotos(table, config), name)
+        return compute_features(frozen, SeenPhotos(table, config), name)
 
     memory = read_memory(config, folder)
     if memory is None:  # answers take none, but knn does, whatever the labels

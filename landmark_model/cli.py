@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,8 +158,8 @@ def _answer(
         ) as progress:
             for rows in run.answer(plan.waiting):
                 progress.update(len(rows))
-                _require_readable([row.error for row in rows if row.error], options)
-    _require_readable([row.reason for *_, row in index.rows(View(), "unreadable")], options)
+                _require_readable((row.error for row in rows if row.error), options)
+    _require_readable((row.reason for *_, row in index.rows(View(), "unreadable")), options)
     others = index.count_others(stamp)
     if others:
         print(f"{others} photos keep the answer of another network. --again answers them anew.")
@@ -168,10 +168,10 @@ def _answer(
         print(f"{gone} photos are no longer there: they are in no export, but stay in the index.")
 
 
-def _require_readable(problems: Sequence[str], options: argparse.Namespace) -> None:
+def _require_readable(problems: Iterable[str], options: argparse.Namespace) -> None:
     """With --strict, raises LandmarkError if a photo cannot be read."""
-    if options.strict and problems:
-        raise LandmarkError(f"{problems[0]} Stopped, as --strict asks. Without it, the rest go on.")
+    for problem in problems if options.strict else ():
+        raise LandmarkError(f"{problem} Stopped, as --strict asks. Without it, the rest go on.")
 
 
 def _export(

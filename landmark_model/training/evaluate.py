@@ -51,7 +51,8 @@ def evaluate(
     `known` are unshuffled batches of "validation", of "memory", the training photos, and of what
     else is to be measured; `unknown` those of photos that show no class, by split.
     """
-    features_of = partial(_gather_features, network, config, accelerator)
+    frozen = freeze(network, config, accelerator.device)
+    features_of = partial(_gather_features, frozen, accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
     found_unknown = {split: features_of(batches)[0] for split, batches in unknown.items()}
     memory = Memory.remember(*found.pop("memory"), len(config.class_names))
@@ -64,7 +65,8 @@ def evaluate(
         )
 
     method = choose_method(score, features, found_unknown.get("validation"))
-    threshold = fit_known_threshold(score(method, features))
+    known_scores = {split: score(method, features) for split, (features, _) in found.items()}
+    threshold = fit_known_threshold(known_scores["validation"])
     config = replace(
         config, temperature=temperature, known_method=method, known_threshold=threshold
     )
@@ -73,7 +75,7 @@ def evaluate(
         logits = compute_logits(network, features) / temperature
         scores[split] = measure(logits, labels, config.class_names)
         if split in found_unknown:
-            both = score(method, features), score(method, found_unknown[split])
+            both = known_scores[split], score(method, found_unknown[split])
             unknown_scores[split] = measure_unknown(method, *both, threshold)
     return Evaluation(config, scores, unknown_scores, memory)
 
@@ -135,7 +137,8 @@ def interpolate(
 
     def loss(share: float) -> float:
         move(share)
-        features, labels = _gather_features(network, config, accelerator, validation)
+        frozen = freeze(network, config, accelerator.device)
+        features, labels = _gather_features(frozen, accelerator, validation)
         return calibrated_loss(compute_logits(network, features), labels)
 
     losses = {share: loss(share) for share in SHARES}
@@ -144,11 +147,13 @@ def interpolate(
 
 
 def _gather_features(
-    network: nn.Module, config: ModelConfig, accelerator: Accelerator, batches: Iterable
+    features_of: Callable[[torch.Tensor], torch.Tensor],
+    accelerator: Accelerator,
+    batches: Iterable,
 ) -> tuple[np.ndarray, np.ndarray]:
     quiet = not accelerator.is_main_process
     shown = tqdm(batches, desc="Measuring", unit="batch", disable=quiet)
-    found = compute_outputs(freeze(network, config, accelerator.device), shown, accelerator)
+    found = compute_outputs(features_of, shown, accelerator)
     return found[0].numpy(), found[1].numpy()
 
 

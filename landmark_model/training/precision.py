@@ -33,8 +33,9 @@ def choose_precision(network: str, side_px: int) -> str:
     On a CPU with AMX that is tried, as it depends on the layers: ResNet18 gains by it, and
     depthwise convolutions lose. The first process decides for all.
     """
-    if torch.cuda.is_available() or not has_bf16_units():
-        return "bf16" if has_bf16_units() else "no"
+    has_units = has_bf16_units()
+    if torch.cuda.is_available() or not has_units:
+        return "bf16" if has_units else "no"
     PartialState()  # which broadcasting needs
     seconds = {name: time_step(network, side_px, name == "bf16") for name in ("no", "bf16")}
     chosen = ["bf16" if seconds["bf16"] < WORTH * seconds["no"] else "no"]
