@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
 from html import escape
 from io import BytesIO
@@ -14,7 +15,7 @@ from landmark_model import Explanation
 SIDE_PX = 1024
 THUMBNAIL_PX = 320
 HEAT_PX = 96  # a network's map has some ten cells a side; browsers enlarge it smoothly
-HEAT_STRENGTH = 0.6
+HEAT_STRENGTH = 0.7
 COLD_TO_HOT = ("#1b0c41", "#fcffa4", "#e8602d")  # least, most, middle
 
 
@@ -52,7 +53,8 @@ def _heat(heatmap: np.ndarray) -> str:
     """The colours of `heatmap` (H, W), clearer where there is less heat, as the URL of a PNG."""
     grey = shrink(Image.fromarray((heatmap * 255).astype(np.uint8)), HEAT_PX)
     picture = ImageOps.colorize(grey, *COLD_TO_HOT)
-    picture.putalpha(grey.point(lambda value: value * HEAT_STRENGTH))
+    # By the root: most of a landmark has less than half the heat of its hottest cell.
+    picture.putalpha(grey.point(lambda value: HEAT_STRENGTH * math.sqrt(255 * value)))
     file = BytesIO()
     picture.save(file, "PNG")
     return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
