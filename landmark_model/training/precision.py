@@ -17,21 +17,18 @@ WORTH = 0.9  # bfloat16 takes less than this share of float32's time, or it is n
 
 
 def has_bf16_units() -> bool:
-    """Whether this machine has units that multiply matrices of bfloat16: a GPU's, or AMX.
-
-    AVX-512 alone is not enough: there a step of EfficientNet-Lite2 took 5 to 15 % longer.
-    """
+    """Whether this machine multiplies matrices of bfloat16 itself: a GPU, AMX or AVX-512-BF16."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 @cache
 def choose_precision(network: str, side_px: int) -> str:
     """ "bf16" or "no", whichever trains `network` faster on this machine at `side_px`.
 
-    On a CPU with AMX that is tried, as it depends on the layers: ResNet18 gains by it, and
-    depthwise convolutions lose. The first process decides for all.
+    On a CPU that is tried, as it depends on the processor and on the layers: ResNet18 gains by
+    it, and depthwise convolutions lose. The first process decides for all.
     """
     has_units = has_bf16_units()
     if torch.cuda.is_available() or not has_units:
