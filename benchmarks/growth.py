@@ -97,7 +97,7 @@ def by_landmarks() -> Series:
     for count in LANDMARKS:
         weight = rng.standard_normal((count, WIDTH), np.float32)
         features = unit_length(rng.standard_normal((count * EACH, WIDTH), np.float32))
-        memory = Memory(features, np.repeat(np.arange(count), EACH), count)
+        memory = Memory(features, np.repeat(np.arange(count), EACH))
         steps = {
             "last layer and ranking": lambda w=weight: np.argsort(-softmax(photos[:1] @ w.T)),
             "search of the memory": partial(memory.distance, photos[:1]),
@@ -132,7 +132,7 @@ def by_batch() -> Series:
     found: Series = {}
     for name in list_networks():
         tagger = load(network=name, device="cpu")
-        images = np.stack(eval_transform(tagger.config)(open_photo(PHOTO))[:1] * BATCHES[-1])
+        images = np.stack([eval_transform(tagger.config)(open_photo(PHOTO))] * BATCHES[-1])
         for count in BATCHES:
             forward = partial(tagger._runtime.trunk.features, images[:count])
             found.setdefault(name, {})[count] = cpu_seconds(forward)

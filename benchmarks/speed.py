@@ -137,8 +137,7 @@ def compare_photos(rounds: int) -> list[Row]:
 
 def seen_by(tagger: LandmarkClassifier, count: int) -> np.ndarray:
     """A photo as a network sees it, `count` times: (N, 3, H, W)."""
-    images = eval_transform(tagger.config)(open_reduced(PHOTO).image)
-    return np.stack(images[:1] * count)
+    return np.stack([eval_transform(tagger.config)(open_reduced(PHOTO).image)] * count)
 
 
 def compare_batch(rounds: int) -> list[Row]:

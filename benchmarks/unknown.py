@@ -25,7 +25,7 @@ from landmark_model.cores import usable_cores
 from landmark_model.files import write_text
 from landmark_model.hub.repo import SHIPPED, networks_in, read_memory
 from landmark_model.memory import Memory
-from landmark_model.training.data import SeenPhotos, make_batches, read_photos
+from landmark_model.training.data import PhotoSet, make_batches, read_photos, seen_photos
 from landmark_model.training.evaluate import compute_logits
 from landmark_model.training.frozen import freeze
 from landmark_model.training.metrics import UnknownScores, measure_unknown
@@ -47,11 +47,11 @@ Scores = dict[str, np.ndarray]
 
 @torch.inference_mode()
 def compute_features(
-    features_of: Callable[[torch.Tensor], torch.Tensor], photos: SeenPhotos, name: str
+    features_of: Callable[[torch.Tensor], torch.Tensor], photos: PhotoSet, name: str
 ) -> np.ndarray:
     """Pooled features (N, D) of photos."""
     batches = tqdm(make_batches(photos, 32, False, min(2, usable_cores())), desc=name)
-    parts = [networks.mean_of_views(features_of, seen, "cpu") for seen, _ in batches]
+    parts = [networks.run_by_shape(features_of, seen, "cpu") for seen, _ in batches]
     return torch.cat(parts).numpy()
 
 
@@ -87,12 +87,12 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
     def features_of(root: Path) -> np.ndarray:
         name = f"{config.architecture}: {root.parent.name}/{root.name}"
         table, _ = read_photos(root, root, by_class=False)
-        return compute_features(frozen, SeenPhotos(table, config), name)
+        return compute_features(frozen, seen_photos(table, config), name)
 
     memory = read_memory(config, folder)
     if memory is None:  # answers take none, but knn does, whatever the labels
         features = features_of(options.known / "train")
-        memory = Memory.remember(features, np.zeros(len(features), int), len(config.class_names))
+        memory = Memory.remember(features, np.zeros(len(features), int))
     known, unknown = (
         {split: all_scores(network, config, features_of(root / split), memory) for split in SPLITS}
         for root in (options.known, options.unknown)

@@ -190,9 +190,6 @@ class LandmarkClassifier:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
             logits, features = self._runtime.describe(images)
             scaled = logits.astype(np.float64) / config.temperature
-            if config.neighbour_weight:
-                votes = config.neighbour_weight * self._memory.nearness(features)
-                scaled = (scaled + votes) / config.neighbour_temperature
             scores = known_score(config.known_method, scaled, features, self._memory)
         if not (np.isfinite(scaled).all() and np.isfinite(scores).all()):
             raise self._no_numbers()

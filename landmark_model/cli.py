@@ -222,7 +222,7 @@ def _print_items(title: str, items: list[Skipped]) -> None:
 def export(options: argparse.Namespace) -> None:
     """Writes a network as a file that works without our code."""
     from landmark_model.config import read_config
-    from landmark_model.hub.repo import find, read_memory
+    from landmark_model.hub.repo import find
     from landmark_model.networks import restore
     from landmark_model.training.export import EXPORTS
 
@@ -231,8 +231,7 @@ def export(options: argparse.Namespace) -> None:
     path = options.out or Path(EXPORT_NAMES[options.format])
     if path.is_dir() or not path.parent.is_dir():
         raise LandmarkError(f"{path} is not a file that can be written. Give --out FILE.")
-    network, memory = restore(config, folder), read_memory(config, folder)
-    difference = EXPORTS[options.format](network, config, path, memory)
+    difference = EXPORTS[options.format](restore(config, folder), config, path)
     shown = printable(str(path))
     print(f"{shown}: differs from the original network by at most {difference:.0e} in probability")
 

@@ -29,19 +29,18 @@ TITLES = {
 }
 # No others: among timm's arguments are some that read files, even pickled ones.
 MODEL_ARGS = ("widths", "depths", "drop_rate")
-VIEWS = ("centre", "whole", "both")
+VIEWS = ("centre", "whole")
 KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn")
 # The settings that only we know of, as they are called in config.json, too.
 OURS = (
-    "title", "class_names", "view", "flip", "temperature", "neighbour_weight",
-    "neighbour_temperature", "known_method", "known_threshold",
+    "title", "class_names", "view", "temperature", "known_method", "known_threshold",
 )  # fmt: skip
+# Settings of networks that version 0.1 trained, whose answers were of two images and a vote.
+GONE = ("flip", "neighbour_weight")
 CHOICES = {"view": VIEWS, "known_method": KNOWN_METHODS}
 RANGES = {
     "crop_pct": (0.5, 1),
     "temperature": (0.01, 100),
-    "neighbour_weight": (0, 1000),
-    "neighbour_temperature": (0.01, 100),
 }
 RANGES_OF_THREE = {"mean": (0, 1), "std": (0.001, 10)}
 MOST_CLASSES = 100_000
@@ -65,13 +64,11 @@ class ModelConfig:
 
     `class_names` are the folder names of the training photos, `labels` what people read, in the
     order of the logits. By `view` these are of the "centre" square of a photo, `image_size` px
-    wide, for which its shorter side is first resized to `image_size / crop_pct` px; of the "whole"
-    photo at as many pixels; or the mean of "both". With `flip`, the second of both, or one more,
-    is a mirror image. `mean` and `std` are of RGB values scaled to 0..1. `model_args` change the
-    shape of a LandmarkCNN. Logits are divided by `temperature` before the softmax; where
-    `neighbour_weight` is above 0, training photos nearby are then heard at that weight, and all is
-    divided by `neighbour_temperature` (see `memory.Memory`). A photo whose score by
-    `known_method` is below `known_threshold` shows none of the classes; None: nobody measured.
+    wide, for which its shorter side is first resized to `image_size / crop_pct` px; or of the
+    "whole" photo at as many pixels. `mean` and `std` are of RGB values scaled to 0..1. `model_args`
+    change the shape of a LandmarkCNN. Logits are divided by `temperature` before the softmax. A
+    photo whose score by `known_method` is below `known_threshold` shows none of the classes; None:
+    nobody measured.
     `title` is what people call the network; without, it is that of its architecture.
     """
 
@@ -83,11 +80,8 @@ class ModelConfig:
     crop_pct: float = 1.0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    flip: bool = False
     model_args: dict = field(default_factory=dict)
     temperature: float = 1.0
-    neighbour_weight: float = 0.0
-    neighbour_temperature: float = 1.0
     known_method: str = "energy"
     known_threshold: float | None = None
     title: str = ""
@@ -120,7 +114,6 @@ class ModelConfig:
             "image_size must be a whole number of px from 8 to 1,024": (
                 _are_whole([self.image_size], 8, 1024)
             ),
-            "flip must be true or false": isinstance(self.flip, bool),
             "known_threshold must be null or a number from -1,000,000 to 1,000,000": (
                 threshold is None or _is_within(threshold, -1e6, 1e6)
             ),
@@ -138,7 +131,7 @@ class ModelConfig:
     @property
     def needs_neighbours(self) -> bool:
         """Whether answers need the kNN memory besides the weights."""
-        return self.neighbour_weight > 0 or self.known_method == "knn"
+        return self.known_method == "knn"
 
     def to_json(self) -> str:
         """The text of config.json."""
@@ -175,6 +168,7 @@ class ModelConfig:
                 _is_a(dict, raw["pretrained_cfg"]),
                 _is_a(dict, raw.get("landmark_model", {})),
             )
+            _require_today(ours)
             ours = {"class_names": raw["label_names"]} | ours
             arguments = _is_a(dict, raw.get("model_args", {}))
             return cls(
@@ -195,6 +189,15 @@ class ModelConfig:
                 f"{CONFIG_NAME} is not the config of an image classifier ({error!r:.300}). "
                 "Use a run folder, or a timm repo with label_names."
             ) from error
+
+
+def _require_today(settings: dict) -> None:
+    """Raises LandmarkError for settings that would make this version answer otherwise."""
+    if gone := [name for name in GONE if settings.get(name)]:
+        raise LandmarkError(
+            f"{CONFIG_NAME} has {' and '.join(gone)} of version 0.1, whose networks answered by "
+            "two images of a photo and a vote of its neighbours. Train the network again."
+        )
 
 
 def _is_a(kind: type, value: object):

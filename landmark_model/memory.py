@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 MOST_NUMBERS = 100_000_000  # in the table of features: 0.4 GB
-WIDTH = 0.03  # of the kernel, in cosine: photos further away than a few of it hardly count
 MOST_PAIRS = 8_000_000  # of photos, compared at once
 FEW_PRODUCTS = 100_000_000
 
@@ -20,7 +19,6 @@ class Memory:
 
     features: np.ndarray
     labels: np.ndarray
-    class_count: int
 
     @staticmethod
     def has_room(photo_count: int, feature_count: int) -> bool:
@@ -28,22 +26,15 @@ class Memory:
         return photo_count * feature_count <= MOST_NUMBERS
 
     @classmethod
-    def remember(cls, features: np.ndarray, labels: np.ndarray, class_count: int) -> Memory:
+    def remember(cls, features: np.ndarray, labels: np.ndarray) -> Memory:
         """The memory of features (M, D), with the precision of float16, in which it is stored."""
         stored = unit_length(features).astype(np.float16)
-        return cls(stored.astype(np.float32), labels, class_count)
+        return cls(stored.astype(np.float32), labels)
 
     @cached_property
     def _squares(self) -> np.ndarray:
         """The squared length (M,) of each photo: float16 does not keep it at exactly one."""
         return np.einsum("md,md->m", self.features, self.features)
-
-    @cached_property
-    def _by_class(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The photos' numbers (M,) in the order of their classes, the classes that have any, and
-        where each begins and how many it has."""
-        order = np.argsort(self.labels, kind="stable")
-        return order, *np.unique(self.labels[order], return_index=True, return_counts=True)
 
     def _cosines(self, features: np.ndarray) -> Iterator[np.ndarray]:
         """The cosines (n, M) of features (N, D) with all photos, for a few of N at a time."""
@@ -63,22 +54,6 @@ class Memory:
             nearest = np.partition(squares, rank, axis=1)[:, rank] if rank else squares.min(1)
             parts.append(np.sqrt(np.maximum(1 + nearest, 0)))
         return np.concatenate(parts)
-
-    def nearness(self, features: np.ndarray) -> np.ndarray:
-        """How near each class is (N, C) to features (N, D): the log of the mean, over its photos,
-        of exp(cosine / WIDTH) (a cache: Orhan 2018, "A simple cache model for image recognition").
-
-        Networks trained until version 0.1 add this to their logits.
-        """
-        order, classes, begins, counts = self._by_class
-        density = np.zeros((len(features), self.class_count), np.float32)
-        done = 0
-        for cosines in self._cosines(features):
-            kernel = np.exp((cosines[:, order] - 1) / WIDTH)
-            sums = np.add.reduceat(kernel, begins, axis=1)  # (n, M) -> (n, classes with photos)
-            density[done : done + len(sums), classes] = sums / counts
-            done += len(sums)
-        return WIDTH * np.log(np.maximum(density, 1e-30))
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:

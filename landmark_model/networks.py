@@ -204,29 +204,21 @@ def _create(config: ModelConfig) -> nn.Module:
     )
 
 
-def tensors_by_shape(
-    photos: Sequence[Sequence[Tensor | np.ndarray]],
-) -> list[tuple[Tensor, Tensor]]:
+def tensors_by_shape(images: Sequence[Tensor | np.ndarray]) -> list[tuple[Tensor, Tensor]]:
     """`preprocess.by_shape` as tensors, of images (3, H, W) of either kind."""
-    groups = by_shape([[np.asarray(image) for image in images] for images in photos])
-    return [(torch.from_numpy(images), torch.from_numpy(number)) for images, number in groups]
+    groups = by_shape([np.asarray(image) for image in images])
+    return [(torch.from_numpy(alike), torch.from_numpy(numbers)) for alike, numbers in groups]
 
 
-def mean_of_views(
-    forward: Callable[[Tensor], Tensor], views: Iterable[tuple[Tensor, Tensor]], device: str
+def run_by_shape(
+    forward: Callable[[Tensor], Tensor], groups: Iterable[tuple[Tensor, Tensor]], device: str
 ) -> Tensor:
-    """The outputs of `forward` (N, D) for N photos, each the mean over its images.
-
-    `views` are those images by `tensors_by_shape`: (n, 3, H, W), and of which photo (n,) each is.
-    As the last layer is linear, it makes the mean logits of mean features.
-    """
-    outputs, photos = [], []
-    for images, photo in views:
+    """The outputs of `forward` (N, D) for N images, which come in groups by `tensors_by_shape`."""
+    outputs, numbers = [], []
+    for images, number in groups:
         outputs.append(forward(images.to(device, memory_format=torch.channels_last)).float())
-        photos.append(photo.to(device))
-    values, photo = torch.cat(outputs), torch.cat(photos)
-    counts = photo.bincount()[:, None]
-    return values.new_zeros(len(counts), values.shape[1]).index_add(0, photo, values) / counts
+        numbers.append(number.to(device))
+    return torch.cat(outputs)[torch.cat(numbers).argsort()]
 
 
 def compute_features(network: nn.Module, images: Tensor) -> Tensor:

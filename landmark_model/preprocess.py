@@ -7,8 +7,6 @@ network sees, then turn it into normalised numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -57,37 +55,6 @@ def _middle(photo: Image.Image, width: int, height: int) -> Image.Image:
     return photo.crop((left, top, left + width, top + height))
 
 
-class View(NamedTuple):
-    """One image of a photo that the network sees: `cut` out of it, then `finish`ed as numbers.
-
-    `name` is that of the cut, the same for the same pixels.
-    """
-
-    name: str
-    cut: Callable[[Image.Image], Image.Image]
-    finish: Callable[[Image.Image], np.ndarray]
-
-
-def eval_views(config: ModelConfig) -> list[View]:
-    """The one or two images of a photo whose mean is the answer.
-
-    By `config.view` it is the photo's centre square, all of it, or both. With `config.flip` the
-    second image, or one more, is a mirror image.
-    """
-    names = cut_names(config.view)
-    if config.flip and len(names) == 1:
-        names *= 2
-    finishes = (
-        partial(normalise, config=config),
-        partial(normalise, config=config, mirrored=config.flip),
-    )
-    return [
-        View(f"{name} {config.image_size} {config.crop_pct}", partial(CUTS[name], config=config),
-             finish)
-        for name, finish in zip(names, finishes, strict=False)
-    ]  # fmt: skip
-
-
 def eval_whole(photo: Image.Image, config: ModelConfig) -> Image.Image:
     """All of `photo` at its own aspect ratio, rounded to 32 px; beyond 2:1 only the middle.
 
@@ -129,9 +96,9 @@ def eval_crop(photo: Image.Image, config: ModelConfig) -> Image.Image:
 CUTS = {"centre": eval_crop, "whole": eval_whole}
 
 
-def cut_names(view: str) -> list[str]:
-    """The names in `CUTS` that a config's `view` stands for."""
-    return list(CUTS) if view == "both" else [view]
+def cut_view(photo: Image.Image, config: ModelConfig) -> Image.Image:
+    """What the network sees of `photo`: by `config.view` its centre square, or all of it."""
+    return CUTS[config.view](photo, config)
 
 
 def whole_photo(photo: Image.Image, config: ModelConfig) -> Image.Image:
@@ -147,35 +114,24 @@ def whole_photo(photo: Image.Image, config: ModelConfig) -> Image.Image:
     return photo.resize((width, height), BICUBIC)
 
 
-def normalise(image: Image.Image, config: ModelConfig, mirrored: bool = False) -> np.ndarray:
-    """RGB image -> float32 (3, H, W), normalised as the network expects; or its mirror image."""
+def normalise(image: Image.Image, config: ModelConfig) -> np.ndarray:
+    """RGB image -> float32 (3, H, W), normalised as the network expects."""
     std = np.array(config.std, np.float32)
     pixels = np.asarray(image) * (1 / (255 * std)) - np.array(config.mean, np.float32) / std
-    if mirrored:
-        pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)
 
 
-def eval_transform(config: ModelConfig) -> Callable[[Image.Image], list[np.ndarray]]:
-    """RGB photo of any size -> its images by `eval_views`, float32 (3, H, W); no randomness."""
-    views = eval_views(config)
-    cuts = {view.name: view.cut for view in views}  # a mirror image is of the same cut
-
-    def look(photo: Image.Image) -> list[np.ndarray]:
-        seen = {name: cut(photo) for name, cut in cuts.items()}
-        return [view.finish(seen[view.name]) for view in views]
-
-    return look
+def eval_transform(config: ModelConfig) -> Callable[[Image.Image], np.ndarray]:
+    """RGB photo of any size -> what the network sees, float32 (3, H, W); no randomness."""
+    return lambda photo: normalise(cut_view(photo, config), config)
 
 
-def by_shape(photos: Sequence[Sequence[np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The images (3, H, W) of photos, those of one shape together: (n, 3, H, W), and of which
-    photo (n,) each is, by its number."""
-    groups: dict[tuple[int, ...], list[tuple[np.ndarray, int]]] = {}
-    for number, images in enumerate(photos):
-        for image in images:
-            groups.setdefault(image.shape, []).append((image, number))
+def by_shape(images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images (3, H, W), those of one shape together: (n, 3, H, W), and the number (n,) of each."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(number)
     return [
-        (np.stack([image for image, _ in group]), np.array([number for _, number in group]))
-        for group in groups.values()
+        (np.stack([images[number] for number in numbers]), np.array(numbers))
+        for numbers in groups.values()
     ]

@@ -68,17 +68,12 @@ class Runtime:
         return None if self.trunk.weight is None else self.trunk.weight.shape[1]
 
     def describe(self, photos: Sequence[Image]) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (N, C) and features (N, D), float32, of N upright RGB photos.
-
-        Where a network sees several images of a photo, they are those of the mean features, which
-        as the last layer is linear gives the mean logits.
-        """
+        """Logits (N, C) and features (N, D), float32, of N upright RGB photos."""
         groups = by_shape([self._transform(photo) for photo in photos])
-        values = np.concatenate([self.trunk.features(images) for images, _ in groups])
-        photo = np.concatenate([numbers for _, numbers in groups])
-        features = np.zeros((len(photos), values.shape[1]), np.float32)
-        np.add.at(features, photo, values)
-        features /= np.bincount(photo)[:, None]
+        found = np.concatenate([self.trunk.features(images) for images, _ in groups])
+        order = np.concatenate([numbers for _, numbers in groups])
+        features = np.empty(found.shape, np.float32)
+        features[order] = found
         return self.trunk.logits(features), features
 
     def activations(self, photo: Image) -> tuple[np.ndarray, float]:
@@ -88,10 +83,7 @@ class Runtime:
         so that its logits are sums over places.
         """
         image = whole_photo(photo, self.config)
-        images = normalise(image, self.config)[None]
-        maps = self.trunk.maps(images)
-        if self.config.flip:
-            maps = (maps + self.trunk.maps(images[..., ::-1])[..., ::-1]) / 2
+        maps = self.trunk.maps(normalise(image, self.config)[None])
         if self.trunk.weight is None or maps.shape[1:2] != self.trunk.weight.shape[1:]:
             raise LandmarkError(
                 f"explain does not support {self.config.architecture}: it needs a network "
@@ -128,7 +120,7 @@ class OnnxTrunk:
         return self._session.run(["features"], {"images": images})[0]
 
     def maps(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(["maps"], {"images": np.ascontiguousarray(images)})[0]
+        return self._session.run(["maps"], {"images": images})[0]
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         return features @ self.weight.T + self.bias

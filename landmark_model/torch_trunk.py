@@ -44,7 +44,7 @@ class TorchTrunk:
         return _to_numpy(self._head(torch.from_numpy(features).to(self.device)))
 
     def _to_device(self, images: np.ndarray) -> Tensor:
-        images = torch.from_numpy(np.ascontiguousarray(images))
+        images = torch.from_numpy(images)
         return images.to(self.device, memory_format=torch.channels_last)
 
 

@@ -330,14 +330,3 @@ def test_title_tells_how_a_network_was_trained(pair):
     assert cnn.title == "LandmarkCNN (from scratch)", "that earlier run was its own"
     report.metrics["training"]["commands"].append("python train.py --probe --out runs/probe")
     assert report.title == "ResNet18 (linear probe)"
-
-
-def test_commands_of_version_0_1_are_not_shown_as_if_they_ran(pair, tmp_path):
-    def change(config: dict, metrics: dict) -> None:
-        del metrics["training"]["versions"]["landmark_model"]
-        metrics["training"]["commands"] = ["python train.py --muon 3", "python train.py --blend"]
-
-    text = card_of(pair, tmp_path, change)
-    assert "Trained by version 0.1 of `train.py`, in 2 stages" in text
-    assert "Networks of version 0.1 were measured on test photos of their own" in text
-    assert "--muon" not in text and text.count("python train.py") == 1  # the other network's

@@ -20,13 +20,13 @@ from landmark_model.training.data import (
     NEAR_BITS,
     SPLITS,
     PhotoSet,
-    SeenPhotos,
     Splits,
     difference_hash,
     load_splits,
     load_unknown,
     make_batches,
     near_pairs,
+    seen_photos,
 )
 from landmark_model.training.report import find_leaks, make_report
 from landmark_model.training.smoke import make_photo
@@ -448,7 +448,7 @@ def test_photo_set_gives_the_pixels_of_preparing_by_hand(lay_out):
         image, label = photos[index]
         assert image.shape == (3, 32, 32)
         assert image.dtype == torch.float32
-        assert np.allclose(image, by_hand(Image.open(path).convert("RGB"))[0], atol=2e-6)
+        assert np.allclose(image, by_hand(Image.open(path).convert("RGB")), atol=2e-6)
         assert label == table["label"][index]
 
 
@@ -483,7 +483,7 @@ def test_photo_that_changed_on_disk_is_prepared_anew(lay_out):
         table = load_splits(root, seed=0)[0].test
         photos = PhotoSet(table, crop, to_tensor(CONFIG), "square 32")
         image = photos[table["path"].index(str(changed))][0]
-        assert np.allclose(image, eval_transform(CONFIG)(Image.open(changed))[0], atol=2e-6)
+        assert np.allclose(image, eval_transform(CONFIG)(Image.open(changed)), atol=2e-6)
         found.append(image)
     assert not torch.equal(*found)
 
@@ -559,10 +559,10 @@ def test_unknown_folder_of_nothing_but_landmarks_is_refused(tmp_path, known, pho
         load_unknown(tmp_path, known)
 
 
-def test_seen_photos_are_the_images_of_each_photo_in_order(lay_out):
+def test_seen_photos_are_what_the_network_sees_of_each_in_order(lay_out):
     table = load_splits(lay_out(SPLIT), seed=0)[0].test
-    config = replace(CONFIG, image_size=64, view="both", flip=True)
-    photos = SeenPhotos(table, config)
+    config = replace(CONFIG, image_size=64, view="whole")
+    photos = seen_photos(table, config)
     (batch, labels), *others = make_batches(photos, 50, shuffle=False, worker_count=0)
     assert not others and labels.tolist() == photos.labels == list(table["label"])
     by_hand = eval_transform(config)

@@ -85,7 +85,7 @@ def test_the_mean_of_the_map_and_the_bias_are_the_logit(architecture):
             assert heat.shape == maps.shape[1:]
             assert heat.mean() + head.bias[index].item() == pytest.approx(logit.item(), abs=1e-4)
         together = class_activation(maps.numpy(), head.weight.numpy())
-    np.testing.assert_allclose(together[2], heat, atol=1e-5)
+    np.testing.assert_allclose(together[2], heat, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("corner", range(4))
@@ -112,15 +112,6 @@ def test_a_photo_turned_by_its_metadata_has_the_same_heat(tagger):
     turned, straight = tagger.explain(file.getvalue()), tagger.explain(upright)
     np.testing.assert_array_equal(turned.heatmap, straight.heatmap)
     assert turned.box == straight.box
-
-
-def test_the_mirror_image_has_its_heat_mirrored_where_the_network_looks_at_both():
-    both = load(network="resnet18", device="cpu")
-    assert both.config.flip
-    photo = open_photo(EXAMPLES / "statue-of-liberty.jpg")
-    mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    one, other = (both.explain(image, "Statue_of_Liberty") for image in (photo, mirrored))
-    np.testing.assert_allclose(one.heatmap, other.heatmap[:, ::-1], atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(8, 2000), (2000, 8), (8, 8), (33, 57), (1500, 1100)])

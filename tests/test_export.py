@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from landmark_model import LandmarkError, load
 from landmark_model.classifier import LandmarkClassifier
 from landmark_model.config import ONNX_NAME, TORCHSCRIPT_NAME, VIEWS, ModelConfig, read_config
-from landmark_model.hub.repo import SHIPPED, read_memory
-from landmark_model.memory import Memory
+from landmark_model.hub.repo import SHIPPED
 from landmark_model.networks import build, restore
 from landmark_model.photos import open_photo
-from landmark_model.preprocess import CUTS
+from landmark_model.preprocess import cut_view
 from landmark_model.runtime import Runtime
 from landmark_model.torch_trunk import TorchTrunk
 from landmark_model.training import export
@@ -66,8 +65,7 @@ def elsewhere(smoke_run, python, tmp_path_factory):
 
 def test_file_gives_the_probabilities_of_the_network(smoke_run, elsewhere):
     config = read_config(smoke_run.folder)
-    memory = read_memory(config, smoke_run.folder)
-    eager = Portable(restore(config, smoke_run.folder), config, memory).eval()
+    eager = Portable(restore(config, smoke_run.folder), config).eval()
     for photos, found in zip(make_batches(), elsewhere[0], strict=True):
         with torch.inference_mode():
             expected = eager(photos)
@@ -100,36 +98,13 @@ def test_onnx_runtime_gives_the_same_on_any_batch(smoke_run):
         assert np.abs(found[0] - answers).max() < 1e-4
 
 
-@torch.inference_mode()
-def test_neighbours_are_in_both_exports(tmp_path):
-    config = replace(CONFIG, image_size=32, neighbour_weight=5.0, neighbour_temperature=2.0)
-    torch.manual_seed(0)
-    network = build(config).eval()
-    memory = Memory.remember(np.random.default_rng(0).normal(size=(9, 24)), np.arange(9) % 3, 3)
-    export_torchscript(network, config, tmp_path / TORCHSCRIPT_NAME, memory)
-    export_onnx(network, config, tmp_path / ONNX_NAME, memory)
-    photo = make_batches()[0][:, :, :32, :32]
-    script = torch.jit.load(str(tmp_path / TORCHSCRIPT_NAME))
-    session = onnxruntime.InferenceSession(str(tmp_path / ONNX_NAME))
-    found, logits, features = map(
-        torch.from_numpy,
-        session.run(["probabilities", "logits", "features"], {"centre": photo.numpy()}),
-    )
-    nearness = torch.from_numpy(memory.nearness(features.numpy()))
-    expected = ((logits / config.temperature + 5 * nearness) / 2).softmax(1)
-    assert torch.allclose(found, expected, atol=1e-5)
-    assert torch.allclose(script(photo), expected, atol=1e-5)
-    assert not torch.allclose(found, (logits / config.temperature).softmax(1), atol=1e-3)
-
-
 @pytest.fixture(scope="module", params=["resnet18", "landmark_cnn", "tf_efficientnet_lite2"])
 def shipped(request, tmp_path_factory):
     """A network that ships, as classifier and as TorchScript."""
     tagger = load(network=request.param, device="cpu")
     folder = SHIPPED if request.param == "resnet18" else SHIPPED / request.param
     path = tmp_path_factory.mktemp("shipped") / "network.pt"
-    memory = read_memory(tagger.config, folder)
-    export_torchscript(restore(tagger.config, folder), tagger.config, path, memory)
+    export_torchscript(restore(tagger.config, folder), tagger.config, path)
     return tagger, torch.jit.load(str(path))
 
 
@@ -150,7 +125,7 @@ def test_file_agrees_with_predict(shipped, size):
 @torch.inference_mode()
 @pytest.mark.parametrize("view", VIEWS)
 def test_exports_see_of_a_photo_what_the_classifier_does(view, tmp_path):
-    config = replace(CONFIG, image_size=96, view=view, flip=True)
+    config = replace(CONFIG, image_size=96, view=view)
     torch.manual_seed(0)
     network = build(config).eval()
     network.fc.weight.mul_(100)  # of an untrained network, all views give nearly the same
@@ -161,11 +136,8 @@ def test_exports_see_of_a_photo_what_the_classifier_does(view, tmp_path):
     tagger = LandmarkClassifier(Runtime(TorchTrunk(network, config, "cpu"), config))
     for size in ((90, 120), (200, 100), (500, 100)):
         photo = make_photo(2, seed=4, size=size)
-        pixels = {
-            one.name: np.asarray(CUTS[one.name](photo, config)).transpose(2, 0, 1)[None].copy()
-            for one in session.get_inputs()
-        }
-        onnx_says = session.run(["probabilities"], pixels)[0][0]
+        seen = np.asarray(cut_view(photo, config)).transpose(2, 0, 1)[None].copy()
+        onnx_says = session.run(["probabilities"], {view: seen})[0][0]
         script_says = script(torch.from_numpy(np.asarray(photo).copy()).permute(2, 0, 1)[None])[0]
         for guess in tagger.predict(photo, top_k=3):
             index = config.class_names.index(guess.class_name)

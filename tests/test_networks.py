@@ -2,7 +2,6 @@
 
 import resource
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import timm
@@ -16,10 +15,10 @@ from landmark_model.networks import (
     ResidualBlock,
     build,
     compute_features,
-    mean_of_views,
     normalisation,
     restore,
     round_to_half,
+    run_by_shape,
     tensors_by_shape,
 )
 from landmark_model.training import optimizer
@@ -87,10 +86,10 @@ def test_build_gives_one_logit_for_each_class(architecture):
 def test_photos_of_many_shapes_keep_their_order():
     sizes = [(4, 6), (6, 4), (4, 6), (2, 2), (6, 4)]
     images = [torch.full((3, *size), float(value)) for value, size in enumerate(sizes)]
-    views = tensors_by_shape([images[:2], images[2:3], images[3:]])
-    assert [tuple(group.shape) for group, _ in views] == [(2, 3, 4, 6), (2, 3, 6, 4), (1, 3, 2, 2)]
-    found = mean_of_views(lambda group: group.mean((2, 3)), views, "cpu")
-    assert found[:, 0].tolist() == [0.5, 2.0, 3.5]
+    groups = tensors_by_shape(images)
+    assert [tuple(alike.shape) for alike, _ in groups] == [(2, 3, 4, 6), (2, 3, 6, 4), (1, 3, 2, 2)]
+    found = run_by_shape(lambda alike: alike.mean((2, 3)), groups, "cpu")
+    assert found[:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -347,10 +346,6 @@ def test_last_layer_makes_logits_of_features(architecture):
         features = compute_features(network, images)
         assert features.shape == (2, network.num_features)
         assert torch.allclose(network.get_classifier()(features), network(images), atol=1e-5)
-        views = tensors_by_shape([list(images)])
-        both = mean_of_views(partial(compute_features, network), views, "cpu")
-        mean = network(images).mean(0, keepdim=True)
-        assert torch.allclose(network.get_classifier()(both), mean, atol=1e-5)
 
 
 @each_network
@@ -476,7 +471,7 @@ def test_network_that_would_fill_the_memory_is_refused_before_it_takes_any(chang
     ("architecture", "image_size", "view"),
     [
         ("vit_tiny_patch16_224", 64, "centre"),  # made for 224 px
-        ("vit_tiny_patch16_224", 224, "both"),  # and for squares
+        ("vit_tiny_patch16_224", 224, "whole"),  # and for squares
         ("efficientvim_m1", 64, "centre"),  # its last layer is not one
     ],
 )

@@ -38,7 +38,7 @@ def client():
         routes=[
             Route("/", page),
             Route("/other", text),
-            *routes({"status": "ok", "landmarks": 50}),
+            *routes({"status": "ok", "landmarks": 100}),
         ],
         middleware=[Middleware(HeadMiddleware, describe)],
     )
@@ -76,7 +76,7 @@ def test_only_the_page_itself_is_touched(client):
 
 
 def test_health_and_picture_are_served(client):
-    assert client.get("/health").json() == {"status": "ok", "landmarks": 50}
+    assert client.get("/health").json() == {"status": "ok", "landmarks": 100}
     picture = client.get("/preview.png")
     assert picture.headers["content-type"] == "image/png" and len(picture.content) < 1_000_000
     with Image.open(PREVIEW) as shown:

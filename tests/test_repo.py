@@ -180,7 +180,7 @@ def test_network_that_did_best_on_validation_is_taken(family):
 def test_networks_that_ship_are_whole(network):
     tagger = load(network=network, device="cpu")
     assert tagger.config.architecture == network
-    assert len(tagger.labels) == (100 if network == "tf_efficientnet_lite2" else 50)
+    assert len(tagger.labels) == 100
 
 
 # --- what does not belong together, or is no such file ---
@@ -299,7 +299,7 @@ def test_features_of_training_photos_come_back(tmp_path):
     config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, known_method="knn",
                          known_threshold=-2.1)  # fmt: skip
     network = build(config)
-    memory = Memory.remember(np.random.default_rng(0).normal(size=(30, 320)), np.arange(30) % 3, 3)
+    memory = Memory.remember(np.random.default_rng(0).normal(size=(30, 320)), np.arange(30) % 3)
     save(to_arrays(network), config, tmp_path, memory)
     found = read_memory(config, tmp_path)
     assert np.array_equal(found.features, memory.features)
@@ -330,7 +330,7 @@ def test_features_of_training_photos_come_back(tmp_path):
     ],
 )
 def test_features_of_something_else_are_refused_when_loading(features, labels, problem, tmp_path):
-    config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, neighbour_weight=5.0)
+    config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, known_method="knn")
     save(to_arrays(build(config)), config, tmp_path)
     stored = {"features": features, "labels": torch.tensor(labels)}
     save_file(stored, tmp_path / FEATURES_NAME)
@@ -341,13 +341,11 @@ def test_features_of_something_else_are_refused_when_loading(features, labels, p
         load(tmp_path, device="cpu")
 
 
-@pytest.mark.parametrize(("votes", "width"), [(0.0, 100), (5.0, 1)])
-def test_features_of_too_many_photos_are_refused(votes, width, tmp_path, monkeypatch):
+def test_features_of_too_many_photos_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("landmark_model.memory.MOST_NUMBERS", 1000)
     names = tuple(map(str, range(100)))
-    config = ModelConfig("landmark_cnn", names, names, 32, neighbour_weight=votes)
-    config = replace(config, known_method="knn")
-    stored = {"features": torch.zeros(11, width).half(), "labels": torch.zeros(11).int()}
+    config = ModelConfig("landmark_cnn", names, names, 32, known_method="knn")
+    stored = {"features": torch.zeros(11, 100).half(), "labels": torch.zeros(11).int()}
     save_file(stored, tmp_path / FEATURES_NAME)
     with pytest.raises(LandmarkError, match="its 11 photos are too many"):
         read_memory(config, tmp_path)

@@ -24,16 +24,6 @@ TEMPLATE = Path(__file__).with_name("card_template.md")
 RESULTS_START = "<!-- results: written by `make card` -->"
 RESULTS_END = "<!-- /results -->"
 MOST_PHOTOS = 10_000_000
-OLD_COMMANDS = (
-    "Trained by version 0.1 of `train.py`, in {} stages including those of its teachers. The "
-    "commands are recorded in `metrics.json` (`training.commands`); they no longer run, since many "
-    "of their options have been removed."
-)
-CAUTION = (
-    "Networks of version 0.1 were measured on test photos of their own, of 50 landmarks, which\n"
-    "influenced their recipes: some ideas were kept or dropped by the score on these very photos.\n"
-    "Expect lower scores of them on new photos.\n"
-)
 PICTURES = ("training_curve.png", "reliability.png", "confusion_matrix.png")
 
 
@@ -56,11 +46,6 @@ class Report:
         is_ours = self.config.architecture == "landmark_cnn"
         own = is_ours or str(facts["start"]).startswith("from scratch")
         return f"{self.config.title} ({'from scratch' if own else 'transfer learning'})"
-
-    @property
-    def is_old(self) -> bool:
-        """Whether version 0.1 trained it; its commands no longer run."""
-        return "landmark_model" not in self.metrics["training"]["versions"]
 
 
 def read_reports(folder: Path) -> list[Report]:
@@ -124,15 +109,14 @@ def write_results(folder: Path, path: Path) -> None:
 def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, object]:
     """The values for the placeholders of the template."""
     first, *others = reports
-    widest = max(reports, key=lambda report: len(report.config.class_names))
+    best = max(reports, key=lambda report: report.metrics["validation"]["top1"])
     names = [plain(report.title) for report in reports]
     return dict(
         metadata=_metadata(reports),
-        class_count=len(widest.config.class_names),
+        class_count=len(first.config.class_names),
         network_count="One network" if len(names) == 1 else f"{len(names)} networks",
         network_list=", ".join(names),
-        photo_count=f"{widest.metrics['test']['photo_count']:d}",
-        caution=CAUTION if any(report.is_old for report in reports) else "",
+        photo_count=f"{first.metrics['test']['photo_count']:d}",
         results=results_table(reports),
         details=details_table(reports),
         figures="\n".join(
@@ -140,9 +124,10 @@ def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, ob
             for name, report in zip(names, reports, strict=True)
             for file in PICTURES
         ),
-        data=_data(widest),
+        data=_data(first),
         training="\n\n".join(map(_training, reports)),
-        classes="\n".join(_class_rows(widest)),
+        best=plain(best.config.title),
+        classes="\n".join(_class_rows(best)),
         subfolders="".join(
             f"| {plain(report.folder.name)}/ | the same for {name} |\n"
             for name, report in zip(names[1:], others, strict=True)
@@ -314,19 +299,15 @@ def _data(report: Report) -> str:
 
 def _training(report: Report) -> str:
     facts = report.metrics["training"]
-    counted, commands = "for all the commands below", _block(facts["commands"])
-    if report.is_old:
-        counted = "for this network and the stages it continues from, not counting its teachers,"
-        commands = OLD_COMMANDS.format(len(facts["commands"]))
     return (
         f"**{plain(report.title)}.** Start: {plain(facts['start'])}. {len(facts['epochs'])} "
         f"epochs, of which number {facts['best_epoch']:d} was best on validation and is "
-        f"kept{_blend(facts)}; {facts['fit_seconds'] / 60:.0f} minutes {counted} on "
-        f"{plain(facts['hardware'])}, torch {plain(facts['versions']['torch'])}. "
+        f"kept{_blend(facts)}; {facts['fit_seconds'] / 60:.0f} minutes for all the "
+        f"commands below on {plain(facts['hardware'])}, torch {plain(facts['versions']['torch'])}. "
         f"Seed {facts['recipe']['seed']:d}. "
         "Weights are rounded to float16 before they are measured and stored; the TorchScript "
         f"file differs by at most {facts['torchscript_difference']:.0e} in probability.\n\n"
-    ) + commands
+    ) + _block(facts["commands"])
 
 
 def _blend(facts: dict) -> str:

@@ -66,7 +66,7 @@ def _copy(folder: Path, place: Path, config: ModelConfig) -> None:
     for name in PUBLISHED:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
-    neighbours = read_memory(config, folder)
+    read_memory(config, folder)  # raises where it should be here, and is not
     for kind, name in EXPORT_NAMES.items():
         if not (place / name).is_file():
-            EXPORTS[kind](restore(config, folder), config, place / name, neighbours)
+            EXPORTS[kind](restore(config, folder), config, place / name)

@@ -101,13 +101,11 @@ def read_memory(
         ) from error
     _require(len(claims) == 2, folder, f"it also holds {sorted(claims)[:5]}")
     _require_shapes(folder, features, labels, feature_count)
-    # Files for other programs hold a table of photos and classes where neighbours vote.
-    width = max(features.shape[1], class_count if config.neighbour_weight else 0)
-    fits = Memory.has_room(features.shape[0], width)
+    fits = Memory.has_room(*features.shape)
     _require(fits, folder, f"its {features.shape[0]:,} photos are too many to load")
     stored = read_tensors(path)
     _require_values(folder, stored["features"], stored["labels"], class_count)
-    return Memory(stored["features"], stored["labels"], class_count)
+    return Memory(stored["features"], stored["labels"])
 
 
 def _require_shapes(

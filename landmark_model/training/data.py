@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -28,7 +29,7 @@ from landmark_model.files import printable
 from landmark_model.folders import Skipped, find_photos, is_system_name
 from landmark_model.networks import tensors_by_shape
 from landmark_model.photos import open_photo
-from landmark_model.preprocess import eval_views
+from landmark_model.preprocess import cut_view, normalise
 
 SPLITS = ("train", "validation", "test")
 FOLDER_NAMES = {
@@ -378,20 +379,14 @@ class PhotoSet(TorchDataset):
         return Image.frombytes("RGB", (row["width"], row["height"]), row["pixels"])
 
 
-class SeenPhotos(TorchDataset):
-    """A split as the network sees it in evaluation: (a photo's images, label), one `PhotoSet` for
-    each image. Epochs are compared by the first alone, which takes half as long."""
-
-    def __init__(self, table: Table, config: ModelConfig) -> None:
-        views = eval_views(config)
-        self.views = [PhotoSet(table, view.cut, view.finish, view.name) for view in views]
-        self.labels = self.views[0].labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[list[torch.Tensor], int]:
-        return [view[index][0] for view in self.views], self.labels[index]
+def seen_photos(table: Table, config: ModelConfig) -> PhotoSet:
+    """A split as the network sees it in evaluation."""
+    return PhotoSet(
+        table,
+        partial(cut_view, config=config),
+        partial(normalise, config=config),
+        f"{config.view} {config.image_size} {config.crop_pct}",
+    )
 
 
 def make_batches(
@@ -427,7 +422,6 @@ def make_batches(
 
 
 def _join(rows: list[tuple]) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
-    """A batch of photos, each of one or more images of any shape: images by shape, labels (N,)."""
-    photos, labels = zip(*rows, strict=True)
-    photos = [images if isinstance(images, list) else [images] for images in photos]
-    return tensors_by_shape(photos), torch.tensor(labels)
+    """A batch of photos of any shape: images by shape, labels (N,)."""
+    images, labels = zip(*rows, strict=True)
+    return tensors_by_shape(images), torch.tensor(labels)

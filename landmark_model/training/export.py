@@ -11,104 +11,58 @@ from torch import Tensor, nn
 
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import staged
-from landmark_model.memory import WIDTH, Memory
-from landmark_model.preprocess import STRIDE_PX, cut_names, view_crop, view_size
+from landmark_model.preprocess import STRIDE_PX, view_crop, view_size
 
 LABELS_NAME = "labels.json"
 RESULTS = ["probabilities", "logits", "features"]
 TOLERANCE = 1e-4
 
 
-class Vote(nn.Module):
-    """The neighbours' vote of networks trained until version 0.1: see `Memory.nearness`."""
-
-    def __init__(self, memory: Memory, config: ModelConfig) -> None:
-        super().__init__()
-        self.weight, self.temperature = config.neighbour_weight, config.neighbour_temperature
-        self.width = WIDTH
-        features, labels = torch.from_numpy(memory.features), torch.from_numpy(memory.labels)
-        members = nn.functional.one_hot(labels.long(), memory.class_count).float()  # (M, C)
-        self.register_buffer("bank", features, persistent=False)
-        self.register_buffer("shares", members / members.sum(0).clamp_min(1), persistent=False)
-
-    def forward(self, logits: Tensor, features: Tensor) -> Tensor:
-        """Calibrated logits (N, C) of logits (N, C) over their temperature, and features (N, D)."""
-        cosine = nn.functional.normalize(features) @ self.bank.T  # (N, D) -> (N, M)
-        density = ((cosine - 1) / self.width).exp() @ self.shares  # (N, M) -> (N, C)
-        nearness = self.width * density.clamp_min(1e-30).log()
-        return (logits + self.weight * nearness) / self.temperature
-
-
 class Prepared(nn.Module):
-    """Cuts of RGB photos, one or two (N, 3, H, W) in 0..255 -> probabilities and logits (N, C),
-    features (N, D).
-
-    The cuts are those in `CUTS` that the config's `view` names, not mirrored. Normalisation,
-    test-time flip, temperature and neighbours are part of it; the logits are those of the last
-    layer alone.
-    """
+    """What the network sees of RGB photos, (N, 3, H, W) in 0..255 -> probabilities and logits
+    (N, C), features (N, D). Normalisation and temperature are part of it."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, network: nn.Module, config: ModelConfig, memory: Memory | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
         super().__init__()
         self.network = network
-        self.vote = Vote(memory, config) if memory and config.neighbour_weight else None
         self.classifier = network.get_classifier()
-        self.flip = config.flip
         self.temperature = config.temperature
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, cuts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.features(self.normalise(cuts[0]))
-        if self.flip or len(cuts) > 1:
-            last = self.normalise(cuts[-1])
-            features = (features + self.features(last.flip(3) if self.flip else last)) / 2
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        normalised = (images.float() / 255 - self.mean) / self.std
+        maps = self.network.forward_features(normalised)
+        features = self.network.forward_head(maps, pre_logits=True)  # (N, D)
         logits = self.classifier(features)  # (N, D) -> (N, C)
-        scaled = logits / self.temperature
-        if self.vote is not None:
-            scaled = self.vote(scaled, features)
-        return scaled.softmax(dim=1), logits, features
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """RGB in 0..255 -> normalised input, as `to_tensor` makes it."""
-        return (images.float() / 255 - self.mean) / self.std
-
-    def features(self, images: Tensor) -> Tensor:
-        """The input of the last layer for normalised images: (N, 3, H, W) -> (N, D)."""
-        return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
+        return (logits / self.temperature).softmax(dim=1), logits, features
 
 
 class Portable(nn.Module):
     """RGB photos (N, 3, H, W), uint8 0..255, any size -> probabilities (N, C).
 
-    The cuts are part of it; `prepared` does the rest. `labels` are in the order of C.
+    It cuts what the network sees; `prepared` does the rest. `labels` are in the order of C.
     """
 
     labels: list[str]
     class_names: list[str]
 
-    def __init__(
-        self, network: nn.Module, config: ModelConfig, memory: Memory | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
         super().__init__()
-        self.prepared = Prepared(network, config, memory)
+        self.prepared = Prepared(network, config)
         self.labels = list(config.labels)
         self.class_names = list(config.class_names)
-        self.cuts = cut_names(config.view)
+        self.sees_whole = config.view == "whole"
         self.image_size = config.image_size
         self.resize_px = int(config.image_size / config.crop_pct)
 
     def forward(self, photos: Tensor) -> Tensor:
         images = photos.float()
-        cuts: list[Tensor] = []
-        for name in self.cuts:
-            cuts.append(self.whole(images) if name == "whole" else self.centre(images))
-        return self.prepared(cuts)[0]
+        seen = self.whole(images) if self.sees_whole else self.centre(images)
+        return self.prepared(seen)[0]
 
     def centre(self, images: Tensor) -> Tensor:
         """The same as `eval_crop`: (N, 3, H, W) -> (N, 3, S, S)."""
@@ -140,15 +94,13 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return images.clamp(0, 255).round()
 
 
-def export_torchscript(
-    network: nn.Module, config: ModelConfig, path: Path, memory: Memory | None = None
-) -> float:
+def export_torchscript(network: nn.Module, config: ModelConfig, path: Path) -> float:
     """Writes `network` (float32, CPU) to `path`; returns the largest difference to eager.
 
     The file is read back and compared on batches of 1 and 3 photos first. Raises LandmarkError
     if a probability differs by more than 1e-4; `path` is then not written.
     """
-    portable = Portable(network.eval().cpu(), config, memory).eval()
+    portable = Portable(network.eval().cpu(), config).eval()
     labels = json.dumps(config.labels, ensure_ascii=False)
 
     def write(file: Path) -> Callable[[Tensor], Tensor]:
@@ -159,51 +111,46 @@ def export_torchscript(
     return _write_checked(write, portable, path, (190, 250))
 
 
-def export_onnx(
-    network: nn.Module, config: ModelConfig, path: Path, memory: Memory | None = None
-) -> float:
+def export_onnx(network: nn.Module, config: ModelConfig, path: Path) -> float:
     """Writes `network` (float32, CPU) to `path` for any ONNX runtime; checked as TorchScript is.
 
-    Inputs are `centre` (N, 3, S, S), `whole` (N, 3, H, W) or both, by the config's `view`: uint8
-    RGB as `eval_crop` and `eval_whole` give them; outputs `probabilities`, `logits`, `features`.
-    The metadata has the labels (JSON), the side S in px (`image_size`) and `crop_pct`.
+    By the config's `view` the input is `centre` (N, 3, S, S) or `whole` (N, 3, H, W): uint8 RGB as
+    `eval_crop` and `eval_whole` give it; outputs are `probabilities`, `logits`, `features`. The
+    metadata has the labels (JSON), the side S in px (`image_size`) and `crop_pct`.
     """
-    prepared = Prepared(network.eval().cpu(), config, memory).eval()
-    side = config.image_size
+    prepared = Prepared(network.eval().cpu(), config).eval()
+    side, view = config.image_size, config.view
 
-    def cut(photos: Tensor) -> dict[str, Tensor]:
-        return {
-            name: photos if name == "whole" else photos[..., :side, :side]
-            for name in cut_names(config.view)
-        }
+    def cut(photos: Tensor) -> Tensor:
+        return photos if view == "whole" else photos[..., :side, :side]
 
     def write(file: Path) -> Callable[[Tensor], Tensor]:
         import onnxruntime
 
-        _trace(prepared, cut(torch.zeros(1, 3, side, side, dtype=torch.uint8)), file)
+        _trace(prepared, view, torch.zeros(1, 3, side, side, dtype=torch.uint8), file)
         _label_onnx(file, config)
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         return lambda photos: torch.from_numpy(
-            session.run(RESULTS[:1], {name: x.numpy() for name, x in cut(photos).items()})[0]
+            session.run(RESULTS[:1], {view: cut(photos).numpy()})[0]
         )
 
     size = (side + STRIDE_PX, side + 2 * STRIDE_PX)
-    return _write_checked(write, lambda photos: prepared([*cut(photos).values()])[0], path, size)
+    return _write_checked(write, lambda photos: prepared(cut(photos))[0], path, size)
 
 
 # What writes each of the files in EXPORT_NAMES.
 EXPORTS = {"torchscript": export_torchscript, "onnx": export_onnx}
 
 
-def _trace(prepared: Prepared, cuts: dict[str, Tensor], file: Path) -> None:
-    """Traces the network on `cuts` and writes ONNX, for any number and size of them."""
-    sizes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in cuts}
+def _trace(prepared: Prepared, view: str, images: Tensor, file: Path) -> None:
+    """Traces the network on `images` and writes ONNX, for any number and size of them."""
+    sizes = {view: {0: "batch", 2: "height", 3: "width"}}
     # torch's newer exporter (dynamo) writes the same graph, but takes five times as long.
     torch.onnx.export(
         prepared,
-        ([*cuts.values()],),
+        (images,),
         str(file),
-        input_names=[*cuts],
+        input_names=[view],
         output_names=RESULTS,
         dynamic_axes=sizes | {name: {0: "batch"} for name in RESULTS},
         opset_version=18,

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError
-from landmark_model.networks import mean_of_views
+from landmark_model.networks import run_by_shape
 from landmark_model.training.augment import mix_transform
 from landmark_model.training.checkpoint import (
     CHECKPOINT_NAME,
@@ -349,11 +349,10 @@ def compute_outputs(
     forward: Callable[[Tensor], Tensor], batches: Iterable, accelerator: Accelerator
 ) -> tuple[Tensor, Tensor]:
     """What `forward` makes (N, D) and labels (N,) of every photo in the unshuffled `batches`, each
-    once, on the CPU: means of what it makes of a photo's images. `forward` is a network in
-    evaluation mode, or its part that gives features."""
+    once, on the CPU. `forward` is a network in evaluation mode, or its part that gives features."""
     outputs = []
-    for views, labels in batches:
-        found = mean_of_views(forward, views, accelerator.device)
+    for images, labels in batches:
+        found = run_by_shape(forward, images, accelerator.device)
         outputs.append(accelerator.gather_for_metrics((found, labels)))
     values, labels = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
     return values, labels

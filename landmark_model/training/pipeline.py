@@ -145,8 +145,8 @@ class Photos:
     """
 
     train: data.PhotoSet
-    seen: dict[str, data.SeenPhotos]
-    unknown: dict[str, data.PhotoSet | data.SeenPhotos]
+    seen: dict[str, data.PhotoSet]
+    unknown: dict[str, data.PhotoSet]
 
 
 def make_config(network: str, class_names: tuple[str, ...], recipe: Recipe) -> ModelConfig:
@@ -175,9 +175,9 @@ def find_photos(
         return data.PhotoSet(table, lambda photo: shrink(photo, side_px), vary, f"shrink {side_px}")
 
     tables = {"validation": splits.validation, "test": splits.test, "memory": splits.train}
-    seen = {name: data.SeenPhotos(table, config) for name, table in tables.items()}
+    seen = {name: data.seen_photos(table, config) for name, table in tables.items()}
     others = {
-        split: varied(table) if split == "train" else data.SeenPhotos(table, config)
+        split: varied(table) if split == "train" else data.seen_photos(table, config)
         for split, table in unknown.items()
     }
     return Photos(varied(splits.train), seen, others)
@@ -267,8 +267,7 @@ def learn(made: Prepared, recipe: Recipe, session: Session) -> Learned:
 def learning_batches(made: Prepared, recipe: Recipe, session: Session) -> Batches:
     """The training batches: photos, or for a linear probe their features."""
     photos, workers = made.photos, session.workers
-    # Epochs are judged by the first image of a photo.
-    sets = {"train": photos.train, "validation": photos.seen["validation"].views[0]}
+    sets = {"train": photos.train, "validation": photos.seen["validation"]}
     if "train" in photos.unknown:
         sets["unknown"] = photos.unknown["train"]
     if recipe.probe_copies:
@@ -387,7 +386,7 @@ def write_outputs(
         save(networks.to_arrays(network), config, folder, memory)
         for kind, export in EXPORTS.items():
             path = folder / EXPORT_NAMES[kind]
-            facts[f"{kind}_difference"] = export(network, config, path, memory)
+            facts[f"{kind}_difference"] = export(network, config, path)
         figures = {**scores, "unknown": measured.unknown, "training": facts}
         (folder / METRICS_NAME).write_text(to_json(figures), encoding="utf-8")
         plots.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from landmark_model.config import LandmarkError, ModelConfig
 from landmark_model.files import staged
-from landmark_model.networks import mean_of_views, tensors_by_shape
+from landmark_model.networks import run_by_shape, tensors_by_shape
 from landmark_model.training.data import PhotoSet
 from landmark_model.training.frozen import freeze
 from landmark_model.training.recipes import Recipe
@@ -133,14 +133,14 @@ def compute_views(
     )
     for images in tqdm(batches, desc="Frozen features", unit="batch"):
         with accelerator.autocast():
-            features = mean_of_views(features_of, images, accelerator.device)
+            features = run_by_shape(features_of, images, accelerator.device)
         parts.append(features.half().cpu())
     return torch.cat(parts).unflatten(0, (-1, copies.count)).transpose(0, 1).contiguous()
 
 
 def _by_shape(photos: list[list[Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """The images of photos, each as if it were a photo of its own: no mean is taken of them."""
-    return tensors_by_shape([[image] for images in photos for image in images])
+    """The images of photos, in their order, by shape."""
+    return tensors_by_shape([image for images in photos for image in images])
 
 
 def _digest(network: nn.Module, key: str) -> str:
