@@ -14,23 +14,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 from benchmarks.pages import command_line, make_parser, run, table
 from landmark_model import networks
 from landmark_model.calibration import fit_known_threshold, known_score
-from landmark_model.config import KNOWN_METHODS, ModelConfig, read_config
+from landmark_model.config import read_config
 from landmark_model.cores import usable_cores
 from landmark_model.files import write_text
-from landmark_model.hub.repo import SHIPPED, networks_in, read_memory
+from landmark_model.hub.repo import SHIPPED, networks_in
 from landmark_model.memory import Memory
 from landmark_model.training.data import PhotoSet, make_batches, read_photos, seen_photos
 from landmark_model.training.evaluate import compute_logits
 from landmark_model.training.frozen import freeze
+from landmark_model.training.known import Logits, linear_score
 from landmark_model.training.metrics import UnknownScores, measure_unknown
 from landmark_model.training.session import keep_freed_memory
 
+PLAIN = ("max_softmax", "max_logit", "energy")
 NEIGHBOURS = (1, 5, 10, 20)
 SPLITS = ("validation", "test")
 HEADS = ("score", "validation AUROC", "FPR95", "test AUROC", "FPR95", "known kept",
@@ -56,16 +57,29 @@ def compute_features(
 
 
 def all_scores(
-    network: nn.Module, config: ModelConfig, features: np.ndarray, memory: Memory
-) -> Scores:
-    """The scores (N,) of photos with `features` (N, D), by the name of the method."""
-    logits = compute_logits(network, features) / config.temperature
-    scores = {
-        method: known_score(method, logits, features) for method in KNOWN_METHODS if method != "knn"
-    }
-    for k in NEIGHBOURS:
-        scores[f"knn, k = {k}"] = known_score("knn", logits, features, memory, k)
+    logits_of: Logits, features: dict[str, np.ndarray], memory: Memory
+) -> dict[str, Scores]:
+    """The scores (N,) of photos with `features` (N, D) by split, by the name of the method."""
+    scores = {}
+    for split, some in features.items():
+        logits = logits_of(some)
+        scores[split] = {name: known_score(name, logits, some) for name in PLAIN}
+        for k in NEIGHBOURS:
+            scores[split][f"knn, k = {k}"] = known_score("knn", logits, some, memory, k)
     return scores
+
+
+def add_linear(
+    logits_of: Logits,
+    features: tuple[dict[str, np.ndarray], ...],
+    scores: tuple[dict[str, Scores], ...],
+) -> None:
+    """Adds the head that is fitted to validation photos, known and unknown; its scores of these
+    are cross-validated."""
+    fitted = linear_score(logits_of, *(group["validation"] for group in features))
+    for group, found, own in zip(features, scores, (fitted.known, fitted.unknown), strict=True):
+        found["validation"]["linear"] = own
+        found["test"]["linear"] = fitted.of(logits_of(group["test"]), group["test"])
 
 
 def compare(known: dict[str, Scores], unknown: dict[str, Scores]) -> list[list[UnknownScores]]:
@@ -89,15 +103,18 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
         table, _ = read_photos(root, root, by_class=False)
         return compute_features(frozen, seen_photos(table, config), name)
 
-    memory = read_memory(config, folder)
-    if memory is None:  # answers take none, but knn does, whatever the labels
-        features = features_of(options.known / "train")
-        memory = Memory.remember(features, np.zeros(len(features), int))
-    known, unknown = (
-        {split: all_scores(network, config, features_of(root / split), memory) for split in SPLITS}
+    def logits_of(features: np.ndarray) -> np.ndarray:
+        return compute_logits(network, features) / config.temperature
+
+    trained = features_of(options.known / "train")
+    memory = Memory.remember(trained, np.zeros(len(trained), int))  # whatever the labels
+    features = tuple(
+        {split: features_of(root / split) for split in SPLITS}
         for root in (options.known, options.unknown)
     )
-    return compare(known, unknown)
+    scores = tuple(all_scores(logits_of, group, memory) for group in features)
+    add_linear(logits_of, features, scores)
+    return compare(*scores)
 
 
 def make_section(title: str, rows: list[list[UnknownScores]]) -> str:

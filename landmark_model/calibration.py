@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landmark_model.memory import Memory
+from landmark_model.memory import Memory, unit_length
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -87,18 +87,54 @@ def _binomial(count: int, share: float) -> np.ndarray:
     return np.exp(choices + hits * math.log(share) + hits[::-1] * math.log1p(-share))
 
 
+@dataclass(frozen=True, eq=False)
+class KnownHead:
+    """A last layer that tells photos of known landmarks from others, beside that of the landmarks.
+
+    It is linear in the features of a photo, made length one, and in `evidence`, with the weights
+    (D,) and (4,); it was fitted to photos that the network did not learn from.
+    """
+
+    features: np.ndarray
+    evidence: np.ndarray
+    bias: float
+
+    def score(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """The log odds (N,) that N photos show known landmarks."""
+        told = evidence(logits, features) @ self.evidence
+        return unit_length(features) @ self.features + told + self.bias
+
+
+def evidence(logits: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """What tells how sure a network is of N photos (N, 4): the log of the highest probability, the
+    negative entropy, the highest logit, and the length of the features (N, D)."""
+    logs = log_softmax(logits)
+    columns = logs.max(1), (np.exp(logs) * logs).sum(1), logits.max(1)
+    return np.stack([*columns, np.linalg.norm(features, axis=1)], axis=1)
+
+
+# What some methods need besides logits and features: "knn" the one, "linear" the other.
+Reference = Memory | KnownHead | None
+
+
 def known_score(
-    method: str, logits: np.ndarray, features: np.ndarray, memory: Memory | None = None, k: int = 1
+    method: str,
+    logits: np.ndarray,
+    features: np.ndarray,
+    reference: Reference = None,
+    k: int = 1,
 ) -> np.ndarray:
     """The known-landmark score of N photos (N,); higher looks more like a known class.
 
     `logits` are (N, C), divided by the temperature; `features` (N, D). Methods: "max_softmax"
     (Hendrycks and Gimpel 2017), "max_logit" (Hendrycks et al. 2022), "energy" (the negative of Liu
-    et al. 2020), and "knn" (Sun et al. 2022): the negative distance of the normalised feature to
-    the k-th nearest of the training photos in `memory`.
+    et al. 2020), "knn" (Sun et al. 2022): the negative distance of the normalised feature to the
+    k-th nearest of the training photos in a memory; and "linear", a `KnownHead`.
     """
     if method == "knn":
-        return -memory.distance(features, k)
+        return -reference.distance(features, k)
+    if method == "linear":
+        return reference.score(logits, features)
     highest = logits.max(1)
     if method == "max_logit":
         return highest

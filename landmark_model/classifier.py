@@ -11,11 +11,10 @@ from typing import TypedDict, Unpack
 import numpy as np
 from PIL.Image import Image
 
-from landmark_model.calibration import known_score, softmax
+from landmark_model.calibration import Reference, known_score, softmax
 from landmark_model.config import LandmarkError, read_config, require_counts
 from landmark_model.explain import Explanation, locate_heat, surest_class
-from landmark_model.hub.repo import best_first, find, locate, read_memory
-from landmark_model.memory import Memory
+from landmark_model.hub.repo import best_first, find, locate, read_reference
 from landmark_model.photos import Photo, open_reduced
 from landmark_model.places import find_place
 from landmark_model.prediction import Answer, Prediction
@@ -35,12 +34,12 @@ class HubCache(TypedDict, total=False):
 class LandmarkClassifier:
     """A trained network with its own labels and preprocessing; made by `load`.
 
-    `memory` is the kNN memory of training photos, if its config asks for one.
+    `reference` is what its score for "none of these" needs besides, if anything.
     """
 
-    def __init__(self, runtime: Runtime, memory: Memory | None = None) -> None:
+    def __init__(self, runtime: Runtime, reference: Reference = None) -> None:
         self.config = config = runtime.config
-        self._runtime, self._memory = runtime, memory
+        self._runtime, self._reference = runtime, reference
         self._places = [find_place(name) for name in config.class_names]
 
     def __repr__(self) -> str:
@@ -125,7 +124,7 @@ class LandmarkClassifier:
         any part of the photo as large as half its shorter side.
 
         The heat is exactly what each place adds to the landmark's logit (Zhou et al. 2016) above
-        the mean of all landmarks' logits; the kNN memory has no location in the photo. Raises
+        the mean of all landmarks' logits. Raises
         LandmarkError if the photo cannot be read, it knows no such landmark, or the network is not
         made so.
         """
@@ -190,7 +189,7 @@ class LandmarkClassifier:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
             logits, features = self._runtime.describe(images)
             scaled = logits.astype(np.float64) / config.temperature
-            scores = known_score(config.known_method, scaled, features, self._memory)
+            scores = known_score(config.known_method, scaled, features, self._reference)
         if not (np.isfinite(scaled).all() and np.isfinite(scores).all()):
             raise self._no_numbers()
         least = config.known_threshold
@@ -239,7 +238,7 @@ def load(
     folder = find(source, network, revision=revision, **cache)
     config = read_config(folder)
     runtime = open_runtime(config, folder, device, backend)
-    return LandmarkClassifier(runtime, read_memory(config, folder, runtime.feature_count))
+    return LandmarkClassifier(runtime, read_reference(config, folder, runtime.feature_count))
 
 
 def list_networks(

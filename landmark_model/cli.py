@@ -140,14 +140,12 @@ def _answer(
 
     from landmark_model import load
     from landmark_model.config import read_config
-    from landmark_model.hub.repo import CONFIG_NAME, FEATURES_NAME, WEIGHTS_NAME, find
+    from landmark_model.hub.repo import ANSWERING, find
     from landmark_model.library.index import View
     from landmark_model.library.run import LibraryRun, make_plan, stamp_of
 
     source = find(options.source, options.network, revision=options.revision)
-    stamp = stamp_of(
-        source, read_config(source).architecture, (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME)
-    )
+    stamp = stamp_of(source, read_config(source).architecture, ANSWERING)
     plan = make_plan(index, photos, named, stamp if options.again else None)
     if plan.done_count:
         print(f"{plan.done_count} of {len(photos)} photos were already done.")

@@ -30,7 +30,7 @@ TITLES = {
 # No others: among timm's arguments are some that read files, even pickled ones.
 MODEL_ARGS = ("widths", "depths", "drop_rate")
 VIEWS = ("centre", "whole")
-KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn")
+KNOWN_METHODS = ("max_softmax", "max_logit", "energy", "knn", "linear")
 # The settings that only we know of, as they are called in config.json, too.
 OURS = (
     "title", "class_names", "view", "temperature", "known_method", "known_threshold",
@@ -127,11 +127,6 @@ class ModelConfig:
             kept = [_is_within(value, low, high) for value in getattr(self, name)] == [True] * 3
             rules[f"{name} must be three numbers from {low} to {high}"] = kept
         return rules
-
-    @property
-    def needs_neighbours(self) -> bool:
-        """Whether answers need the kNN memory besides the weights."""
-        return self.known_method == "knn"
 
     def to_json(self) -> str:
         """The text of config.json."""

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from landmark_model.config import KNOWN_METHODS, ModelConfig
+from landmark_model.config import ModelConfig
 from landmark_model.networks import build, compute_features
 from landmark_model.training.data import make_batches
 from landmark_model.training.evaluate import (
     SHARES,
-    choose_method,
     compute_logits,
     evaluate,
     interpolate,
@@ -70,19 +69,8 @@ def test_figures_are_those_of_calibrated_answers(network, engine, known):
 def test_memory_tells_training_photos_from_others(network, engine, known):
     same = {**known, "validation": batches(30, 3)}
     found = evaluate(network, CONFIG, same, {"validation": batches(20, 4)}, engine())
-    assert found.unknown["validation"].auroc > 0.99 and len(found.memory.features) == 30
+    assert found.unknown["validation"].auroc > 0.99 and len(found.reference.features) == 30
     assert found.config.known_method == "knn"  # which alone remembers them
-
-
-@pytest.mark.parametrize("best", KNOWN_METHODS)
-def test_score_for_none_of_these_is_the_one_that_tells_validation_photos_apart_best(best):
-    known, unknown = np.array([[2.0], [3.0]]), np.array([[1.0], [2.5]])
-
-    def score(method, features):
-        return features[:, 0] if method != best else (features[:, 0] != unknown[1]).astype(float)
-
-    assert choose_method(score, known, unknown[1:]) == best
-    assert choose_method(score, known, None) == "knn"
 
 
 @pytest.mark.parametrize("right", SHARES)

@@ -40,7 +40,7 @@ OWNERS = {
     "onnxruntime": "runtime training.export",
     "pillow_heif": "photos",
     "scipy": "training.data training.evaluate",
-    "sklearn": "training.metrics",
+    "sklearn": "training.metrics training.known",
     "sqlite3": "library.index",
     "timm": "networks training.*",
     "torch": "networks runtime torch_trunk training.*",

@@ -15,7 +15,13 @@ from landmark_model.config import EXPORT_NAMES, ModelConfig, read_config
 from landmark_model.errors import LandmarkError
 from landmark_model.hub.card import write_card
 from landmark_model.hub.client import Pushed, push
-from landmark_model.hub.repo import CARD_NAME, PUBLISHED, networks_in, read_memory, write_checksums
+from landmark_model.hub.repo import (
+    CARD_NAME,
+    PUBLISHED,
+    networks_in,
+    read_reference,
+    write_checksums,
+)
 from landmark_model.networks import restore
 from landmark_model.training.export import EXPORTS
 
@@ -66,7 +72,7 @@ def _copy(folder: Path, place: Path, config: ModelConfig) -> None:
     for name in PUBLISHED:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, place / name)
-    read_memory(config, folder)  # raises where it should be here, and is not
+    read_reference(config, folder)  # raises where it should be here, and is not
     for kind, name in EXPORT_NAMES.items():
         if not (place / name).is_file():
             EXPORTS[kind](restore(config, folder), config, place / name)

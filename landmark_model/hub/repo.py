@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save as serialise
 
+from landmark_model.calibration import KnownHead, Reference
 from landmark_model.config import (
     CONFIG_NAME,
     EXPORT_NAMES,
@@ -31,6 +32,9 @@ from landmark_model.tensors import Claim, read_claims, read_tensors
 
 METRICS_NAME = "metrics.json"
 FEATURES_NAME = "features.safetensors"
+KNOWN_HEAD_NAME = "known_head.safetensors"
+# All that answers depend on.
+ANSWERING = (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME, KNOWN_HEAD_NAME)
 CARD_NAME = "README.md"
 CHECKSUMS_NAME = "SHA256SUMS"
 # What a hub repo holds of each network. The rest of a run folder shows or names training photos,
@@ -39,6 +43,7 @@ PUBLISHED = (
     CONFIG_NAME,
     WEIGHTS_NAME,
     FEATURES_NAME,
+    KNOWN_HEAD_NAME,
     *EXPORT_NAMES.values(),
     METRICS_NAME,
     "reliability.png",
@@ -57,9 +62,9 @@ def save(
     tensors: dict[str, np.ndarray],
     config: ModelConfig,
     folder: Path,
-    memory: Memory | None = None,
+    reference: Reference = None,
 ) -> None:
-    """Writes config.json and model.safetensors to `folder`; features.safetensors for `memory`.
+    """Writes config.json and model.safetensors to `folder`, and what "none of these" needs besides.
 
     `tensors` are all of a network, by torch's names. Those of two or more dimensions are stored as
     float16 (see `networks.round_to_half`), which halves the file.
@@ -71,72 +76,105 @@ def save(
     # Not save_file, which makes files that only their owner can read.
     (folder / WEIGHTS_NAME).write_bytes(serialise(tensors, metadata={"format": "pt"}))
     (folder / CONFIG_NAME).write_text(config.to_json() + "\n", encoding="utf-8")
-    if memory is not None:
+    if isinstance(reference, Memory):
         remembered = {
-            "features": memory.features.astype(np.float16),
-            "labels": memory.labels.astype(np.int32),
+            "features": reference.features.astype(np.float16),
+            "labels": reference.labels.astype(np.int32),
         }
         (folder / FEATURES_NAME).write_bytes(serialise(remembered))
+    if isinstance(reference, KnownHead):
+        learned = {
+            "features": reference.features,
+            "evidence": reference.evidence,
+            "bias": np.array([reference.bias]),
+        }
+        learned = {name: values.astype(np.float32) for name, values in learned.items()}
+        (folder / KNOWN_HEAD_NAME).write_bytes(serialise(learned))
 
 
-def read_memory(
+def read_reference(
     config: ModelConfig, folder: Path, feature_count: int | None = None
-) -> Memory | None:
-    """The kNN memory in `folder`; None if `config` needs none.
+) -> Reference:
+    """What the score for "none of these" of `config` needs besides logits and features.
 
     `feature_count` is how many the network has of a photo, if it can be asked. Raises LandmarkError
-    if they are needed but missing, damaged, or of another network or other classes.
+    if it is missing, damaged, or of another network or other classes.
     """
-    if not config.needs_neighbours:
-        return None
-    class_count, path = len(config.class_names), folder / FEATURES_NAME
-    try:
-        claims = read_claims(path)
-        features, labels = claims["features"], claims["labels"]
-    except (LandmarkError, KeyError) as error:
-        why = f" ({error})" if path.is_file() else ""
-        raise LandmarkError(
-            f"{folder.name} lacks a complete {FEATURES_NAME}, which its {CONFIG_NAME} needs{why}. "
-            "Copy the whole folder again."
-        ) from error
-    _require(len(claims) == 2, folder, f"it also holds {sorted(claims)[:5]}")
-    _require_shapes(folder, features, labels, feature_count)
-    fits = Memory.has_room(*features.shape)
-    _require(fits, folder, f"its {features.shape[0]:,} photos are too many to load")
+    if config.known_method == "knn":
+        return read_memory(config, folder, feature_count)
+    return read_known_head(folder, feature_count) if config.known_method == "linear" else None
+
+
+def read_known_head(folder: Path, feature_count: int | None = None) -> KnownHead:
+    """The known head in `folder`; errors are those of `read_reference`."""
+    path = folder / KNOWN_HEAD_NAME
+    claims = _read_claims(path)
+    wide = feature_count or (claims["features"].shape or (0,))[0] if "features" in claims else 0
+    shapes = {"features": (wide,), "evidence": (4,), "bias": (1,)}
+    fits = {name: claim.shape for name, claim in claims.items() if claim.is_float} == shapes
+    _require(fits, path, f"it is not a table of {wide:,} features")
     stored = read_tensors(path)
-    _require_values(folder, stored["features"], stored["labels"], class_count)
+    is_finite = all(np.isfinite(values).all() for values in stored.values())
+    _require(is_finite, path, "its numbers are not finite")
+    return KnownHead(stored["features"], stored["evidence"], float(stored["bias"][0]))
+
+
+def read_memory(config: ModelConfig, folder: Path, feature_count: int | None = None) -> Memory:
+    """The kNN memory in `folder`; errors are those of `read_reference`."""
+    class_count, path = len(config.class_names), folder / FEATURES_NAME
+    claims = _read_claims(path)
+    if missing := {"features", "labels"} - claims.keys():
+        raise _incomplete(path, f" (without {' and '.join(sorted(missing))})")
+    features, labels = claims["features"], claims["labels"]
+    _require(len(claims) == 2, path, f"it also holds {sorted(claims)[:5]}")
+    _require_shapes(path, features, labels, feature_count)
+    fits = Memory.has_room(*features.shape)
+    _require(fits, path, f"its {features.shape[0]:,} photos are too many to load")
+    stored = read_tensors(path)
+    _require_values(path, stored["features"], stored["labels"], class_count)
     return Memory(stored["features"], stored["labels"])
 
 
-def _require_shapes(
-    folder: Path, features: Claim, labels: Claim, feature_count: int | None
-) -> None:
+def _read_claims(path: Path) -> dict[str, Claim]:
+    """What the head of a file that the config needs says. Raises LandmarkError without one."""
+    try:
+        return read_claims(path)
+    except LandmarkError as error:
+        raise _incomplete(path, f" ({error})" if path.is_file() else "") from error
+
+
+def _incomplete(path: Path, why: str) -> LandmarkError:
+    return LandmarkError(
+        f"{path.parent.name} lacks a complete {path.name}, which its {CONFIG_NAME} needs{why}. "
+        "Copy the whole folder again."
+    )
+
+
+def _require_shapes(path: Path, features: Claim, labels: Claim, feature_count: int | None) -> None:
     """Raises LandmarkError for what the header of a features file says."""
-    _require(features.is_float and len(features.shape) == 2 and features.count, folder, NO_TABLE)
+    _require(features.is_float and len(features.shape) == 2 and features.count, path, NO_TABLE)
     photo_count, width = features.shape
     fits = feature_count in (None, width)
-    _require(fits, folder, f"it does not have {feature_count} features for each photo")
+    _require(fits, path, f"it does not have {feature_count} features for each photo")
     is_label = not labels.is_float and labels.kind != "BOOL" and labels.shape == (photo_count,)
-    _require(is_label, folder, "it does not have one whole-number label for each photo")
+    _require(is_label, path, "it does not have one whole-number label for each photo")
 
 
-def _require_values(
-    folder: Path, features: np.ndarray, labels: np.ndarray, class_count: int
-) -> None:
+def _require_values(path: Path, features: np.ndarray, labels: np.ndarray, class_count: int) -> None:
     """Raises LandmarkError for the numbers in a features file."""
     # Squares of lengths: not finite where a feature is not, and faster to look through.
     lengths = np.einsum("md,md->m", features, features)
-    _require(np.isfinite(lengths).all(), folder, NO_TABLE)
+    _require(np.isfinite(lengths).all(), path, NO_TABLE)
     fits = not ((labels < 0) | (labels >= class_count)).any()
-    _require(fits, folder, f"its labels are not of {class_count} classes")
-    _require(not (lengths > 1.02).any(), folder, "its features are longer than 1")
+    _require(fits, path, f"its labels are not of {class_count} classes")
+    _require(not (lengths > 1.02).any(), path, "its features are longer than 1")
 
 
-def _require(kept: object, folder: Path, problem: str) -> None:
+def _require(kept: object, path: Path, problem: str) -> None:
     """Raises LandmarkError, saying the problem, unless `kept`."""
     if not kept:
         raise LandmarkError(
-            f"{FEATURES_NAME} and {CONFIG_NAME} in {folder.name} do not belong together: "
+            f"{path.name} and {CONFIG_NAME} in {path.parent.name} do not belong together: "
             f"{problem}. Use both from one training run."
         )
 
@@ -192,7 +230,7 @@ def find(source: Source, network: str | None = None, **where: object) -> Path:
     root = locate(source, **where)
     folder = choose(root, network)
     if is_remote(source):
-        needed = [WEIGHTS_NAME, FEATURES_NAME]
+        needed = [name for name in ANSWERING if name != CONFIG_NAME]
         wanted = [(folder.relative_to(root) / name).as_posix() for name in needed]
         fetch(str(source), wanted, **where | {"revision": root.name})
         verify(folder, needed, str(source))

@@ -13,30 +13,26 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 from tqdm.auto import tqdm
 
-from landmark_model.calibration import (
-    cross_entropy,
-    fit_known_threshold,
-    known_score,
-)
-from landmark_model.config import KNOWN_METHODS, ModelConfig
+from landmark_model.calibration import Reference, cross_entropy
+from landmark_model.config import ModelConfig
 from landmark_model.memory import Memory
 from landmark_model.training.fit import Accelerator, compute_outputs
 from landmark_model.training.frozen import freeze
+from landmark_model.training.known import choose_score
 from landmark_model.training.metrics import Metrics, UnknownScores, measure, measure_unknown
 
-METHOD = "knn"  # the score for "none of these" where there are no photos to choose it by
 # Of the trained weights, in a mean with those that training started from.
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The config with the fitted values, the scores by split, and the kNN memory."""
+    """The config with the fitted values, the scores by split, and what "none of these" needs."""
 
     config: ModelConfig
     scores: dict[str, Metrics]
     unknown: dict[str, UnknownScores]
-    memory: Memory
+    reference: Reference
 
 
 def evaluate(
@@ -54,45 +50,30 @@ def evaluate(
     frozen = freeze(network, config, accelerator.device)
     features_of = partial(_gather_features, frozen, accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
-    found_unknown = {split: features_of(batches)[0] for split, batches in unknown.items()}
+    others = {split: features_of(batches)[0] for split, batches in unknown.items()}
     memory = Memory.remember(*found.pop("memory"))
     features, labels = found["validation"]
     temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
 
-    def score(method: str, features: np.ndarray) -> np.ndarray:
-        return known_score(
-            method, compute_logits(network, features) / temperature, features, memory
-        )
+    def logits_of(features: np.ndarray) -> np.ndarray:
+        return compute_logits(network, features) / temperature
 
-    method = choose_method(score, features, found_unknown.get("validation"))
-    known_scores = {split: score(method, features) for split, (features, _) in found.items()}
-    threshold = fit_known_threshold(known_scores["validation"])
-    config = replace(
-        config, temperature=temperature, known_method=method, known_threshold=threshold
-    )
+    score = choose_score(logits_of, memory, features, others.get("validation"))
     scores, unknown_scores = {}, {}
     for split, (features, labels) in found.items():
-        logits = compute_logits(network, features) / temperature
+        logits = logits_of(features)
         scores[split] = measure(logits, labels, config.class_names)
-        if split in found_unknown:
-            both = known_scores[split], score(method, found_unknown[split])
-            unknown_scores[split] = measure_unknown(method, *both, threshold)
-    return Evaluation(config, scores, unknown_scores, memory)
-
-
-def choose_method(
-    score: Callable[[str, np.ndarray], np.ndarray], known: np.ndarray, unknown: np.ndarray | None
-) -> str:
-    """The score that best tells features (N, D) of known photos from those of others (M, D): the
-    one with the highest AUROC. Networks that learned to be unsure of others do so by softmax."""
-    if unknown is None:
-        return METHOD
-    return max(
-        KNOWN_METHODS,
-        key=lambda method: (
-            measure_unknown(method, score(method, known), score(method, unknown), 0).auroc
-        ),
+        if split in others:
+            pair = score.of(logits, features), score.of(logits_of(others[split]), others[split])
+            pair = (score.known, score.unknown) if split == "validation" else pair
+            unknown_scores[split] = measure_unknown(score.method, *pair, score.threshold)
+    config = replace(
+        config,
+        temperature=temperature,
+        known_method=score.method,
+        known_threshold=score.threshold,
     )
+    return Evaluation(config, scores, unknown_scores, score.reference)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -381,9 +381,8 @@ def write_outputs(
 ) -> None:
     """Writes weights, config, exports, metrics, plots, card and checksums: all or none."""
     config, scores = measured.config, measured.scores
-    memory = measured.memory if config.needs_neighbours else None
     with staged(out) as folder:
-        save(networks.to_arrays(network), config, folder, memory)
+        save(networks.to_arrays(network), config, folder, measured.reference)
         for kind, export in EXPORTS.items():
             path = folder / EXPORT_NAMES[kind]
             facts[f"{kind}_difference"] = export(network, config, path)
