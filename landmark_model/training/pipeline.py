@@ -22,7 +22,15 @@ from landmark_model.files import staged
 from landmark_model.hub.card import write_card
 from landmark_model.hub.client import require_login
 from landmark_model.hub.publish import publish
-from landmark_model.hub.repo import CARD_NAME, METRICS_NAME, save, to_json, write_checksums
+from landmark_model.hub.repo import (
+    CARD_NAME,
+    FEATURES_NAME,
+    KNOWN_HEAD_NAME,
+    METRICS_NAME,
+    save,
+    to_json,
+    write_checksums,
+)
 from landmark_model.memory import MOST_NUMBERS, Memory
 from landmark_model.places import find_place
 from landmark_model.preprocess import shrink
@@ -256,7 +264,7 @@ def learn(made: Prepared, recipe: Recipe, session: Session) -> Learned:
     seconds += sum(epoch.seconds for epoch in progress.epochs)
     shares: dict[float, float] = {}
     if recipe.interpolation and start.filled and not start.fresh:
-        loader = seen_batches(made.photos.seen, recipe, session)["validation"]
+        loader = seen_batches(made.photos.seen, recipe.batch_size, session)["validation"]
         shares = interpolate(network, made.config, first, loader, session.accelerator)
         if session.accelerator.is_main_process:
             tried = ", ".join(f"{share:.0%}: {loss:.3f}" for share, loss in shares.items())
@@ -288,11 +296,11 @@ def learning_batches(made: Prepared, recipe: Recipe, session: Session) -> Batche
     )
 
 
-def seen_batches(photos: dict, recipe: Recipe, session: Session) -> dict:
+def seen_batches(photos: dict, batch_size: int, session: Session) -> dict:
     """Unshuffled batches of photos by split, ready to be measured."""
     return {
         split: session.accelerator.prepare(
-            data.make_batches(of_split, recipe.batch_size, False, session.workers)
+            data.make_batches(of_split, batch_size, False, session.workers)
         )
         for split, of_split in photos.items()
     }
@@ -302,7 +310,9 @@ def measure(made: Prepared, recipe: Recipe, session: Session) -> Evaluation:
     """The network's scores, with temperature and threshold that fit validation."""
     photos = made.photos
     to_measure = {split: some for split, some in photos.unknown.items() if split != "train"}
-    known, unknown = (seen_batches(group, recipe, session) for group in (photos.seen, to_measure))
+    known, unknown = (
+        seen_batches(group, recipe.batch_size, session) for group in (photos.seen, to_measure)
+    )
     return evaluate(made.network, made.config, known, unknown, session.accelerator)
 
 
@@ -391,6 +401,9 @@ def write_outputs(
         plots.training_curve(progress.epochs, progress.best_epoch, folder / "training_curve.png")
         plots.reliability_diagram(scores["test"], folder / "reliability.png")
         plots.confusion_matrix(scores["test"], config.labels, folder / "confusion_matrix.png")
+        for name in (FEATURES_NAME, KNOWN_HEAD_NAME):
+            if not (folder / name).exists():
+                (out / name).unlink(missing_ok=True)  # of a run before this one
         write_card(folder, folder / CARD_NAME)
         write_checksums(folder)
 
