@@ -336,35 +336,72 @@ def test_the_networks_answer_side_by_side(visit):
         assert re.fullmatch(r"\d+\.\d\d s", seconds)
 
 
-def test_many_photos_with_a_broken_one_are_tagged_and_can_be_downloaded(visit, tmp_path):
+def test_many_photos_start_by_themselves_are_corrected_and_downloaded(visit, tmp_path):
     page = visit()
     open_tab(page, "Many photos")
     photos = sorted(EXAMPLES.glob("*.jpg"))
     (tmp_path / "broken.jpg").write_text("no photo")
-    page.locator("#many-photos input[type=file]").set_input_files(
-        [*photos, tmp_path / "broken.jpg"]
-    )
-    expect(page.locator("#many-photos .file-preview")).to_be_visible()
-    page.get_by_role("button", name="Tag the photos").click()
-    status = page.locator("#many-status")
-    expect(status).to_contain_text("photos show a landmark I know")
-    expect(status).to_contain_text("Could not be read: 1")
-    expect(page.locator("#many-table")).to_contain_text("broken.jpg is not a photo")
+    field = page.locator("#many-photos input[type=file]")
+    field.set_input_files([*photos, tmp_path / "broken.jpg"])
+    status, rows = page.locator("#many-status"), page.locator("#many-table tbody tr")
+    expect(status).to_contain_text("11 of 13 photos are named. Could not be read: 1")
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    expect(rows).to_have_count(len(photos) + 1)
+    expect(rows.last).to_contain_text("broken.jpg is not a photo")
+    expect(rows.locator("img")).to_have_count(len(photos))
     expect(page.locator("#many-map svg[role=group]")).to_be_visible()
-    expect(page.locator("#gallery .thumbnail-item")).to_have_count(len(photos))
+    expect(rows.filter(has_text="None I know").locator("input")).not_to_be_checked()
     assert findings(page) == []
-    rows = list(csv.DictReader(io.StringIO(download(page, "CSV table").decode("utf-8-sig"))))
-    assert [row["file"] for row in rows] == [*(photo.name for photo in photos), "broken.jpg"]
-    assert len(json.loads(download(page, "JSON"))) == len(rows)
+    rows.nth(0).get_by_role("checkbox").uncheck()
+    expect(rows.nth(0).locator("s")).to_have_text("Chichén Itzá")
+    rows.nth(1).get_by_role("button", name="Change").click()
+    assert findings(page) == []
+    rows.nth(1).get_by_placeholder("Another name").fill("<b>Our</b> hill")
+    page.keyboard.press("Enter")
+    expect(rows.nth(1).locator("b")).to_have_text("<b>Our</b> hill")
+    rows.nth(2).get_by_role("button", name="Change").click()
+    other = rows.nth(2).locator(".other button[value]").first
+    name = other.inner_text().split(",")[0]
+    other.click()
+    expect(rows.nth(2).locator("b")).to_have_text(name)
+    expect(rows.locator("img")).to_have_count(len(photos))
+    page.locator("#many-least input[type=number]").fill("99")
+    page.keyboard.press("Enter")
+    expect(rows.filter(has_text="Christ")).to_have_count(1)  # the file's name alone
+    table = list(csv.DictReader(io.StringIO(download(page, "CSV table").decode("utf-8-sig"))))
+    assert [row["file"] for row in table] == [*(photo.name for photo in photos), "broken.jpg"]
+    assert [row["landmark"] for row in table[:3]] == ["", "<b>Our</b> hill", name]
+    assert len(json.loads(download(page, "JSON"))) == len(table)
+    with zipfile.ZipFile(io.BytesIO(download(page, "XMP sidecars"))) as sidecars:
+        assert "christ-the-redeemer.jpg.xmp" in sidecars.namelist()
+        assert "chichen-itza.jpg.xmp" not in sidecars.namelist()
     open_tab(page, "Explore")
-    card = page.locator(".wall li").filter(has_text="Colosseum").first
+    card = page.locator(".wall li").filter(has_text="Taj Mahal").first
     expect(card).to_contain_text("test photos recognised")
     card.get_by_role("button", name="Show in Many photos").click()
-    rows = page.locator("#many-table tbody tr:visible")
-    expect(rows).to_have_count(1)
-    expect(rows).to_contain_text("colosseum.jpg")
-    with zipfile.ZipFile(io.BytesIO(download(page, "XMP sidecars"))) as sidecars:
-        assert "taj-mahal.jpg.xmp" in sidecars.namelist()
+    expect(page.locator("#many-table tbody tr:visible")).to_have_count(1)
+    expect(page.locator("#many-table tbody tr:visible")).to_contain_text("taj-mahal.jpg")
+
+
+def test_many_photos_can_be_cancelled_and_gone_on_with(visit, tmp_path):
+    page, photos = visit(), []
+    for number in range(40):
+        photos.append(tmp_path / f"{number}.jpg")
+        photos[-1].write_bytes((EXAMPLES / "taj-mahal.jpg").read_bytes() + bytes([number]))
+    open_tab(page, "Many photos")
+    page.locator("#many-photos input[type=file]").set_input_files(photos)
+    rows, status = page.locator("#many-table tbody tr"), page.locator("#many-status")
+    expect(rows.nth(1)).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(status).to_contain_text("Stopped after")
+    page.wait_for_timeout(1500)
+    count = rows.count()
+    assert 1 < count < len(photos)
+    page.get_by_role("button", name="Go on").click()
+    expect(status).to_contain_text("40 of 40 photos are named")
+    expect(rows).to_have_count(40)
+    page.locator("#many-photos").get_by_role("button", name="Clear").click()
+    expect(rows).to_have_count(0)
 
 
 def download(page: Page, name: str) -> bytes:
@@ -450,7 +487,6 @@ def test_on_a_phone_all_tabs_are_in_sight_and_many_photos_are_a_card_each(visit)
     open_tab(page, "Plusieurs photos")
     photos = [EXAMPLES / "taj-mahal.jpg", EXAMPLES / "none-of-these.jpg"]
     page.locator("#many-photos input[type=file]").set_input_files(photos)
-    page.locator("#many-start").click()
     cards = page.locator("#many-table tbody tr")
     expect(cards).to_have_count(2)
     for box in (cell.bounding_box() for cell in cards.locator("td:not(:empty)").all()):
@@ -458,9 +494,9 @@ def test_on_a_phone_all_tabs_are_in_sight_and_many_photos_are_a_card_each(visit)
     titles = cards.first.locator("td").evaluate_all(
         "all => all.map(cell => [cell.dataset.title, getComputedStyle(cell, '::before').content])"
     )
-    assert [title for title, _ in titles[1:4:2]] == ["Monument", "Pays"]
-    assert "none" not in [content for _, content in titles[1:]]
-    page.locator("#many-table input").fill("taj")
+    assert [title for title, _ in titles[2:5:2]] == ["Monument", "Pays"]
+    assert "none" not in [content for _, content in titles[3:]]
+    page.locator("#many-table input[type=search]").fill("taj")
     expect(page.locator("#many-table tbody tr:visible")).to_have_count(1)
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from landmark_model import Explanation
 
 SIDE_PX = 1024
-THUMBNAIL_PX = 320
+THUMBNAIL_PX = 192
 HEAT_PX = 96  # a network's map has some ten cells a side; browsers enlarge it smoothly
 HEAT_STRENGTH = 0.7
 COLD_TO_HOT = ("#1b0c41", "#fcffa4", "#e8602d")  # least, most, middle
@@ -47,6 +47,13 @@ def shrink(photo: Image.Image, side_px: int = THUMBNAIL_PX) -> Image.Image:
     copy = photo.copy()
     copy.thumbnail((side_px, side_px))
     return copy
+
+
+def thumbnail(photo: Image.Image) -> str:
+    """A small copy of a photo, as the URL of a WebP."""
+    file = BytesIO()
+    shrink(photo).save(file, "WEBP", quality=70)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
 
 
 def _heat(heatmap: np.ndarray) -> str:

@@ -62,7 +62,7 @@
   // A landmark's photos among many: those whose row names it.
   document.addEventListener("click", ({ target }) => {
     const name = target.closest("button.find")?.dataset.name;
-    const filter = document.querySelector("#many-table input");
+    const filter = document.querySelector("#many-table input[type=search]");
     if (!name || !filter) return;
     filter.value = name;
     filter.dispatchEvent(new Event("input", { bubbles: true }));
@@ -92,7 +92,7 @@
       button.tabIndex = -1;
     }
     // Where something is written on a button, that says more, and in the visitor's language.
-    for (const button of document.querySelectorAll("button[aria-label]")) {
+    for (const button of document.querySelectorAll("button[aria-label]:not(.change)")) {
       if (button.textContent.trim().length > 1) button.removeAttribute("aria-label");
     }
   };
