@@ -336,6 +336,37 @@ def test_the_networks_answer_side_by_side(visit):
         assert re.fullmatch(r"\d+\.\d\d s", seconds)
 
 
+def test_a_photo_of_a_phone_is_shown_where_networks_are_compared(visit, tmp_path):
+    page = visit()
+    open_tab(page, "Compare")
+    field = page.locator("#compare-photo")
+    field.locator("input[type=file]").set_input_files(photo_with_gps(tmp_path / "phone.heic"))
+    picture = field.locator("img").first
+    expect(picture).to_have_attribute("src", re.compile("phone.webp"))
+    page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+    expect(page.locator("#verdicts h2").first).to_have_text("Taj Mahal")
+
+
+def test_a_file_dropped_beside_a_field_is_not_opened_in_place_of_the_page(visit):
+    page = visit()
+    script = """() => {
+        window.kept = [];
+        for (const kind of ["dragover", "drop"])
+            window.addEventListener(kind, event => window.kept.push(event.defaultPrevented));
+    }"""
+    page.evaluate(script)
+    mouse = page.context.new_cdp_session(page)  # as a real one, unlike events of a script
+    for place in (page.locator("h1"), page.locator("#result"), page.locator("#photo")):
+        box = place.bounding_box()
+        at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + min(box["height"] / 2, 200)}
+        data = {"items": [], "files": [str(EXAMPLES / "colosseum.jpg")], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            mouse.send("Input.dispatchDragEvent", {"type": kind, "data": data, **at})
+    expect(page.locator("#result h2")).to_have_text("Colosseum")  # the field still takes it
+    kept = page.evaluate("window.kept")
+    assert len(kept) >= 3 and all(kept)
+
+
 def test_many_photos_start_by_themselves_are_corrected_and_downloaded(visit, tmp_path):
     page = visit()
     open_tab(page, "Many photos")

@@ -47,6 +47,15 @@
     event.target.dispatchEvent(again);
   }, true);
 
+  // A file that is dropped elsewhere: the browser would open it in place of the page.
+  for (const kind of ["dragover", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      if (kind === "dragover" && !event.defaultPrevented) event.dataTransfer.dropEffect = "none";
+      event.preventDefault();
+    });
+  }
+
   // A picture that is pasted anywhere is the next photo.
   document.addEventListener("paste", (event) => {
     const picture = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
