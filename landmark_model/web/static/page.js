@@ -81,7 +81,7 @@
 
   const mend = () => {
     for (const input of document.querySelectorAll("input[type=file]")) input.accept = ["image/*", ...door.photos].join();
-    // Heat and box lie on the photo that they were made of, also where gradio enlarges it.
+    // Heat and shade lie on the photo that they were made of, also where gradio enlarges it.
     const frame = document.querySelector("#photo .image-frame");
     const old = frame?.querySelector(".overlay");
     const made = document.querySelector("#overlay .overlay");
