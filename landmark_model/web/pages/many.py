@@ -31,6 +31,11 @@ from landmark_model.web.widgets import advanced_choice, language_of
 MOST_SURE = 99  # per cent, of the slider
 KEPT_S = 3600  # a visitor's answers, as long as their uploads
 SAME, SHOWN, HIDDEN = gr.skip(), gr.update(visible=True), gr.update(visible=False)
+RAW = {"preprocess": False, "api_visibility": "private", "show_progress": "hidden"}
+# One after the other, so that a download has the changes before it.
+QUICK = RAW | {"concurrency_id": "many-quick", "concurrency_limit": 1}
+# Its own: two hundred photos must not keep single ones waiting.
+LONG = RAW | {"concurrency_id": "many", "concurrency_limit": 1}
 # What the page and the table's script say to each other; a text that grows is told once.
 HEAR = """let seen = "";
 watch("value", () => {
@@ -151,36 +156,21 @@ def many_tab(models: Models, words: gr.I18n) -> None:
         world = gr.HTML("", elem_id="many-map")
     rows, changes = (gr.HTML("", html_template="", js_on_load=HEAR) for _ in range(2))
     change = gr.HTML(None, html_template="", js_on_load=TELL)
-    raw = {"preprocess": False, "api_visibility": "private", "show_progress": "hidden"}
-    # One after the other, so that a download has the changes before it.
-    quick = {**raw, "concurrency_id": "many-quick", "concurrency_limit": 1}
     buttons = [cancel, go_on]
-    gr.on(
-        [uploads.change, network.change, go_on.click],
-        tab.begin,
-        [uploads, network, batch],
-        [batch, status, table, changes, *buttons],
-        trigger_mode="always_last",
-        **quick,
-    ).success(
-        tab.tag,
-        batch,
-        [status, rows, changes, world, *buttons],
-        concurrency_id="many",  # its own: two hundred photos must not keep single ones waiting
-        concurrency_limit=1,
-        trigger_mode="multiple",  # the run before ends by itself
-        **raw,
-    )
-    cancel.click(tab.stop, batch, [status, world, *buttons], **quick)
-    said = [batch, status, changes, world]
-    change.submit(tab.change, [change, batch], said, trigger_mode="multiple", **quick)
-    least.change(tab.ask, [least, batch], said[1:], trigger_mode="always_last", **quick)
+    starts = [uploads.change, network.change, go_on.click]
+    known, shown = [uploads, network, batch], [batch, status, table, changes, *buttons]
+    begun = gr.on(starts, tab.begin, known, shown, trigger_mode="always_last", **QUICK)
+    # The run before ends by itself.
+    shown = [status, rows, changes, world, *buttons]
+    begun.success(tab.tag, batch, shown, trigger_mode="multiple", **LONG)
+    cancel.click(tab.stop, batch, [status, world, *buttons], **QUICK)
+    shown = [batch, status, changes, world]
+    change.submit(tab.change, [change, batch], shown, trigger_mode="multiple", **QUICK)
+    least.change(tab.ask, [least, batch], shown[1:], trigger_mode="always_last", **QUICK)
 
 
 def _options(batch: gr.State, words: gr.I18n) -> gr.Slider:
     """How sure a guess must be, and the buttons that make and save files."""
-    quick = {"api_visibility": "private", "show_progress": "hidden"}
-    quick |= {"concurrency_id": "many-quick", "concurrency_limit": 1}
     with gr.Row(equal_height=False, elem_id="many-options"):
         least = gr.Slider(
             0, MOST_SURE, step=1, label=words("many_least"), buttons=[], elem_id="many-least"
@@ -193,7 +183,7 @@ def _options(batch: gr.State, words: gr.I18n) -> gr.Slider:
                 ("download_xmp", "landmarks-xmp.zip"),
             ):
                 button = gr.Button(words(key), elem_id=key)
-                made = button.click(_writer(name), batch, file, **quick)
+                made = button.click(_writer(name), batch, file, **QUICK)
                 made.success(None, file, None, js=SAVE)
     return least
 
