@@ -35,7 +35,7 @@ def tab(models) -> ManyTab:
 
 def answered(tab: ManyTab, *names: str, batch: Batch | None = None, visitor=VISITOR):
     """The batch after a run on those photos, and the steps of the run."""
-    batch, *_ = tab.begin(uploads(*names), NETWORK, batch, visitor)
+    batch, *_ = tab.begin(uploads(*names), NETWORK, 0, batch, visitor)
     return batch, list(tab.tag(batch, visitor))
 
 
@@ -43,7 +43,7 @@ def test_rows_come_one_after_the_other_with_progress_and_end_in_a_map(tab, tmp_p
     (tmp_path / "broken.jpg").write_text("no photo")
     broken = {"path": str(tmp_path / "broken.jpg"), "orig_name": "broken.jpg"}
     photos = [*uploads("taj-mahal.jpg"), broken, *uploads("none-of-these.jpg")]
-    batch, status, table, _, cancel, _ = tab.begin(photos, NETWORK, None, GERMAN)
+    batch, status, table, _, cancel, _ = tab.begin(photos, NETWORK, 0, None, GERMAN)
     assert 'max="3" value="0"' in status and cancel["visible"] and "<tbody></tbody>" in table
     assert '<option value="Kolosseum">' in table
     _, *steps, last = tab.tag(batch, GERMAN)
@@ -65,13 +65,13 @@ def test_photos_that_are_added_are_answered_and_those_taken_away_are_gone(tab):
     batch, steps = answered(tab, *NAMES[:2])
     assert len(steps) == 4
     batch.change([2, "name", "Our house"], tab.models, "en")
-    _, _, _, gone, _, _ = tab.begin(uploads(*NAMES[1:]), NETWORK, batch, VISITOR)
+    _, _, _, gone, _, _ = tab.begin(uploads(*NAMES[1:]), NETWORK, 0, batch, VISITOR)
     assert re.findall(r"<tr.*?>", gone) == ['<tr data-row="1" data-gone>']
     assert len(list(tab.tag(batch, VISITOR))) == 3, "only the new one"
     rows = batch.rows()
     assert [row.file for row in rows.values()] == [*NAMES[1:]]
     assert rows[2].best.label == "Our house"
-    _, _, _, gone, _, _ = tab.begin(uploads(*NAMES[1:]), "resnet18", batch, VISITOR)
+    _, _, _, gone, _, _ = tab.begin(uploads(*NAMES[1:]), "resnet18", 0, batch, VISITOR)
     assert gone.count("data-gone") == 2 and len(batch.waiting()) == 2
     list(tab.tag(batch, VISITOR))
     assert batch.row(2).best.label == "Our house", "what somebody typed stays"
@@ -98,13 +98,13 @@ def test_a_run_ends_on_the_server_when_it_is_cancelled_or_another_begins(models,
         if way == "cancel":
             told.append(tab.stop(batch, VISITOR))
         else:
-            tab.begin(uploads(*NAMES), NETWORK, batch, VISITOR)
+            tab.begin(uploads(*NAMES), NETWORK, 0, batch, VISITOR)
 
     told, counted = [], Counted(models.pick(NETWORK), end)
     tab = ManyTab(Models({NETWORK: counted}))
     files = sorted(path.name for path in EXAMPLES.glob("*.jpg"))
     assert len(files) > 8
-    batch, *_ = tab.begin(uploads(*files), NETWORK, None, VISITOR)
+    batch, *_ = tab.begin(uploads(*files), NETWORK, 0, None, VISITOR)
     steps = list(tab.tag(batch, VISITOR))
     assert counted.asked <= 4 and len(steps) == 1 and not batch.rows()
     counted.call = lambda: None
@@ -113,7 +113,7 @@ def test_a_run_ends_on_the_server_when_it_is_cancelled_or_another_begins(models,
         assert f"Stopped after 0 of {len(files)}" in status
         assert go_on["visible"] and not cancel["visible"]
         assert len(list(tab.tag(batch, VISITOR))) == 1, "it does not go on by itself"
-        tab.begin(uploads(*files), NETWORK, batch, VISITOR)
+        tab.begin(uploads(*files), NETWORK, 0, batch, VISITOR)
     list(tab.tag(batch, VISITOR))
     assert len(batch.rows()) == (len(files) if way == "cancel" else len(NAMES))
 
@@ -177,7 +177,7 @@ def test_a_guess_that_is_not_sure_enough_has_no_name_unless_a_visitor_says_so(ta
     assert "1 of 4" in status and rows.count(" checked") == 1 and "<i>Taj Mahal</i>" in rows
     tab.change([2, "tick", True], batch, VISITOR)
     assert batch.row(2).best.label == "Taj Mahal"
-    for least in ("9", None, -1, 100, True, [5], float("nan")):
+    for least in ("9", -1, 100, True, [5], float("nan")):
         with pytest.raises(LandmarkError, match="from 0 to 99"):
             tab.ask(least, batch, VISITOR)
 
@@ -226,8 +226,8 @@ def test_a_batch_holds_while_several_threads_change_it():
 
 
 def test_too_many_photos_are_refused_in_a_sentence_and_none_show_nothing(tab):
-    batch, status, *_, cancel, _ = tab.begin(uploads("a.jpg") * 201, NETWORK, None, VISITOR)
+    batch, status, *_, cancel, _ = tab.begin(uploads("a.jpg") * 201, NETWORK, 0, None, VISITOR)
     assert "201 photos; the limit is 200" in status and cancel["visible"] is False
     assert len(list(tab.tag(batch, VISITOR))) == 1
-    batch, status, *_ = tab.begin(None, NETWORK, batch, VISITOR)
+    batch, status, *_ = tab.begin(None, NETWORK, 0, batch, VISITOR)
     assert status == "" and batch.run is None

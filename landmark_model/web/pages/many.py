@@ -63,13 +63,19 @@ class ManyTab:
     models: Models
 
     def begin(
-        self, uploads: object, network: str, batch: Batch | None, request: gr.Request
+        self,
+        uploads: object,
+        network: str,
+        least: object,
+        batch: Batch | None,
+        request: gr.Request,
     ) -> tuple:
         """Takes the photos that are there: batch, status, table, its changes, and which buttons.
 
         A run in progress ends; `tag` is to be asked next.
         """
         language, batch = language_of(request), batch or Batch()
+        batch.least = share_of(least)
         files = uploads if isinstance(uploads, list) else []
         if len(files) > MAX_PHOTOS:
             batch.run = None
@@ -123,15 +129,14 @@ class ManyTab:
         return batch, status, batch.mark() + row, map_of(batch.rows().values(), language)
 
     def ask(self, least: object, batch: Batch | None, request: gr.Request) -> tuple:
-        """Asks a guess to be that sure, in per cent: status, changes of rows, and map.
+        """Asks a guess to be that sure: status, changes of rows, and map.
 
-        Raises LandmarkError if it is no number from 0 to 99.
+        Raises LandmarkError if it cannot be; see `share_of`.
         """
-        if type(least) not in (int, float) or not 0 <= least <= MOST_SURE:
-            raise LandmarkError(f"How sure a guess must be is a number from 0 to {MOST_SURE}.")
+        share, language = share_of(least), language_of(request)
         if batch is None:
             return (SAME,) * 3
-        batch.least, language = least / 100, language_of(request)
+        batch.least = share
         status = SAME if batch.run else summary(batch, language)
         return status, *after(batch, language)
 
@@ -158,7 +163,7 @@ def many_tab(models: Models, words: gr.I18n) -> None:
     change = gr.HTML(None, html_template="", js_on_load=TELL)
     buttons = [cancel, go_on]
     starts = [uploads.change, network.change, go_on.click]
-    known, shown = [uploads, network, batch], [batch, status, table, changes, *buttons]
+    known, shown = [uploads, network, least, batch], [batch, status, table, changes, *buttons]
     begun = gr.on(starts, tab.begin, known, shown, trigger_mode="always_last", **QUICK)
     # The run before ends by itself.
     shown = [status, rows, changes, world, *buttons]
@@ -186,6 +191,18 @@ def _options(batch: gr.State, words: gr.I18n) -> gr.Slider:
                 made = button.click(_writer(name), batch, file, **QUICK)
                 made.success(None, file, None, js=SAVE)
     return least
+
+
+def share_of(least: object) -> float:
+    """How sure a guess must be, 0 to 1, of what the slider says in per cent; None says nothing.
+
+    Raises LandmarkError if it is no number from 0 to 99.
+    """
+    if least is None:
+        return 0.0
+    if type(least) not in (int, float) or not 0 <= least <= MOST_SURE:
+        raise LandmarkError(f"How sure a guess must be is a number from 0 to {MOST_SURE}.")
+    return least / 100
 
 
 def line(text: str) -> str:
