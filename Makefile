@@ -2,6 +2,8 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name))))
 BIN := .venv/bin
 READY := .venv/has-dev
+SIZE_app := 130 MB of packages for the app
+SIZE_dev := several GB of packages, torch among them,
 FIT = $(BIN)/landmark train --data $(DATA) --unknown $(UNKNOWN)
 FILES := config.json model.safetensors metrics.json training_curve.png reliability.png confusion_matrix.png
 WEIGHTS := $(CURDIR)/landmark_model/weights
@@ -12,9 +14,11 @@ PACKAGES := tests/javascript/node_modules
 
 install: $(READY)
 .venv/has-%: pyproject.toml $(wildcard requirements/*.txt)  # the package with an extra: app, dev
+	@echo "Once, into .venv: $(or $(SIZE_$*),packages) from the Python package index. Later runs need no network."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check --editable ".[$*]" && touch $@
 demo: $(or $(wildcard $(READY)),.venv/has-app)
+	@echo "Loading the networks, which are part of this folder; then the app says its address."
 	$(BIN)/landmark serve
 test: $(READY) check javascript  # each file in one process, for what its tests share: 2 GB each
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -42,5 +46,5 @@ card: $(READY)
 	$(BIN)/landmark card --out model_card.md --results-in README.md
 screenshot: $(READY)
 	$(BIN)/python docs/screenshot.py docs/app.png landmark_model/web/static/preview.png
-wheel: $(READY)  # without build/, which keeps modules that have been deleted since
-	rm -rf build && $(BIN)/pip wheel --no-deps --wheel-dir dist . && rm -rf build
+wheel: $(READY)
+	$(BIN)/pip wheel --no-deps --wheel-dir dist .

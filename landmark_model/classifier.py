@@ -114,7 +114,7 @@ class LandmarkClassifier:
         return self._prediction(self.config.class_names.index(class_name), probability)
 
     def explain(self, photo: Photo, class_name: str | None = None) -> Explanation:
-        """Where in `photo` the landmark is: a heatmap and a mask (H, W) of it, and a box in px.
+        """What in `photo` convinces it of the landmark: heatmap and mask (H, W), and a box in px.
 
         `photo` is anything that `predict` takes; H and W are its sides when upright, as
         `open_photo` gives it. It looks at all of the photo, also where `predict` sees no more than

@@ -1,4 +1,4 @@
-"""Where a network looks: class-activation map -> heatmap -> mask -> box, learned without any box.
+"""What convinces a network: class-activation map -> heatmap -> mask -> box, trained without boxes.
 
 Exact for networks that average their last maps and end in a linear layer: there the logit is the
 mean of the map, plus the bias (Zhou et al. 2016, "Learning deep features for discriminative
@@ -22,11 +22,12 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Where in a photo of H x W px, turned upright, the network sees a landmark.
+    """What in a photo of H x W px, turned upright, convinces the network of a landmark.
 
     `heatmap` is float32 (H, W), from 0, the least evidence for the landmark, to 1; `mask` is
-    bool (H, W), True on the landmark; `box` is (left, top, right, bottom) in px, right and bottom
-    exclusive, around the largest connected part of the mask.
+    bool (H, W), True on what convinced it, which may be no more than a part of the landmark; `box`
+    is (left, top, right, bottom) in px, right and bottom exclusive, around the largest connected
+    part of the mask.
     """
 
     heatmap: np.ndarray
@@ -64,7 +65,7 @@ def locate_heat(
     """Heatmap float32 (H, W), mask bool (H, W) and box in px for a photo of `size` (W, H) px.
 
     `activation` is a map (h, w) of the whole photo, enlarged with straight lines between its cells.
-    Where it is the same everywhere, all of the photo is the landmark. The fields are as described
+    Where it is the same everywhere, all of the photo is in the mask. The fields are as described
     in `Explanation`.
     """
     width, height = size

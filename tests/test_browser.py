@@ -157,7 +157,7 @@ def test_a_photo_is_named_placed_tagged_and_explained(visit, width):
     assert "<rdf:li>mausoleum</rdf:li>" in sidecar and "exif:GPSLatitude" in sidecar
 
 
-def test_heat_and_box_lie_on_the_photo_which_keeps_its_buttons(visit):
+def test_heat_and_patch_lie_on_the_photo_which_keeps_its_buttons(visit):
     page = visit()
     looks = page.locator("#looks")
     expect(looks).to_be_hidden()
@@ -167,15 +167,15 @@ def test_heat_and_box_lie_on_the_photo_which_keeps_its_buttons(visit):
     expect(heat).to_be_visible()
     frame, photo = (page.locator(f"#photo .image-frame {part}") for part in (".overlay", "img"))
     assert frame.bounding_box() == photo.bounding_box()
-    page.get_by_label("Box around the landmark").check()
-    expect(page.locator("#photo .overlay rect")).to_have_count(2)
+    page.get_by_label("What convinced it").check()
+    expect(heat).to_have_count(2)
     first = frame.get_attribute("data-photo")
     upload(page, EXAMPLES / "colosseum.jpg")  # the ticks stay
     expect(page.locator("#result h2")).to_have_text("Colosseum")
-    expect(heat).to_be_visible()
+    expect(heat).to_have_count(2)
     assert frame.get_attribute("data-photo") != first
     page.get_by_label("Where it looked").uncheck()
-    expect(heat).to_have_count(0)
+    expect(heat).to_have_count(1)
     page.locator("#photo").get_by_role("button", name="Remove Image").click()
     expect(frame).to_have_count(0)
     expect(looks).to_be_hidden()
@@ -336,35 +336,103 @@ def test_the_networks_answer_side_by_side(visit):
         assert re.fullmatch(r"\d+\.\d\d s", seconds)
 
 
-def test_many_photos_with_a_broken_one_are_tagged_and_can_be_downloaded(visit, tmp_path):
+def test_a_photo_of_a_phone_is_shown_where_networks_are_compared(visit, tmp_path):
+    page = visit()
+    open_tab(page, "Compare")
+    field = page.locator("#compare-photo")
+    field.locator("input[type=file]").set_input_files(photo_with_gps(tmp_path / "phone.heic"))
+    picture = field.locator("img").first
+    expect(picture).to_have_attribute("src", re.compile("phone.webp"))
+    page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+    expect(page.locator("#verdicts h2").first).to_have_text("Taj Mahal")
+
+
+def test_a_file_dropped_beside_a_field_is_not_opened_in_place_of_the_page(visit):
+    page = visit()
+    script = """() => {
+        window.kept = [];
+        for (const kind of ["dragover", "drop"])
+            window.addEventListener(kind, event => window.kept.push(event.defaultPrevented));
+    }"""
+    page.evaluate(script)
+    mouse = page.context.new_cdp_session(page)  # as a real one, unlike events of a script
+    for place in (page.locator("h1"), page.locator("#result"), page.locator("#photo")):
+        box = place.bounding_box()
+        at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + min(box["height"] / 2, 200)}
+        data = {"items": [], "files": [str(EXAMPLES / "colosseum.jpg")], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            mouse.send("Input.dispatchDragEvent", {"type": kind, "data": data, **at})
+    expect(page.locator("#result h2")).to_have_text("Colosseum")  # the field still takes it
+    kept = page.evaluate("window.kept")
+    assert len(kept) >= 3 and all(kept)
+
+
+def test_many_photos_start_by_themselves_are_corrected_and_downloaded(visit, tmp_path):
     page = visit()
     open_tab(page, "Many photos")
     photos = sorted(EXAMPLES.glob("*.jpg"))
     (tmp_path / "broken.jpg").write_text("no photo")
-    page.locator("#many-photos input[type=file]").set_input_files(
-        [*photos, tmp_path / "broken.jpg"]
-    )
-    expect(page.locator("#many-photos .file-preview")).to_be_visible()
-    page.get_by_role("button", name="Tag the photos").click()
-    status = page.locator("#many-status")
-    expect(status).to_contain_text("photos show a landmark I know")
-    expect(status).to_contain_text("Could not be read: 1")
-    expect(page.locator("#many-table")).to_contain_text("broken.jpg is not a photo")
+    field = page.locator("#many-photos input[type=file]")
+    field.set_input_files([*photos, tmp_path / "broken.jpg"])
+    status, rows = page.locator("#many-status"), page.locator("#many-table tbody tr")
+    expect(status).to_contain_text("11 of 13 photos are named. Could not be read: 1")
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    expect(rows).to_have_count(len(photos) + 1)
+    expect(rows.last).to_contain_text("broken.jpg is not a photo")
+    expect(rows.locator("img")).to_have_count(len(photos))
     expect(page.locator("#many-map svg[role=group]")).to_be_visible()
-    expect(page.locator("#gallery .thumbnail-item")).to_have_count(len(photos))
+    expect(rows.filter(has_text="None I know").locator("input")).not_to_be_checked()
     assert findings(page) == []
-    rows = list(csv.DictReader(io.StringIO(download(page, "CSV table").decode("utf-8-sig"))))
-    assert [row["file"] for row in rows] == [*(photo.name for photo in photos), "broken.jpg"]
-    assert len(json.loads(download(page, "JSON"))) == len(rows)
+    rows.nth(0).get_by_role("checkbox").uncheck()
+    expect(rows.nth(0).locator("s")).to_have_text("Chichén Itzá")
+    rows.nth(1).get_by_role("button", name="Change").click()
+    assert findings(page) == []
+    rows.nth(1).get_by_placeholder("Another name").fill("<b>Our</b> hill")
+    page.keyboard.press("Enter")
+    expect(rows.nth(1).locator("b")).to_have_text("<b>Our</b> hill")
+    rows.nth(2).get_by_role("button", name="Change").click()
+    other = rows.nth(2).locator(".other button[value]").first
+    name = other.inner_text().split(",")[0]
+    other.click()
+    expect(rows.nth(2).locator("b")).to_have_text(name)
+    expect(rows.locator("img")).to_have_count(len(photos))
+    page.locator("#many-least input[type=number]").fill("99")
+    page.keyboard.press("Enter")
+    expect(rows.filter(has_text="Christ")).to_have_count(1)  # the file's name alone
+    table = list(csv.DictReader(io.StringIO(download(page, "CSV table").decode("utf-8-sig"))))
+    assert [row["file"] for row in table] == [*(photo.name for photo in photos), "broken.jpg"]
+    assert [row["landmark"] for row in table[:3]] == ["", "<b>Our</b> hill", name]
+    assert len(json.loads(download(page, "JSON"))) == len(table)
+    with zipfile.ZipFile(io.BytesIO(download(page, "XMP sidecars"))) as sidecars:
+        assert "christ-the-redeemer.jpg.xmp" in sidecars.namelist()
+        assert "chichen-itza.jpg.xmp" not in sidecars.namelist()
     open_tab(page, "Explore")
-    card = page.locator(".wall li").filter(has_text="Colosseum").first
+    card = page.locator(".wall li").filter(has_text="Taj Mahal").first
     expect(card).to_contain_text("test photos recognised")
     card.get_by_role("button", name="Show in Many photos").click()
-    rows = page.locator("#many-table tbody tr:visible")
-    expect(rows).to_have_count(1)
-    expect(rows).to_contain_text("colosseum.jpg")
-    with zipfile.ZipFile(io.BytesIO(download(page, "XMP sidecars"))) as sidecars:
-        assert "taj-mahal.jpg.xmp" in sidecars.namelist()
+    expect(page.locator("#many-table tbody tr:visible")).to_have_count(1)
+    expect(page.locator("#many-table tbody tr:visible")).to_contain_text("taj-mahal.jpg")
+
+
+def test_many_photos_can_be_cancelled_and_gone_on_with(visit, tmp_path):
+    page, photos = visit(), []
+    for number in range(40):
+        photos.append(tmp_path / f"{number}.jpg")
+        photos[-1].write_bytes((EXAMPLES / "taj-mahal.jpg").read_bytes() + bytes([number]))
+    open_tab(page, "Many photos")
+    page.locator("#many-photos input[type=file]").set_input_files(photos)
+    rows, status = page.locator("#many-table tbody tr"), page.locator("#many-status")
+    expect(rows.nth(1)).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(status).to_contain_text("Stopped after")
+    page.wait_for_timeout(1500)
+    count = rows.count()
+    assert 1 < count < len(photos)
+    page.get_by_role("button", name="Go on").click()
+    expect(status).to_contain_text("40 of 40 photos are named")
+    expect(rows).to_have_count(40)
+    page.locator("#many-photos").get_by_role("button", name="Clear").click()
+    expect(rows).to_have_count(0)
 
 
 def download(page: Page, name: str) -> bytes:
@@ -450,7 +518,6 @@ def test_on_a_phone_all_tabs_are_in_sight_and_many_photos_are_a_card_each(visit)
     open_tab(page, "Plusieurs photos")
     photos = [EXAMPLES / "taj-mahal.jpg", EXAMPLES / "none-of-these.jpg"]
     page.locator("#many-photos input[type=file]").set_input_files(photos)
-    page.locator("#many-start").click()
     cards = page.locator("#many-table tbody tr")
     expect(cards).to_have_count(2)
     for box in (cell.bounding_box() for cell in cards.locator("td:not(:empty)").all()):
@@ -458,9 +525,9 @@ def test_on_a_phone_all_tabs_are_in_sight_and_many_photos_are_a_card_each(visit)
     titles = cards.first.locator("td").evaluate_all(
         "all => all.map(cell => [cell.dataset.title, getComputedStyle(cell, '::before').content])"
     )
-    assert [title for title, _ in titles[1:4:2]] == ["Monument", "Pays"]
-    assert "none" not in [content for _, content in titles[1:]]
-    page.locator("#many-table input").fill("taj")
+    assert [title for title, _ in titles[2:5:2]] == ["Monument", "Pays"]
+    assert "none" not in [content for _, content in titles[3:]]
+    page.locator("#many-table input[type=search]").fill("taj")
     expect(page.locator("#many-table tbody tr:visible")).to_have_count(1)
 
 

@@ -228,6 +228,31 @@ def test_a_link_with_a_photo_shows_the_photo_of_its_card_and_no_other_of_the_vis
     assert "Taj Mahal" in shown and mine in shown and other not in shown
 
 
+def test_what_a_visitor_says_of_many_photos_is_checked_and_changes_only_their_own(visitor):
+    numbers = {event["api_name"]: event["id"] for event in events(visitor.config())}
+    session, other = uuid.uuid4().hex[:10], uuid.uuid4().hex[:10]
+    photo = {"path": visitor.upload("a.jpg", TAJ.read_bytes()), "orig_name": "<b>.jpg"}
+
+    def say(change: object, whose: str = session) -> str:
+        return json.dumps(visitor.event(numbers["change"], [change, None], whose))
+
+    visitor.event(numbers["begin"], [[photo], "landmark_cnn", 0, None], session)
+    shown = json.dumps(visitor.event(numbers["tag"], [None], session))
+    assert "Taj Mahal" in shown and "&lt;b&gt;.jpg" in shown and "<b>.jpg" not in shown
+    for change in ([2, "tick", False], [1, "guess", MARK], [1, "name", f"{MARK}\n"], MARK, {},
+                   [1, "name", MARK * 9], [[1], "tick", False], [1, "name", photo]):  # fmt: skip
+        answer = say(change)
+        assert '"success": false' in answer and MARK not in answer and "went wrong" not in answer
+    assert "not here any more" in say([1, "tick", False], other)
+    assert "&lt;i&gt;Mine" in say([1, "name", "<i>Mine"])
+    for least in (MARK, -1, 1e9, [photo]):
+        assert "from 0 to 99" in json.dumps(visitor.event(numbers["ask"], [least, None], session))
+    for whose, found in ((other, 0), (session, 1)):
+        files = files_in(visitor.event(numbers["write"], [{"rows": MARK}], whose))
+        assert len(files) == found
+    assert b"<i>Mine" in visitor.ask(f"/gradio_api/file={files.pop()}")[1]
+
+
 def test_only_uploads_are_served_as_files(visitor, canaries):
     path = visitor.upload("a.jpg", TAJ.read_bytes())
     for span in ("", "bytes=0-0,-1", "bytes=5-1", "bytes=" + "0-," * 999, "x"):  # odd: not heard

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "landmark_model"
 EXTRAS = {"training": ("train", "torch"), "web": ("app",)}
 EXTRAS |= dict.fromkeys(("networks", "torch_trunk", "runtime"), ("torch",))
+SAMPLE = '[project]\nname = "sample"\nversion = "1"\n[tool.setuptools]\npy-modules = ["sample"]\n'
 # What comes with a package that is on a list, and is its to choose.
 COMES_WITH = {"httpx2": "huggingface-hub"} | dict.fromkeys(
     ("fastapi", "orjson", "starlette"), "gradio"
@@ -62,6 +63,18 @@ def test_a_module_imports_what_its_extra_installs(module):
     roots -= {*sys.stdlib_module_names, "landmark_model"}
     needed = {COMES_WITH.get(root) or owners[root][0].lower().replace("_", "-") for root in roots}
     assert needed <= installed
+
+
+def test_building_leaves_nothing_beside_the_source(tmp_path):
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    (tmp_path / "pyproject.toml").write_text(SAMPLE)
+    (tmp_path / "sample.py").write_text("x = 1\n")
+    code = "from setuptools.build_meta import build_wheel; print(build_wheel('dist'))"
+    environment = os.environ | {"TMPDIR": str(tmp_path / "scratch")}
+    (tmp_path / "scratch").mkdir()
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert list((tmp_path / "dist").glob("*.whl")) and not (tmp_path / "build").exists()
+    assert not list((tmp_path / "scratch").iterdir())
 
 
 def run_without(missing: str, *command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -136,7 +149,7 @@ def build_wheel(python: Path, scratch: Path) -> Path:
     source = scratch / "source"
     shutil.copytree(PACKAGE, source / "landmark_model")
     shutil.copytree(ROOT / "requirements", source / "requirements")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     command = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", scratch, source]
     subprocess.run(command, check=True)

@@ -54,6 +54,32 @@ def tagger():
     return load(network="landmark_cnn", device="cpu")
 
 
+def test_what_a_person_says_is_in_every_file_without_a_probability(tmp_path):
+    rows = [row("a.jpg").named(MILL), UNKNOWN.named(CHRIST), row("c.jpg").rejected()]
+    assert [one.status for one in rows] == ["corrected", "corrected", "rejected"]
+    lines = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    assert [(line["landmark"], line["probability"]) for line in lines] == [
+        ("My Old Mill", ""),
+        ("Christ the Redeemer", ""),
+        ("", ""),
+    ]
+    assert lines[0]["other_guesses"] == "Christ the Redeemer 91.2%"
+    assert lines[2]["reason"] and lines[2]["other_guesses"].startswith("Christ the Redeemer")
+    first, _, last = json.loads(to_json(rows))
+    assert [guess["probability"] for guess in first["guesses"]] == [None, CHRIST.probability]
+    assert last["guesses"][0]["probability"] == CHRIST.probability
+    assert "<rdf:li>My Old Mill</rdf:li>" in to_xmp(rows[0])
+    assert write_sidecars_zip(rows, tmp_path / "all.zip") == 2
+
+
+def test_a_guess_below_the_least_is_doubtful_unless_a_person_says_so():
+    doubtful = row().at_least(0.95)
+    assert doubtful.status == "doubtful" and "91%, below 95%" in doubtful.reason
+    assert doubtful.at_least(0.9) == row()
+    for decided in (row().named(MILL), row().rejected(), UNKNOWN, BROKEN):
+        assert decided.at_least(0.99) == decided
+
+
 class Counter:
     """Stands in for a classifier: answers with the colour of each photo, notes the batches."""
 

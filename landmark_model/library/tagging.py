@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NOTHING_WRITTEN = CameraFacts()  # by the camera
 MAX_BATCH_PIXELS = 60_000_000  # of open photos; as RGB they fill 180 MB
 NOT_KNOWN = "This does not look like one of the landmarks I know."
+REJECTED = "Left out by hand."
 # The columns of the table that say what a photo shows; empty where that is not known.
 FACTS: dict[str, Callable[[Prediction], object]] = {
     "landmark": lambda best: best.label,
@@ -50,7 +51,8 @@ class Tagged:
     """One photo of a library: the guesses for it, or the reason why there are none.
 
     `camera` is what the camera says; its position is in none of the files that are written. Where
-    the photo cannot be read, `error` is what `reason` is the text of.
+    the photo cannot be read, `error` is what `reason` is the text of. `by_hand` is whether a person
+    has decided what it shows, or that it is left out.
     """
 
     file: str
@@ -58,20 +60,44 @@ class Tagged:
     reason: str = ""
     camera: CameraFacts = NOTHING_WRITTEN
     error: LandmarkError | None = None
+    by_hand: bool = False
 
     @property
     def status(self) -> str:
-        """ "tagged", "unknown" (shows none of the landmarks), "doubtful" or "unreadable"."""
+        """ "tagged", "unknown" (shows none of the landmarks), "doubtful" or "unreadable"; where a
+        person decided, "corrected" or "rejected"."""
         if self.answer is None:
             return "unreadable"
+        if self.by_hand:
+            return "rejected" if self.reason else "corrected"
         if self.answer.is_known is False:
             return "unknown"
         return "doubtful" if self.reason else "tagged"
 
     @property
     def best(self) -> Prediction | None:
-        """The landmark that it shows; None if it shows none, is doubtful or cannot be read."""
-        return self.answer[0] if self.status == "tagged" else None
+        """The landmark that it shows; None if it is unknown, doubtful, rejected or unreadable."""
+        return self.answer[0] if self.status in ("tagged", "corrected") else None
+
+    def at_least(self, min_probability: float) -> Tagged:
+        """The same, doubtful where the best guess is less sure than `min_probability`, 0 to 1."""
+        if self.status not in ("tagged", "doubtful"):
+            return self
+        best = self.answer[0]
+        if best.probability >= min_probability:
+            return replace(self, reason="")
+        sure = f"{best.label} at {best.probability:.0%}"
+        return replace(self, reason=f"Not sure enough: {sure}, below {min_probability:.0%}.")
+
+    def named(self, guess: Prediction) -> Tagged:
+        """The same with what a person says it shows, before what the network guessed."""
+        others = [other for other in self.answer if other.class_name != guess.class_name]
+        answer = Answer([guess, *others], self.answer.score, self.answer.is_known)
+        return replace(self, answer=answer, reason="", by_hand=True)
+
+    def rejected(self) -> Tagged:
+        """The same without a landmark, because a person says so."""
+        return replace(self, reason=REJECTED, by_hand=True)
 
 
 # A photo that is open, with its row without guesses; or the row of one that cannot be read.
@@ -139,14 +165,10 @@ def judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
     `min_probability`, doubtful."""
     if row.answer is None:
         return row
-    answer, best = row.answer.in_language(language), row.answer[0]
+    answer = row.answer.in_language(language)
     if answer.is_known is False:
         return replace(row, answer=answer, reason=NOT_KNOWN)
-    if best.probability >= min_probability:
-        return replace(row, answer=answer)
-    sure = f"{answer[0].label} at {best.probability:.0%}"
-    reason = f"Not sure enough: {sure}, below {min_probability:.0%}."
-    return replace(row, answer=answer, reason=reason)
+    return replace(row, answer=answer).at_least(min_probability)
 
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
@@ -179,12 +201,14 @@ def write_csv(rows: Iterable[Tagged], file: TextIO) -> None:
 
 
 def _line(row: Tagged) -> list[object]:
-    """The values of a row, in the order of COLUMNS."""
+    """The values of a row, in the order of COLUMNS; what a person says has no probability."""
     best, guesses = row.best, [*(row.answer or ())]
     others = [f"{guess.label} {guess.probability:.1%}" for guess in guesses[best is not None :]]
-    facts = [of(best) if best else "" for of in FACTS.values()]
+    facts = {name: of(best) if best else "" for name, of in FACTS.items()}
+    if row.by_hand:
+        facts["probability"] = ""
     shot = row.camera.taken_at, row.camera.name
-    return [row.file, row.status, *facts, "; ".join(others), row.reason, *shot]
+    return [row.file, row.status, *facts.values(), "; ".join(others), row.reason, *shot]
 
 
 def _cell(value: object) -> object:
@@ -206,16 +230,19 @@ def write_json_lines(rows: Iterable[Tagged], file: TextIO) -> None:
 
 def _record(row: Tagged) -> dict[str, object]:
     """A row as JSON has it."""
+    guesses = [
+        {name: getattr(guess, name) for name in GUESS} | {"names": guess.landmark.names}
+        for guess in row.answer or ()
+    ]
+    if row.status == "corrected":
+        guesses[0]["probability"] = None
     return {
         "file": writable(row.file),
         "status": row.status,
         "reason": writable(row.reason),
         "taken_at": row.camera.taken_at or None,
         "camera": writable(row.camera.name) or None,
-        "guesses": [
-            {name: getattr(guess, name) for name in GUESS} | {"names": guess.landmark.names}
-            for guess in row.answer or ()
-        ],
+        "guesses": guesses,
     }
 
 

@@ -50,7 +50,7 @@ class BatchRow(TypedDict):
 
 
 class Where(TypedDict):
-    """Where a landmark is in a photo of `width` x `height` px, turned upright.
+    """What convinces it of a landmark in a photo of `width` x `height` px, turned upright.
 
     `box` is [left, top, right, bottom] in px. `heatmap` are rows of a grid over all of the photo,
     0 where least and 1 where most speaks for the landmark; `mask_share` is the share marked by it.

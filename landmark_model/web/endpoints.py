@@ -94,7 +94,7 @@ class Endpoints:
     def explain(
         self, photo: gr.FileData, class_name: str = "", network: str = "", language: str = "en"
     ) -> Where:
-        """Says where in a photo a landmark is: a box in px, and a coarse heatmap.
+        """Says what in a photo convinces it of a landmark: a box in px, and a coarse heatmap.
 
         Args:
             photo: the photo: JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP

@@ -34,7 +34,7 @@ MAX_DEPTH = 8
 _FILE_KEYS = {"path", "url", "meta", "is_stream"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NOT_PRINTED = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]"
 )
 
 
@@ -137,6 +137,11 @@ def open_upload(path: str | Path, fewest_pixels: int) -> OpenedPhoto:
     Raises LandmarkError if it cannot be read.
     """
     return open_safely(path, fewest_pixels)
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text has none of the characters that hide, turn or break what is written."""
+    return _NOT_PRINTED.search(text) is None
 
 
 def plain_name(name: str) -> str:

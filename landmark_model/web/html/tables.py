@@ -18,13 +18,22 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, la
     A column "sure" is headed by the words of "col_sure".
     """
     titles = [say(f"col_{name}", language) for name in columns]
-    heads = "".join(f'<th scope="col"><button>{name}</button></th>' for name in titles)
     body = "".join(f"<tr>{''.join(map(_cell, row, titles))}</tr>" for row in rows)
+    return sheet("".join(map(heading, titles)), body, title, language)
+
+
+def sheet(heads: str, body: str, title: str, language: str) -> str:
+    """A table of HTML cells with a field to filter its rows."""
     return (
         f'<div class="sheet"><label>{say("filter", language)} <input type="search"></label>'
         f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(title)}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></div>"
     )
+
+
+def heading(title: str) -> str:
+    """The head of a column, which sorts by it."""
+    return f'<th scope="col"><button>{html.escape(title)}</button></th>'
 
 
 def _cell(value: Cell, title: str) -> str:

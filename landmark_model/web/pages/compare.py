@@ -9,6 +9,7 @@ import gradio as gr
 from landmark_model import LandmarkError
 from landmark_model.web.html import cards
 from landmark_model.web.models import Models
+from landmark_model.web.pages.photo import see, show_copy
 from landmark_model.web.uploads import open_upload
 from landmark_model.web.widgets import language_of, photo_input
 
@@ -26,8 +27,10 @@ def compare_tab(tab: gr.Tab, models: Models, words: gr.I18n, photo: gr.Image) ->
         with gr.Column(scale=7, min_width=320):
             result = gr.HTML("", elem_id="verdicts")
     raw = {"preprocess": False, "api_visibility": "private"}
-    taken = gr.State(None)
+    taken, copy = gr.State(None), gr.State(None)
     own.change(compare, own, result, concurrency_id="model", show_progress="minimal", **raw)
+    own.upload(see, own, copy, **raw)
+    copy.change(show_copy, copy, own, **raw)
     gr.on([own.upload, own.input], lambda: None, None, taken, **raw)
     tab.select(take_over, [photo, own, taken], [own, taken], **raw)
 

@@ -1,114 +1,208 @@
-"""The tab for many photos at once: progress, gallery, table, map, and files to download."""
+"""The tab for many photos: rows that come one after the other and can be corrected, and files."""
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
-from landmark_model import Tagged, tag_photos, to_csv, to_json, write_sidecars_zip
-from landmark_model.web.html import cards
-from landmark_model.web.html.tables import SCRIPT, Cell, table
+from landmark_model import (
+    LandmarkError,
+    Tagged,
+    tag_photos,
+    to_csv,
+    to_json,
+    write_sidecars_zip,
+)
+from landmark_model.web.batch import MAX_NAME, Batch
+from landmark_model.web.html import photo_rows, tables
 from landmark_model.web.html.worldmap import Dot, world_map
-from landmark_model.web.i18n import explain, say
+from landmark_model.web.i18n import say
 from landmark_model.web.models import Models
-from landmark_model.web.overlay import THUMBNAIL_PX, shrink
+from landmark_model.web.overlay import THUMBNAIL_PX, thumbnail
 from landmark_model.web.uploads import MAX_PHOTOS, open_upload
 from landmark_model.web.widgets import advanced_choice, language_of
 
-COLUMNS = ("photo", "landmark", "place", "country", "sure", "note")
-SAME = gr.skip()
+MOST_SURE = 99  # per cent, of the slider
+KEPT_S = 3600  # a visitor's answers, as long as their uploads
+SAME, SHOWN, HIDDEN = gr.skip(), gr.update(visible=True), gr.update(visible=False)
+RAW = {"preprocess": False, "api_visibility": "private", "show_progress": "hidden"}
+# One after the other, so that a download has the changes before it.
+QUICK = RAW | {"concurrency_id": "many-quick", "concurrency_limit": 1}
+# Its own: two hundred photos must not keep single ones waiting.
+LONG = RAW | {"concurrency_id": "many", "concurrency_limit": 1}
+# What the page and the table's script say to each other; a text that grows is told once.
+HEAR = """let seen = "";
+watch("value", () => {
+  const all = props.value ?? "";
+  const fresh = all.startsWith(seen) ? all.slice(seen.length) : all;
+  seen = all;
+  document.dispatchEvent(new CustomEvent("photo-rows", { detail: fresh }));
+});"""
+TELL = """document.addEventListener("photo-change", ({ detail }) => {
+  props.value = detail;
+  trigger("submit");
+});"""
+SAVE = """(file) => {
+  Object.assign(document.createElement("a"), { href: file.url, download: file.orig_name }).click();
+}"""
+
+
+@dataclass(frozen=True)
+class ManyTab:
+    """The tab's callbacks; what they know of a visit is its `batch`, None before there are photos.
+
+    `uploads` are files as gradio hands them over when it does not look into them.
+    """
+
+    models: Models
+
+    def begin(
+        self,
+        uploads: object,
+        network: str,
+        least: object,
+        batch: Batch | None,
+        request: gr.Request,
+    ) -> tuple:
+        """Takes the photos that are there: batch, status, table, its changes, and which buttons.
+
+        A run in progress ends; `tag` is to be asked next.
+        """
+        language, batch = language_of(request), batch or Batch()
+        batch.least = share_of(least)
+        files = uploads if isinstance(uploads, list) else []
+        if len(files) > MAX_PHOTOS:
+            batch.run = None
+            told = say("many_too_many", language, count=len(files), limit=MAX_PHOTOS)
+            return batch, line(told), SAME, SAME, HIDDEN, HIDDEN
+        files = [file for file in files if file and "path" in file]
+        photos = [(file["orig_name"] or "", Path(file["path"])) for file in files]
+        table = photo_rows.empty_table(self.models.landmarks(network), MAX_NAME, language)
+        gone = photo_rows.gone(batch.begin(photos, network or self.models.default))
+        status = progress(batch, language) if photos else ""
+        return batch, status, table, batch.mark() + gone, SHOWN if photos else HIDDEN, HIDDEN
+
+    def tag(self, batch: Batch | None, request: gr.Request) -> Iterator[tuple]:
+        """Status, rows, changes of rows, map, and which buttons, as the photos are answered."""
+        yield (SAME,) * 6
+        run = batch.run if batch else None
+        if run is None:
+            return
+        language, photos = language_of(request), batch.waiting()
+        rows = batch.mark()
+        tagger = self.models.pick(batch.network)
+        tagged = tag_photos(tagger, (photo for _, photo in photos), top_k=5, language=language)
+        for (number, (_, path)), answered in zip(photos, tagged, strict=True):
+            if not batch.add(run, number, answered):
+                return
+            rows += photo_rows.photo_row(number, batch.row(number), look_of(path), language)
+            yield progress(batch, language), rows, *[SAME] * 4
+        if batch.finish(run):
+            yield summary(batch, language), "", *after(batch, language), HIDDEN, HIDDEN
+
+    def stop(self, batch: Batch | None, request: gr.Request) -> tuple:
+        """Ends a run after the photo that it is at: status, map, and which buttons."""
+        if batch is None:
+            return (SAME,) * 4
+        batch.run, language = None, language_of(request)
+        told = say("many_stopped", language, done=batch.done, total=batch.total)
+        more = SHOWN if batch.waiting() else HIDDEN
+        return line(told), map_of(batch.rows().values(), language), HIDDEN, more
+
+    def change(self, change: object, batch: Batch | None, request: gr.Request) -> tuple:
+        """Does what a visitor says of a photo: batch, status, changes of rows, and map.
+
+        Raises LandmarkError if that cannot be; see `Batch.change`.
+        """
+        language = language_of(request)
+        if batch is None:
+            raise LandmarkError(say("many_gone", language))
+        number = batch.change(change, self.models, language)
+        row = photo_rows.photo_row(number, batch.row(number), "", language)
+        status = SAME if batch.run else summary(batch, language)
+        return batch, status, batch.mark() + row, map_of(batch.rows().values(), language)
+
+    def ask(self, least: object, batch: Batch | None, request: gr.Request) -> tuple:
+        """Asks a guess to be that sure: status, changes of rows, and map.
+
+        Raises LandmarkError if it cannot be; see `share_of`.
+        """
+        share, language = share_of(least), language_of(request)
+        if batch is None:
+            return (SAME,) * 3
+        batch.least = share
+        status = SAME if batch.run else summary(batch, language)
+        return status, *after(batch, language)
 
 
 def many_tab(models: Models, words: gr.I18n) -> None:
     """Lays out and wires the tab."""
-
-    def tag(uploads: list[dict] | None, network: str, request: gr.Request) -> Iterator[tuple]:
-        yield from tag_uploads(models, uploads, network, language_of(request))
-
+    tab, batch = ManyTab(models), gr.State(None, time_to_live=KEPT_S)
     gr.HTML(words("many_intro"), elem_classes="intro")
     with gr.Row(equal_height=False):
         with gr.Column(scale=6, min_width=300):
             uploads = gr.File(
-                label=words("many_drop"),
-                file_count="multiple",
-                height=220,
-                elem_id="many-photos",
+                label=words("many_drop"), file_count="multiple", height=220, elem_id="many-photos"
             )
         with gr.Column(scale=4, min_width=300):
             network = advanced_choice(models, words, "many-network")
-            start = gr.Button(words("many_start"), variant="primary", elem_id="many-start")
             status = gr.HTML("", elem_id="many-status")
-    with gr.Column(visible=False, elem_id="many-results") as results:
-        shown = _results(words)
-    start.click(
-        tag,
-        [uploads, network],
-        [status, results, *shown],
-        preprocess=False,
-        api_visibility="private",
-        concurrency_id="many",  # its own: two hundred photos must not keep single ones waiting
-        concurrency_limit=1,
-        show_progress="hidden",
-    )
+            cancel = gr.Button(words("many_cancel"), visible=False, elem_id="many-cancel")
+            go_on = gr.Button(words("many_go_on"), visible=False, elem_id="many-go-on")
+    with gr.Column(elem_id="many-results"):  # the style sheet shows it once there are rows
+        least = _options(batch, words)
+        table = gr.HTML("", js_on_load=tables.SCRIPT + photo_rows.SCRIPT, elem_id="many-table")
+        world = gr.HTML("", elem_id="many-map")
+    rows, changes = (gr.HTML("", html_template="", js_on_load=HEAR) for _ in range(2))
+    change = gr.HTML(None, html_template="", js_on_load=TELL)
+    buttons = [cancel, go_on]
+    starts = [uploads.change, network.change, go_on.click]
+    known, shown = [uploads, network, least, batch], [batch, status, table, changes, *buttons]
+    begun = gr.on(starts, tab.begin, known, shown, trigger_mode="always_last", **QUICK)
+    # The run before ends by itself.
+    shown = [status, rows, changes, world, *buttons]
+    begun.success(tab.tag, batch, shown, trigger_mode="multiple", **LONG)
+    cancel.click(tab.stop, batch, [status, world, *buttons], **QUICK)
+    shown = [batch, status, changes, world]
+    change.submit(tab.change, [change, batch], shown, trigger_mode="multiple", **QUICK)
+    least.change(tab.ask, [least, batch], shown[1:], trigger_mode="always_last", **QUICK)
 
 
-def _results(words: gr.I18n) -> list[gr.components.Component]:
-    """Gallery, table, map and download buttons."""
-    with gr.Row(elem_id="downloads"):
-        files = [
-            gr.DownloadButton(words(key), elem_id=key)
-            for key in ("download_csv", "download_json", "download_xmp")
-        ]
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
-            gallery = gr.Gallery(
-                label=words("gallery"),
-                columns=3,
-                height=430,
-                buttons=["download", "fullscreen"],  # not gradio's "share", which uploads
-                elem_id="gallery",
-            )
-        with gr.Column(scale=5, min_width=320):
-            world = gr.HTML("", elem_id="many-map")
-    sheet = gr.HTML("", js_on_load=SCRIPT, elem_id="many-table")
-    return [gallery, sheet, world, *files]
+def _options(batch: gr.State, words: gr.I18n) -> gr.Slider:
+    """How sure a guess must be, and the buttons that make and save files."""
+    with gr.Row(equal_height=False, elem_id="many-options"):
+        least = gr.Slider(
+            0, MOST_SURE, step=1, label=words("many_least"), buttons=[], elem_id="many-least"
+        )
+        with gr.Row(elem_id="downloads"):
+            file = gr.File(visible="hidden")
+            for key, name in (
+                ("download_csv", "landmarks.csv"),
+                ("download_json", "landmarks.json"),
+                ("download_xmp", "landmarks-xmp.zip"),
+            ):
+                button = gr.Button(words(key), elem_id=key)
+                made = button.click(_writer(name), batch, file, **QUICK)
+                made.success(None, file, None, js=SAVE)
+    return least
 
 
-def tag_uploads(
-    models: Models, uploads: list[dict] | None, network: str, language: str
-) -> Iterator[tuple]:
-    """Status, whether there are results, gallery, table, map and the three files.
+def share_of(least: object) -> float:
+    """How sure a guess must be, 0 to 1, of what the slider says in per cent; None says nothing.
 
-    `uploads` are files as gradio hands them over when it does not look into them. Yields the
-    progress first, the results last.
+    Raises LandmarkError if it is no number from 0 to 99.
     """
-    hidden = gr.update(visible=False)
-    if not uploads or len(uploads) > MAX_PHOTOS:
-        key, count = ("many_too_many", len(uploads)) if uploads else ("many_none", 0)
-        yield line(say(key, language, count=count, limit=MAX_PHOTOS)), hidden, *[SAME] * 6
-        return
-    photos = [(upload["orig_name"] or "", Path(upload["path"])) for upload in uploads]
-    yield progress(0, len(photos), language), hidden, *[SAME] * 6
-    with tempfile.TemporaryDirectory(prefix="landmarks-") as temporary:
-        folder, rows, gallery = Path(temporary), [], []
-        tagged = tag_photos(models.pick(network), photos, top_k=5, language=language)
-        for (_, photo), row in zip(photos, tagged, strict=True):
-            rows.append(row)
-            if row.answer is not None:
-                thumbnail = folder / str(len(rows)) / "photo.webp"
-                thumbnail.parent.mkdir()
-                shrink(open_upload(photo, THUMBNAIL_PX**2).image).save(thumbnail)
-                gallery.append((str(thumbnail), caption(row, language)))
-            yield progress(len(rows), len(photos), language), *[SAME] * 7
-        cells = [table_row(row, language) for row in rows]
-        sheet = table(COLUMNS, cells, say("table", language), language)
-        shown = gr.update(visible=True), gallery, sheet, map_of(rows, language)
-        yield summary(rows, language), *shown, *write_files(rows, folder)
+    if least is None:
+        return 0.0
+    if type(least) not in (int, float) or not 0 <= least <= MOST_SURE:
+        raise LandmarkError(f"How sure a guess must be is a number from 0 to {MOST_SURE}.")
+    return least / 100
 
 
 def line(text: str) -> str:
@@ -116,39 +210,39 @@ def line(text: str) -> str:
     return f'<p class="status" role="status">{text}</p>'
 
 
-def progress(done: int, total: int, language: str) -> str:
+def progress(batch: Batch, language: str) -> str:
     """A progress bar as HTML."""
+    done, total = batch.done, batch.total
     text = say("many_progress", language, done=done, total=total)
     bar = f'<progress max="{total}" value="{done}" aria-label="{text}"></progress>'
     return f'<div class="status" role="status">{bar}<span>{text}</span></div>'
 
 
-def summary(rows: Sequence[Tagged], language: str) -> str:
-    """How many photos were named and how many could not be read, as HTML."""
+def summary(batch: Batch, language: str) -> str:
+    """How many photos have a name and how many could not be read, as HTML; "" without any."""
+    rows = batch.rows().values()
     known = sum(row.best is not None for row in rows)
     broken = sum(row.answer is None for row in rows)
-    words = say("many_done", language, known=known, total=len(rows))
-    return line(words + (f" {say('many_broken', language, count=broken)}" if broken else ""))
+    words = say("many_done", language, known=known, total=batch.total)
+    words += f" {say('many_broken', language, count=broken)}" if broken else ""
+    return line(words) if rows else ""
 
 
-def caption(row: Tagged, language: str) -> str:
-    """What stands below a photo that could be read."""
-    if row.best is None:
-        return say("none_short", language)
-    return f"{row.best.label}, {cards.percent(row.best.probability, language)}"
+def after(batch: Batch, language: str) -> tuple[str, str]:
+    """All rows as they are now, and the map of what they show, as HTML."""
+    rows = batch.rows()
+    changed = (photo_rows.photo_row(number, row, "", language) for number, row in rows.items())
+    return batch.mark() + "".join(changed), map_of(rows.values(), language)
 
 
-def table_row(row: Tagged, language: str) -> list[Cell]:
-    """A photo, tagged in `language`, as a table row; unknown fields are empty."""
-    best = row.best
-    if best is None:
-        note = say("none_short", language) if row.answer else explain(row.error, language)
-        return [row.file, "", "", "", None, note]
-    sure = math.floor(1000 * best.probability) / 10  # never 100
-    return [row.file, best.label, best.landmark.area, best.country or "", sure, ""]
+def look_of(path: Path) -> str:
+    """A photo's thumbnail as a URL; "" where it cannot be read."""
+    with suppress(LandmarkError):
+        return thumbnail(open_upload(path, THUMBNAIL_PX**2).image)
+    return ""
 
 
-def map_of(rows: Sequence[Tagged], language: str) -> str:
+def map_of(rows: Iterable[Tagged], language: str) -> str:
     """The map of all landmarks that were found, larger where more photos show them; as HTML."""
     guesses = [row.best for row in rows if row.best]
     counts = Counter(guess.class_name for guess in guesses)
@@ -165,11 +259,30 @@ def map_of(rows: Sequence[Tagged], language: str) -> str:
     return world_map(dots, say("map_many", language), zoom=False)
 
 
-def write_files(rows: Sequence[Tagged], folder: Path) -> list[str]:
-    """The paths of the three files for download, written into `folder`."""
-    names = ("landmarks.csv", "landmarks.json", "landmarks-xmp.zip")
-    csv, json, sidecars = paths = [folder / name for name in names]
-    csv.write_text(to_csv(rows), encoding="utf-8-sig", newline="")
-    json.write_text(to_json(rows), encoding="utf-8")
-    write_sidecars_zip(rows, sidecars)
-    return list(map(str, paths))
+def _writer(name: str) -> Callable[[Batch | None, gr.Request], str]:
+    """What makes a file of a name in FILES of the rows as the visitor wants them, and gives its
+    path; it raises LandmarkError if there are none."""
+
+    def write(batch: Batch | None, request: gr.Request) -> str:
+        rows = list(batch.rows().values()) if batch else []
+        if not rows:
+            raise LandmarkError(say("many_gone", language_of(request)))
+        folder = gr.utils.get_upload_folder()
+        return gr.processing_utils.save_bytes_to_cache(FILES[name](rows), name, folder)
+
+    return write
+
+
+def _sidecars(rows: list[Tagged]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="landmarks-") as folder:
+        path = Path(folder) / "sidecars.zip"
+        write_sidecars_zip(rows, path)
+        return path.read_bytes()
+
+
+# By the name of a file, what it holds; without the mark, Excel takes the table for another one.
+FILES: dict[str, Callable[[list[Tagged]], bytes]] = {
+    "landmarks.csv": lambda rows: to_csv(rows).encode("utf-8-sig"),
+    "landmarks.json": lambda rows: to_json(rows).encode(),
+    "landmarks-xmp.zip": _sidecars,
+}

@@ -120,7 +120,7 @@ class PhotoTab:
         return cards.card(shown, language, self.models.known_count)
 
     def look(self, upload: dict | None, network: str, looks: list[str], request: gr.Request) -> str:
-        """The heat and box of `looks`, to be laid on the photo; "" for none."""
+        """What `looks` asks for, to be laid on the photo; "" for none."""
         if not upload or not looks:
             return ""
         tagger, path = self.models.pick(network), Path(upload["path"])
@@ -131,7 +131,7 @@ class PhotoTab:
         best = tagger.predict(photo, top_k=1)[0]
         found = tagger.explain(shrink(photo, SIDE_PX), best.class_name)
         label = say("look_alt", language_of(request))
-        return overlay(found, "heat" in looks, "box" in looks, path.parent.name, label)
+        return overlay(found, "heat" in looks, "patch" in looks, path.parent.name, label)
 
 
 def name_of(upload: dict) -> str:
@@ -170,7 +170,7 @@ def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str
             photo = photo_input(words, "photo")
             figure = gr.HTML("", elem_id="overlay")
             looks = gr.CheckboxGroup(
-                [(words("look_heat"), "heat"), (words("look_box"), "box")],
+                [(words("look_heat"), "heat"), (words("look_patch"), "patch")],
                 label=words("look"),
                 elem_id="looks",
             )

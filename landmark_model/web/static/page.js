@@ -47,6 +47,15 @@
     event.target.dispatchEvent(again);
   }, true);
 
+  // A file that is dropped elsewhere: the browser would open it in place of the page.
+  for (const kind of ["dragover", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      if (kind === "dragover" && !event.defaultPrevented) event.dataTransfer.dropEffect = "none";
+      event.preventDefault();
+    });
+  }
+
   // A picture that is pasted anywhere is the next photo.
   document.addEventListener("paste", (event) => {
     const picture = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
@@ -62,7 +71,7 @@
   // A landmark's photos among many: those whose row names it.
   document.addEventListener("click", ({ target }) => {
     const name = target.closest("button.find")?.dataset.name;
-    const filter = document.querySelector("#many-table input");
+    const filter = document.querySelector("#many-table input[type=search]");
     if (!name || !filter) return;
     filter.value = name;
     filter.dispatchEvent(new Event("input", { bubbles: true }));
@@ -72,7 +81,7 @@
 
   const mend = () => {
     for (const input of document.querySelectorAll("input[type=file]")) input.accept = ["image/*", ...door.photos].join();
-    // Heat and box lie on the photo that they were made of, also where gradio enlarges it.
+    // Heat and shade lie on the photo that they were made of, also where gradio enlarges it.
     const frame = document.querySelector("#photo .image-frame");
     const old = frame?.querySelector(".overlay");
     const made = document.querySelector("#overlay .overlay");
@@ -92,7 +101,7 @@
       button.tabIndex = -1;
     }
     // Where something is written on a button, that says more, and in the visitor's language.
-    for (const button of document.querySelectorAll("button[aria-label]")) {
+    for (const button of document.querySelectorAll("button[aria-label]:not(.change)")) {
       if (button.textContent.trim().length > 1) button.removeAttribute("aria-label");
     }
   };

@@ -16,6 +16,7 @@ element.addEventListener("click", ({ target }) => {
   body.append(...rows);
 });
 element.addEventListener("input", ({ target }) => {
+  if (target.type !== "search") return;
   const wanted = target.value.trim().toLocaleLowerCase();
   for (const row of target.closest(".sheet").querySelectorAll("tbody tr")) {
     row.hidden = !row.textContent.toLocaleLowerCase().includes(wanted);
