@@ -16,6 +16,8 @@ from io import BytesIO, StringIO
 
 # Read by gradio when it is imported: no visitor statistics, no version check, nothing leaves.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# And no table of the last 10,000 requests, made anew by pandas at each of them.
+os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000"}
 
 import gradio as gr
 from fastapi.exceptions import RequestValidationError
@@ -34,6 +36,7 @@ from landmark_model.web.cleanup import (
     drop_uncollected,
     keep_clean,
 )
+from landmark_model.web.fair_queue import FairQueue
 from landmark_model.web.guard import GuardMiddleware, Rules, say
 from landmark_model.web.layout import KEPT_S, build, describe, translations
 from landmark_model.web.logs import quiet
@@ -59,8 +62,8 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
     bound_uploads()
     words = translations(models.known_count, models.titles())
     page = build(models, words, Uploads(folder), settings.link_secret)
-    # Not open: events that are queued cannot be asked for past the queue.
-    page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE, api_open=False)
+    page.queue(api_open=False)  # events that are queued cannot be asked for past the queue
+    page._queue = FairQueue(page, EVENTS_AT_ONCE)
     page.rules = rules_for(settings, page)
     try:
         # What gradio prints of a public link that fails is about virus scanners; see `greeting`.

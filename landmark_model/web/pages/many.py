@@ -11,6 +11,7 @@ from pathlib import Path
 import gradio as gr
 
 from landmark_model import Tagged, tag_photos, to_csv, to_json, write_sidecars_zip
+from landmark_model.web.fair_queue import MANY_AT_ONCE
 from landmark_model.web.html import cards
 from landmark_model.web.html.tables import SCRIPT, Cell, table
 from landmark_model.web.html.worldmap import Dot, world_map
@@ -52,8 +53,9 @@ def many_tab(models: Models, words: gr.I18n) -> None:
         preprocess=False,
         api_visibility="private",
         concurrency_id="many",  # its own: two hundred photos must not keep single ones waiting
-        concurrency_limit=1,
-        show_progress="hidden",
+        concurrency_limit=MANY_AT_ONCE,
+        show_progress="minimal",
+        show_progress_on=status,
     )
 
 
@@ -96,7 +98,7 @@ def tag_uploads(
     yield progress(0, len(photos), language), hidden, *[SAME] * 6
     with tempfile.TemporaryDirectory(prefix="landmarks-") as temporary:
         folder, rows, gallery = Path(temporary), [], []
-        tagged = tag_photos(models.pick(network), photos, top_k=5, language=language)
+        tagged = tag_photos(models.pick(network), photos, 5, batch_size=1, language=language)
         for (_, photo), row in zip(photos, tagged, strict=True):
             rows.append(row)
             if row.answer is not None:

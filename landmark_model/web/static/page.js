@@ -70,7 +70,25 @@
     filter.scrollIntoView({ block: "center" });
   });
 
+  // Whoever waits reads which place is theirs; gradio says it in English, in a corner.
+  const tellPlaces = () => {
+    for (const block of document.querySelectorAll(".block:has(.progress-text), .block:has(> .place)")) {
+      const found = block.querySelector(".progress-text")?.textContent.match(/queue: (\d+)\/(\d+)/);
+      const said = found ? words.place.replace("{place}", found[1]).replace("{size}", found[2]) : "";
+      const line = block.querySelector(":scope > .place") ?? document.createElement("p");
+      if (line.textContent === said) continue;
+      if (!said) {
+        line.remove();
+        continue;
+      }
+      line.className = "place";
+      line.setAttribute("role", "status");
+      line.textContent = said;
+      block.prepend(line);
+    }
+  };
   const mend = () => {
+    tellPlaces();
     for (const input of document.querySelectorAll("input[type=file]")) input.accept = ["image/*", ...door.photos].join();
     // Heat and box lie on the photo that they were made of, also where gradio enlarges it.
     const frame = document.querySelector("#photo .image-frame");
@@ -96,6 +114,6 @@
       if (button.textContent.trim().length > 1) button.removeAttribute("aria-label");
     }
   };
-  new MutationObserver(mend).observe(document.body, { childList: true, subtree: true, attributeFilter: ["src"] });
+  new MutationObserver(mend).observe(document.body, { childList: true, subtree: true, characterData: true, attributeFilter: ["src"] });
   mend();
 }
