@@ -267,8 +267,8 @@ Written by `{found["command"]}`.
 
 {crowd}, the others one photo after the other without a pause, for {found["seconds"]:.0f} seconds on
 {usable_cores()} cores ({platform.machine()}), of which the users themselves took
-{found["client_share"]:.0%}. Bare `predict` answers the same photos in a process of its own, before and
-after. Memory is that of the app and its decoders.
+{found["client_share"]:.0%}. Bare `predict` answers the same photos in a process of its own, before
+and after. Memory is that of the app and its decoders.
 
 {table(("what", "figure"), rows)}
 """
