@@ -118,12 +118,17 @@ class Crowd:
         self.app, self.photos, self.end = app, photos, end
         self.figures, self.lock = Figures(), threading.Lock()
         config = json.loads(Visitor(app.address).ask("/config"))
-        self.events = {  # by name and number of inputs
-            (event["api_name"], len(event["inputs"])): event["id"]
-            for event in config["dependencies"]
-        }
-        radio = next(c for c in config["components"] if c["props"].get("elem_id") == "network")
-        self.network = radio["props"]["value"]
+        self.components = {component["id"]: component for component in config["components"]}
+        self.events = {event["api_name"]: event for event in config["dependencies"]}
+
+    def join(self, page: Visitor, name: str, photo: object) -> str:
+        """Queues the event of that name with a photo, all else as the page begins."""
+        fields = [self.components[number] for number in self.events[name]["inputs"]]
+        data = [
+            photo if field["type"] in ("image", "file") else field["props"].get("value")
+            for field in fields
+        ]
+        return page.join(self.events[name]["id"], data)
 
     def single(self, number: int) -> None:
         """One user of "One photo"."""
@@ -132,10 +137,8 @@ class Crowd:
             start = time.monotonic()
             try:
                 file = page.upload(self.photos[turn % len(self.photos)])
-                page.join(self.events["see", 1], [file])
-                number_of_answer = page.join(self.events["answer", 3], [file, self.network, None])
-                page.join(self.events["look", 3], [file, self.network, []])
-                self.note(number, start, number_of_answer, page.messages())
+                _, answer, _ = (self.join(page, name, file) for name in ("see", "answer", "look"))
+                self.note(number, start, answer, page.messages())
             except (LandmarkError, OSError, http.client.HTTPException) as error:
                 with self.lock:
                     self.figures.errors[str(error) or type(error).__name__] += 1
@@ -167,7 +170,7 @@ class Crowd:
         while time.monotonic() < self.end:
             try:
                 files = [page.upload(self.photos[n % len(self.photos)]) for n in range(count)]
-                event = page.join(self.events["tag", 2], [files, self.network])
+                event = self.join(page, "tag", files)
                 done = [m for m in page.messages() if m.get("event_id") == event][-1]
                 problem = problem_of(done)
             except (LandmarkError, OSError, http.client.HTTPException) as error:
