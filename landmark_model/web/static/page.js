@@ -72,19 +72,22 @@
 
   // Whoever waits reads which place is theirs; gradio says it in English, in a corner.
   const tellPlaces = () => {
-    for (const block of document.querySelectorAll(".block:has(.progress-text), .block:has(> .place)")) {
-      const found = block.querySelector(".progress-text")?.textContent.match(/queue: (\d+)\/(\d+)/);
-      const said = found ? words.place.replace("{place}", found[1]).replace("{size}", found[2]) : "";
-      const line = block.querySelector(":scope > .place") ?? document.createElement("p");
-      if (line.textContent === said) continue;
-      if (!said) {
-        line.remove();
-        continue;
-      }
-      line.className = "place";
+    const told = new Map();
+    for (const corner of document.querySelectorAll(".progress-text")) {
+      const [, place, size] = corner.textContent.match(/queue: (\d+)\/(\d+)/) ?? [];
+      const block = corner.closest(".block");
+      if (place && block) told.set(block, words.place.replace("{place}", place).replace("{size}", size));
+    }
+    for (const line of document.querySelectorAll(".block > .place")) {
+      if (!told.has(line.parentElement)) line.remove();
+    }
+    for (const [block, said] of told) {
+      const old = block.querySelector(":scope > .place");
+      if (old?.textContent === said) continue;
+      const line = old ?? Object.assign(document.createElement("p"), { className: "place" });
       line.setAttribute("role", "status");
       line.textContent = said;
-      block.prepend(line);
+      if (!old) block.prepend(line);
     }
   };
   const mend = () => {
