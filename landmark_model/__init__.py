@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from landmark_model.explain import Explanation
     from landmark_model.hub.card import wilson
     from landmark_model.hub.repo import read_metrics
+    from landmark_model.library.browse import (
+        Library,
+        LibraryPhoto,
+        LibraryQuery,
+        LibraryView,
+        open_library,
+    )
     from landmark_model.library.sidecars import to_xmp, write_sidecars_zip
     from landmark_model.library.tagging import Tagged, tag_photos, to_csv, to_json
     from landmark_model.photos import (
@@ -38,6 +45,10 @@ __all__ = [
     "Explanation",
     "LandmarkClassifier",
     "LandmarkError",
+    "Library",
+    "LibraryPhoto",
+    "LibraryQuery",
+    "LibraryView",
     "OpenedPhoto",
     "Place",
     "Prediction",
@@ -47,6 +58,7 @@ __all__ = [
     "find_place",
     "list_networks",
     "load",
+    "open_library",
     "open_photo",
     "open_safely",
     "read_metrics",
@@ -66,6 +78,13 @@ _OWNERS = {
     "photos": ("PHOTO_ENDINGS", "RAW_ENDINGS", "CameraFacts", "camera_position", "open_photo"),
     "places": ("LANGUAGES", "Place", "distance_km", "find_place"),
     "prediction": ("Answer", "Prediction"),
+    "library.browse": (
+        "Library",
+        "LibraryPhoto",
+        "LibraryQuery",
+        "LibraryView",
+        "open_library",
+    ),
     "library.sidecars": ("to_xmp", "write_sidecars_zip"),
     "library.tagging": ("Tagged", "tag_photos", "to_csv", "to_json"),
 }

@@ -143,6 +143,8 @@ def _open_session(graph: Path, tensors: dict[str, np.ndarray]):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
     options.log_severity_level = 3
+    # Else its threads burn a core after each photo, waiting for the next; others could use it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in tensors.values()]
     options.add_external_initializers([*tensors], values)
     return onnxruntime.InferenceSession(

@@ -6,13 +6,17 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import urllib.request
 from base64 import b64encode
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+
+from benchmarks import load
 
 ROOT = Path(__file__).parent.parent
 DOCS = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -178,3 +182,21 @@ def test_without_its_package_mcp_says_what_to_install(python):
     )
     run = python("-c", hidden, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert run.returncode == 2 and 'pip install "landmark-model[mcp]"' in run.stderr
+
+
+def test_the_visitors_of_the_load_benchmark_get_answers_and_are_counted(address):
+    app = SimpleNamespace(address=address, memory_mb=lambda: 1.0)
+    crowd = load.Crowd(app, [TAJ.read_bytes(), FLOWER.read_bytes()], time.monotonic() + 0.5)
+    crowd.single(0)
+    crowd.end = time.monotonic() + 0.5
+    crowd.many(2)
+    crowd.end = time.monotonic() + 0.5
+    crowd.photos = [b"no photo"]
+    crowd.single(1)
+    seen = crowd.figures
+    assert seen.answers[0] == len(seen.waits) > 0 and seen.many_photos >= 2
+    assert set(seen.errors) == {"no card"}
+    found = {"users": 50, "many": 200, "seconds": 10, "figures": seen, "client_share": 0.1}
+    page = load.make_page(found | {"bare": 20.0, "command": "the command", "exit_status": 0})
+    photos = len(seen.waits) + seen.many_photos
+    assert f"| photos answered | {photos} |" in page and f"{photos / 200:.0%} of 20.0" in page

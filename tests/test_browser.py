@@ -137,6 +137,22 @@ def findings(page: Page) -> list[str]:
     ]
 
 
+def test_whoever_waits_reads_their_place_in_their_language(visit):
+    page = visit(locale="de-DE")
+    script = """(text) => {
+        const corner = Object.assign(document.createElement("div"), { className: "progress-text" });
+        corner.append(text);
+        document.querySelector("#result").append(corner);
+    }"""
+    page.evaluate(script, "queue: 3/12 | 1.2s")
+    line = page.locator("#result > .place")
+    expect(line).to_have_text("Sie sind Nummer 3 von 12 in der Warteschlange.")
+    page.evaluate("document.querySelector('.progress-text').firstChild.data = 'queue: 2/9 |'")
+    expect(line).to_have_text("Sie sind Nummer 2 von 9 in der Warteschlange.")
+    page.evaluate("document.querySelector('.progress-text').remove()")
+    expect(line).to_have_count(0)
+
+
 @pytest.mark.parametrize("width", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_photo_is_named_placed_tagged_and_explained(visit, width):
     page = visit(width=width)

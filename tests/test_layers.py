@@ -41,7 +41,7 @@ OWNERS = {
     "pillow_heif": "photos",
     "scipy": "training.data training.evaluate",
     "sklearn": "training.metrics training.known",
-    "sqlite3": "library.index",
+    "sqlite3": "library.index library.browse",
     "timm": "networks training.*",
     "torch": "networks runtime torch_trunk training.*",
     "torchvision": "training.augment",

@@ -56,11 +56,16 @@ async def close_idle(page: object, lasting: Lasting) -> None:
 async def drop_uncollected(queue: Queue, lasting: Lasting) -> None:
     """Forgets results, and events, of sessions that nobody listens to any more.
 
-    A client that listens takes a message at once, so one that lies there for a while has none.
+    A client that listens takes a message soon, so one that lies there for a while has none. Nor
+    has a session without any that awaits nothing.
     """
-    waiting = queue.pending_messages_per_session
-    lying = [session for session, messages in list(waiting.items()) if messages.qsize()]
-    for session in lasting.of(lying):
+    waiting, awaited = queue.pending_messages_per_session, queue.pending_event_ids_session
+    lying = [
+        (session, id(messages._queue[0]) if messages.qsize() else None)
+        for session, messages in waiting.items()
+        if messages.qsize() or not awaited.get(session)
+    ]
+    for session, _ in lasting.of(lying):
         await queue.clean_events(session_hash=session)
         waiting.pop(session, None)
         queue.pending_event_ids_session.pop(session, None)

@@ -18,6 +18,7 @@ from landmark_model.web.answers import (
     guess_json,
     where_json,
 )
+from landmark_model.web.fair_queue import MANY_AT_ONCE
 from landmark_model.web.i18n import LANGUAGES
 from landmark_model.web.models import Models
 from landmark_model.web.overlay import SIDE_PX
@@ -87,7 +88,7 @@ class Endpoints:
         wanted, stamp = named(photos), self.models.stamp(network)
         once = {path: name for name, path in wanted}  # a photo that is named twice is read once
         tagger, end = self.models.pick(network), time.monotonic() + MOST_SECONDS
-        tagged = tag_photos(tagger, [(n, p) for p, n in once.items()], top_k, language=language)
+        tagged = tag_photos(tagger, [(n, p) for p, n in once.items()], top_k, 1, language=language)
         rows = dict(zip(once, takewhile(lambda _: time.monotonic() < end, tagged), strict=False))
         return [batch_row(name, rows.get(path), stamp) for name, path in wanted]
 
@@ -135,5 +136,5 @@ def api(models: Models) -> None:
     endpoints = Endpoints(models)
     for name in ("predict", "explain", "landmarks"):
         gr.api(getattr(endpoints, name), api_name=name, concurrency_id="model")
-    many = {"concurrency_id": "many", "concurrency_limit": 1}
+    many = {"concurrency_id": "many", "concurrency_limit": MANY_AT_ONCE}
     gr.api(endpoints.predict_batch, api_name="predict_batch", **many)

@@ -26,7 +26,7 @@ MAX_BODY_BYTES = 2**20
 MAX_BRACKETS = 2000  # lists and objects in a request, more than in any of the page or the API
 SILENCE_S = 30  # how long a request may say nothing while it is sent
 SPARE_BYTES = 200 * 2**20  # of the disk, which uploads leave free
-API = "/gradio_api"
+API, LIBRARY = "/gradio_api", "/library"
 CALL, FILE, MCP, UPLOAD = f"{API}/call/", f"{API}/file=", f"{API}/mcp", f"{API}/upload"
 # Whole paths, and beginnings of paths, that the page and its API need.
 READ = {"/", "/config", "/config/", "/health", "/preview.png", "/theme.css", "/favicon.ico",
@@ -84,6 +84,7 @@ class Rules:
     is_local: bool = True
     in_space: bool = False
     has_mcp: bool = False
+    has_library: bool = False
     stopping: bool = False
 
 
@@ -159,6 +160,8 @@ class GuardMiddleware:
             return name in self.rules.endpoints
         if method == "POST":
             return path in WRITE
+        if self.rules.has_library and (path == LIBRARY or path.startswith(f"{LIBRARY}/photo/")):
+            return True
         return path in READ or path.startswith(READ_BELOW)
 
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:

@@ -41,6 +41,7 @@ def translations(known_count: int, titles: list[tuple[str, str]]) -> gr.I18n:
             "hero": f'<header class="hero"><h1>{title}</h1><p>{tagline}</p></header>',
             "welcome": cards.welcome(language, known_count),
             "many_intro": say("many_intro", language, count=MAX_PHOTOS),
+            "to_library": f'<a href="library">{say("open", language, section="library")}</a>',
         }
         for title, network in titles:
             key = f"about_{network}"
@@ -48,8 +49,14 @@ def translations(known_count: int, titles: list[tuple[str, str]]) -> gr.I18n:
     return gr.I18n(**table)
 
 
-def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") -> GuardedBlocks:
-    """The page; `secret` signs links to results, "" for none."""
+def build(
+    models: Models,
+    words: gr.I18n,
+    uploads: Uploads,
+    secret: str = "",
+    has_library: bool = False,
+) -> GuardedBlocks:
+    """The page; `secret` signs links to results, "" for none. A link leads to the library."""
     credits = read_credits()
     page = GuardedBlocks(
         title="Landmark tagger", analytics_enabled=False, delete_cache=(CLEAN_EVERY_S, KEPT_S)
@@ -57,6 +64,8 @@ def build(models: Models, words: gr.I18n, uploads: Uploads, secret: str = "") ->
     page.uploads, page.links = uploads, PhotoLinks(uploads.folder)
     with page:
         gr.HTML(words("hero"), padding=False)
+        if has_library:
+            gr.HTML(words("to_library"), elem_id="to-library", padding=False)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab(words("tab_photo"), id="photo"):
                 files = [str(EXAMPLES / row["file"]) for row in credits]

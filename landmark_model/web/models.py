@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -20,13 +21,41 @@ from landmark_model import (
 from landmark_model.web.measured import NOTHING, UNREADABLE, Measured, read_measured
 
 
+class Turns:
+    """Lets in as many threads at once as `count` says, in the order in which they came.
+
+    A semaphore promises no order, so that a thread which asks again and again may win each time.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            called = threading.Event()
+            self._waiting.append(called)
+        called.wait()
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()  # its place is handed on
+            else:
+                self._free += 1
+
+
 class InTurn:
     """A classifier whose network answers at most as many requests at once as `turns` allows.
 
     Photos are decoded outside of that, so that one which takes long keeps nobody waiting.
     """
 
-    def __init__(self, tagger: LandmarkClassifier, turns: threading.Semaphore) -> None:
+    def __init__(self, tagger: LandmarkClassifier, turns: Turns) -> None:
         self._turns = turns
         self.config, self.labels, self.describe = tagger.config, tagger.labels, tagger.describe
         self.fewest_pixels = tagger.fewest_pixels
@@ -125,7 +154,7 @@ def open_models(
     if network is not None and network not in names:
         raise LandmarkError(f"There is no network {network!r}. Use one of {', '.join(names)}.")
     names.sort(key=lambda name: name != network)
-    turns = threading.Semaphore(concurrency)
+    turns = Turns(concurrency)
     taggers = {name: InTurn(load(source, revision=revision, network=name), turns) for name in names}
     # Read now: a hub is not to be asked again for each visitor.
     measured = {name: _measured(source, revision, name) for name in names}

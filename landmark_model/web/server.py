@@ -16,6 +16,8 @@ from io import BytesIO, StringIO
 
 # Read by gradio when it is imported: no visitor statistics, no version check, nothing leaves.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# And no table of the last 10,000 requests, made anew by pandas at each of them.
+os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000"}
 
 import gradio as gr
 from fastapi.exceptions import RequestValidationError
@@ -24,7 +26,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 
 import landmark_model
-from landmark_model import LandmarkError, open_safely
+from landmark_model import LandmarkError, Library, open_library, open_safely
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.cleanup import (
     Lasting,
@@ -34,8 +36,10 @@ from landmark_model.web.cleanup import (
     drop_uncollected,
     keep_clean,
 )
+from landmark_model.web.fair_queue import FairQueue
 from landmark_model.web.guard import GuardMiddleware, Rules, say
 from landmark_model.web.layout import KEPT_S, build, describe, translations
+from landmark_model.web.library_routes import library_routes
 from landmark_model.web.logs import quiet
 from landmark_model.web.models import Models, open_models
 from landmark_model.web.multipart import bound_uploads
@@ -52,15 +56,15 @@ IDLE_S = 20  # how long a connection may ask nothing
 LAST_ANSWERS_S = 10  # what a stop waits for
 
 
-def launch(settings: Settings, models: Models) -> GuardedBlocks:
+def launch(settings: Settings, models: Models, library: Library | None = None) -> GuardedBlocks:
     """Starts serving the page and returns it. Raises LandmarkError if it cannot listen."""
     folder = make_private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
     bound_uploads()
     words = translations(models.known_count, models.titles())
-    page = build(models, words, Uploads(folder), settings.link_secret)
-    # Not open: events that are queued cannot be asked for past the queue.
-    page.queue(max_size=64, default_concurrency_limit=EVENTS_AT_ONCE, api_open=False)
+    page = build(models, words, Uploads(folder), settings.link_secret, library is not None)
+    page.queue(api_open=False)  # events that are queued cannot be asked for past the queue
+    page._queue = FairQueue(page, EVENTS_AT_ONCE)
     page.rules = rules_for(settings, page)
     try:
         # What gradio prints of a public link that fails is about virus scanners; see `greeting`.
@@ -68,7 +72,7 @@ def launch(settings: Settings, models: Models) -> GuardedBlocks:
             page.launch(
                 **serving_options(settings),
                 **look_of_page(words, settings.max_upload),
-                app_kwargs=app_options(settings, models, page),
+                app_kwargs=app_options(settings, models, page, library),
             )
     except OSError as error:
         raise LandmarkError(
@@ -95,6 +99,7 @@ def rules_for(settings: Settings, page: GuardedBlocks) -> Rules:
         is_local=bool(LOCAL.fullmatch(settings.host)),
         in_space=in_space,
         has_mcp=settings.mcp,
+        has_library=settings.library is not None,
     )
 
 
@@ -115,7 +120,9 @@ def serving_options(settings: Settings) -> dict[str, object]:
     }
 
 
-def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict[str, object]:
+def app_options(
+    settings: Settings, models: Models, page: GuardedBlocks, library: Library | None
+) -> dict[str, object]:
     """Everything around gradio's page: guard, link previews, health check and cleaning."""
     health = {
         "status": "ok",
@@ -136,7 +143,11 @@ def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict
             Middleware(GuardMiddleware, page.rules),
             Middleware(HeadMiddleware, partial(describe, models, settings.link_secret)),
         ],
-        "routes": [*routes(health), page.links.route(lambda: page.config["components"])],
+        "routes": [
+            *routes(health),
+            page.links.route(lambda: page.config["components"]),
+            *(library_routes(library) if library else ()),
+        ],
         "exception_handlers": {RequestValidationError: refuse},
         "lifespan": keep_clean(
             (delete_files, UNFINISHED_S),
@@ -150,6 +161,8 @@ def app_options(settings: Settings, models: Models, page: GuardedBlocks) -> dict
 def greeting(settings: Settings, page: gr.Blocks) -> str:
     """The page's address, and its public link or why there is none, if one was asked for."""
     lines = [f"The landmark tagger is at {page.local_url}"]
+    if settings.library:
+        lines.append(f"The photo library is at {page.local_url}library")
     if settings.mcp:
         lines.append(f"MCP clients find it at {page.local_url}gradio_api/mcp/")
     if settings.share and page.share_url:
@@ -197,11 +210,12 @@ def main(arguments: list[str] | None = None) -> None:
     """
     settings = read_settings(arguments)
     allow_connections()
+    library = open_library(settings.library) if settings.library else None
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     models = open_models(settings.repo, settings.revision, settings.network, settings.concurrency)
     warm_up(models)
-    page = launch(settings, models)
+    page = launch(settings, models, library)
     print(greeting(settings, page), flush=True)
     gc.freeze()  # millions of objects of libraries, which every later collection would look at
     serve_until(stopped, page)

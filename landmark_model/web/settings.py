@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 YES = {"1", "true", "yes", "on"}
 INSTALL_MCP = 'pip install "landmark-model[mcp]"'
@@ -36,6 +37,7 @@ class Settings:
     root_path: str
     share: bool
     mcp: bool
+    library: Path | None = None
     link_secret: str = ""
 
 
@@ -53,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     many = "photos answered at the same time; default: 1"
     size = "largest photo to accept; default: 30mb"
     root = "behind a proxy: the public address, https://example.org/landmarks or /landmarks"
+    photos = "show the photo library in this folder, an index by landmark tag, to all visitors"
     for flag, variable, default, kind, metavar, text in (
         ("--host", "GRADIO_SERVER_NAME", "127.0.0.1", str, None, at),
         ("--port", "GRADIO_SERVER_PORT", 7860, _port, None, port),
@@ -62,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("--concurrency", "LANDMARK_CONCURRENCY", 1, _count, "N", many),
         ("--max-upload", "LANDMARK_MAX_UPLOAD", "30mb", _size, "SIZE", size),
         ("--root-path", "GRADIO_ROOT_PATH", "", _root, "ADDRESS", root),
+        ("--library", "LANDMARK_LIBRARY", None, _folder, "FOLDER", photos),
     ):
         value, text = os.environ.get(variable) or default, f"{text} [{variable}]"
         parser.add_argument(flag, default=value, type=kind, metavar=metavar, help=text)
@@ -94,6 +98,12 @@ def _size(text: str) -> int:
     return int(size[1]) * BYTES[size[2]]
 
 
+def _folder(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder. Give that of landmark tag --out.")
+    return Path(text)
+
+
 def _root(text: str) -> str:
     if text and not re.fullmatch(r"(https?://[\w.:\[\]-]+)?(/[\w.~-]+)*/?", text):
         raise argparse.ArgumentTypeError(
@@ -108,5 +118,10 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
     options = parser.parse_args(arguments)
     if options.mcp and find_spec("mcp") is None:
         parser.error(f"--mcp needs mcp, which is not installed. Install it: {INSTALL_MCP}")
+    if options.library and (options.share or "SPACE_ID" in os.environ):
+        parser.error(
+            "--library shows your photos to everyone who can open the page, so it does not go "
+            "with --share, nor in a Space. Leave it out there."
+        )
     secret = os.environ.get("LANDMARK_LINK_SECRET", "")
     return Settings(**vars(options), link_secret=secret)

@@ -59,6 +59,7 @@ def page_script(most_bytes: int) -> str:
                 why: say(f"why_{why}", language, name="{name}", limit=limit)
                 for why in ("raw", "no_photo", "large_file")
             }
+            | {"place": say("queue_place", language, place="{place}", size="{size}")}
             for language in LANGUAGES
         },
     }

@@ -20,6 +20,7 @@ from landmark_model import (
     write_sidecars_zip,
 )
 from landmark_model.web.batch import MAX_NAME, Batch
+from landmark_model.web.fair_queue import MANY_AT_ONCE
 from landmark_model.web.html import photo_rows, tables
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import say
@@ -35,7 +36,7 @@ RAW = {"preprocess": False, "api_visibility": "private", "show_progress": "hidde
 # One after the other, so that a download has the changes before it.
 QUICK = RAW | {"concurrency_id": "many-quick", "concurrency_limit": 1}
 # Its own: two hundred photos must not keep single ones waiting.
-LONG = RAW | {"concurrency_id": "many", "concurrency_limit": 1}
+LONG = RAW | {"concurrency_id": "many", "concurrency_limit": MANY_AT_ONCE}
 # What the page and the table's script say to each other; a text that grows is told once.
 HEAR = """let seen = "";
 watch("value", () => {
@@ -97,7 +98,8 @@ class ManyTab:
         language, photos = language_of(request), batch.waiting()
         rows = batch.mark()
         tagger = self.models.pick(batch.network)
-        tagged = tag_photos(tagger, (photo for _, photo in photos), top_k=5, language=language)
+        given = (photo for _, photo in photos)
+        tagged = tag_photos(tagger, given, top_k=5, batch_size=1, language=language)
         for (number, (_, path)), answered in zip(photos, tagged, strict=True):
             if not batch.add(run, number, answered):
                 return
@@ -167,7 +169,9 @@ def many_tab(models: Models, words: gr.I18n) -> None:
     begun = gr.on(starts, tab.begin, known, shown, trigger_mode="always_last", **QUICK)
     # The run before ends by itself.
     shown = [status, rows, changes, world, *buttons]
-    begun.success(tab.tag, batch, shown, trigger_mode="multiple", **LONG)
+    # The place in the queue is told where the progress is.
+    told = {"show_progress": "minimal", "show_progress_on": status}
+    begun.success(tab.tag, batch, shown, trigger_mode="multiple", **LONG | told)
     cancel.click(tab.stop, batch, [status, world, *buttons], **QUICK)
     shown = [batch, status, changes, world]
     change.submit(tab.change, [change, batch], shown, trigger_mode="multiple", **QUICK)

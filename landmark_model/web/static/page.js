@@ -79,7 +79,28 @@
     filter.scrollIntoView({ block: "center" });
   });
 
+  // Whoever waits reads which place is theirs; gradio says it in English, in a corner.
+  const tellPlaces = () => {
+    const told = new Map();
+    for (const corner of document.querySelectorAll(".progress-text")) {
+      const [, place, size] = corner.textContent.match(/queue: (\d+)\/(\d+)/) ?? [];
+      const block = corner.closest(".block");
+      if (place && block) told.set(block, words.place.replace("{place}", place).replace("{size}", size));
+    }
+    for (const line of document.querySelectorAll(".block > .place")) {
+      if (!told.has(line.parentElement)) line.remove();
+    }
+    for (const [block, said] of told) {
+      const old = block.querySelector(":scope > .place");
+      if (old?.textContent === said) continue;
+      const line = old ?? Object.assign(document.createElement("p"), { className: "place" });
+      line.setAttribute("role", "status");
+      line.textContent = said;
+      if (!old) block.prepend(line);
+    }
+  };
   const mend = () => {
+    tellPlaces();
     for (const input of document.querySelectorAll("input[type=file]")) input.accept = ["image/*", ...door.photos].join();
     // Heat and shade lie on the photo that they were made of, also where gradio enlarges it.
     const frame = document.querySelector("#photo .image-frame");
@@ -105,6 +126,6 @@
       if (button.textContent.trim().length > 1) button.removeAttribute("aria-label");
     }
   };
-  new MutationObserver(mend).observe(document.body, { childList: true, subtree: true, attributeFilter: ["src"] });
+  new MutationObserver(mend).observe(document.body, { childList: true, subtree: true, characterData: true, attributeFilter: ["src"] });
   mend();
 }

@@ -1,0 +1,168 @@
+"""A library is looked through over HTTP: by place, tag and date, page by page, and nothing else."""
+
+import io
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+
+from landmark_model import LandmarkError, cli, open_library
+from landmark_model.library.index import INDEX_NAME, Row, open_index
+from landmark_model.web.guard import GuardMiddleware, Rules
+from landmark_model.web.library_routes import library_routes
+from landmark_model.web.settings import read_settings
+from landmark_model.web.uploads import Uploads
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TAJ, LIBERTY = ("Taj_Mahal", "Taj Mahal"), ("Statue_of_Liberty", "Statue of Liberty")
+
+
+def row(path: Path, landmark: tuple[str, str] | None, taken_at: str = "", **more: object) -> Row:
+    guesses = json.dumps([[*landmark, 0.9]]) if landmark else None
+    status = "tagged" if landmark else "unreadable"
+    facts = {"taken_at": taken_at, "status": status, "guesses": guesses, "probability": 0.9}
+    return Row(str(path), 1, 1, path.name, **facts | more)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An index of 130 photos: two that are there, two that are away, one gone, and 125 more."""
+    out = tmp_path / "tags"
+    rows = [
+        row(EXAMPLES / "taj-mahal.jpg", TAJ, "2024-05-01T10:00:00"),
+        row(EXAMPLES / "statue-of-liberty.jpg", LIBERTY, "2023-02-03T10:00:00"),
+        row(tmp_path / "secret folder" / "<b>away.jpg", TAJ, "2024-06-01T10:00:00"),
+        row(tmp_path / "broken.jpg", None),
+        row(tmp_path / "gone.jpg", TAJ, is_gone=True),
+        *(row(tmp_path / f"{n}.jpg", LIBERTY, f"{1950 + n}-01-01T10:00:00") for n in range(125)),
+    ]
+    with open_index(out, True, True) as index:
+        index.put(rows, {"<b>away.jpg": b"a small copy"}, [])
+    return out
+
+
+@pytest.fixture
+def ask(folder, tmp_path):
+    """Gives the answer to a request, as the guard and the routes make it."""
+    rules = Rules(Uploads(tmp_path), (), lambda session: False, 2**20, has_library=True)
+    app = Starlette(
+        routes=library_routes(open_library(folder)),
+        middleware=[Middleware(GuardMiddleware, rules)],
+    )
+    client = TestClient(app, base_url="http://localhost")
+
+    def get(path: str = "/library", language: str = "en", **query: object):
+        address = f"{path}?{urlencode(query)}" if query else path
+        return client.get(address, headers={"accept-language": language})
+
+    return get
+
+
+def shown(page: str) -> list[str]:
+    """The landmarks of the photos on a page."""
+    return re.findall(r"<b>(.*?), ", page)
+
+
+def test_photos_are_found_by_name_place_tag_date_and_status_in_the_visitors_language(ask):
+    page = ask().text
+    assert "129 of 129 photos" in page and len(re.findall("<li>", page)) == 60
+    assert shown(ask(text="taj").text) == ["Taj Mahal"] * 2
+    assert shown(ask(text="STATUE-of", language="de").text) == ["Freiheitsstatue"]
+    assert shown(ask(place="Agra, India").text) == ["Taj Mahal"] * 2
+    assert shown(ask(place="Agra, Indien", language="de", date="2024-05").text) == ["Taj Mahal"]
+    tag = re.search(r'<select name="tag".*?<option value="([^"]+)">', page)[1]
+    assert shown(ask(tag=tag).text)
+    assert "Could not be read" in ask(status="unreadable").text.split("gallery")[-1]
+    assert "0 of 129 photos" in ask(tag="no such tag").text
+
+
+def test_pages_and_the_timeline_lead_on_and_keep_what_is_looked_for(ask):
+    page = ask(text="liberty").text
+    following = re.search(r'rel="next" href="([^"]+)"', page)[1].replace("&amp;", "&")
+    assert following == "library?text=liberty&start=60"
+    third = ask(text="liberty", start=120).text
+    assert len(shown(third)) == 6
+    assert '<a rel="prev"' in third and '<a rel="next"' not in third
+    bar = re.search(r'<a href="([^"]+)" aria-label="2024-05-01: 1"', ask(text="taj").text)[1]
+    assert bar == "library?text=taj&amp;date=2024-05-01"
+    assert len(re.findall("worldmap", page)) and "Statue of Liberty (126)" in page
+
+
+def test_a_photo_is_a_small_copy_by_its_row_and_nothing_else_can_be_opened(ask, folder):
+    found = {}
+    for number in re.findall(r'src="library/photo/(\d+)"', ask(text="taj").text):
+        answer = ask(f"/library/photo/{number}")
+        found[answer.content == b"a small copy"] = answer
+        assert answer.status_code == 200 and answer.headers["content-type"] == "image/webp"
+    assert len(found) == 2, "one that is there, and the copy of one that is away"
+    assert max(Image.open(io.BytesIO(found[False].content)).size) == 320
+    with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
+        query = "SELECT rowid FROM photos WHERE path LIKE ?"
+        gone, lost = (
+            index.execute(query, (f"%{name}",)).fetchone()[0] for name in ("gone.jpg", "/7.jpg")
+        )
+    for name in (gone, lost, 0, 10**6, 10**30, "-1", "1.jpg", "..%2f..%2fetc"):
+        assert ask(f"/library/photo/{name}").status_code == 404
+
+
+def test_a_page_names_no_folder_and_holds_names_as_text(ask, tmp_path):
+    page = ask(text='"><script>', place="'<i>", date="<b>", start="x").text
+    page += ask(text="taj").text
+    assert str(tmp_path) not in page and "secret folder" not in page
+    assert "<script" not in page and "<b>away" not in page and "<i>'" not in page
+    assert "&lt;b&gt;away.jpg" in page
+
+
+def test_an_app_without_a_library_has_no_such_address(tmp_path):
+    rules = Rules(Uploads(tmp_path), (), lambda session: False, 2**20)
+    guard = GuardMiddleware(None, rules)
+    assert not guard._is_route("GET", "/library") and not guard._is_route("GET", "/library/photo/1")
+
+
+def test_what_is_no_index_is_refused_with_the_way_out(folder, tmp_path, monkeypatch, capsys):
+    with pytest.raises(LandmarkError, match=r"is not a folder\. Make one: landmark tag"):
+        open_library(tmp_path / "nowhere")
+    with pytest.raises(LandmarkError, match="has no index of photos"):
+        open_library(tmp_path)
+    with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
+        index.execute("PRAGMA user_version = 99")
+    with pytest.raises(LandmarkError, match="newer version of this program"):
+        open_library(folder)
+    (tmp_path / INDEX_NAME).write_bytes(b"no database, but long enough to look like one" * 99)
+    with pytest.raises(LandmarkError, match="cannot be read as an index"):
+        open_library(tmp_path)
+    (tmp_path / INDEX_NAME).unlink()
+    with closing(sqlite3.connect(tmp_path / INDEX_NAME)) as other:
+        other.execute("CREATE TABLE photos (path)")
+    with pytest.raises(LandmarkError, match="of another program"):
+        open_library(tmp_path)
+    assert cli.main(["serve", "--library", str(tmp_path / "nowhere")]) == 1
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_a_library_is_never_shown_to_the_world(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        read_settings(["--library", "tags", "--share"])
+    monkeypatch.setenv("SPACE_ID", "you/demo")
+    monkeypatch.setenv("LANDMARK_LIBRARY", "tags")
+    with pytest.raises(SystemExit):
+        read_settings([])
+    assert capsys.readouterr().err.count("nor in a Space") == 2
+
+
+def test_the_index_stays_as_it_is_and_an_index_that_vanishes_is_said(ask, folder):
+    before = (folder / INDEX_NAME).read_bytes()
+    assert ask().status_code == 200
+    assert (folder / INDEX_NAME).read_bytes() == before
+    for path in folder.iterdir():
+        path.unlink()
+    answer = ask(language="de")
+    assert answer.status_code == 503 and "kann zurzeit nicht gelesen werden" in answer.text
