@@ -20,9 +20,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from landmark_model import load, networks
+from landmark_model.background import BACKGROUND_NAME, read_background
 from landmark_model.config import LandmarkError, ModelConfig, read_config
 from landmark_model.photos import open_photo
-from landmark_model.training import data, plots
+from landmark_model.training import data, held_out, plots
 from landmark_model.training.checkpoint import CHECKPOINT_NAME
 from landmark_model.training.metrics import measure
 from landmark_model.training.options import TrainOptions
@@ -45,7 +46,7 @@ WRITTEN = {
     "config.json", "model.safetensors", "model.torchscript.pt", "metrics.json", "README.md",
     "training_curve.png", "confusion_matrix.png", "class_histogram.png", "contact_sheet.png",
     "data_report.json", "reliability.png", "features.safetensors", "model.onnx",
-    "SHA256SUMS", CHECKPOINT_NAME,
+    "SHA256SUMS", CHECKPOINT_NAME, BACKGROUND_NAME,
 }  # fmt: skip
 
 
@@ -78,6 +79,17 @@ def remeasure(folder: Path, photos: Path) -> dict:
 
 
 # --- a whole run ---
+
+
+def test_background_is_of_validation_photos_and_can_be_made_later(small_run, tmp_path):
+    found = read_background(small_run.folder, 320)
+    assert len(found.features) == 9
+    later = Path(shutil.copytree(small_run.folder, tmp_path / "run"))
+    (later / BACKGROUND_NAME).unlink()
+    held_out.main([str(later), "--data", str(small_run.data)])
+    made = read_background(later, 320).features
+    np.testing.assert_allclose(made @ found.features.T, found.features @ found.features.T, atol=0.1)
+    assert f"  {BACKGROUND_NAME}\n" in (later / "SHA256SUMS").read_text()
 
 
 def test_run_writes_every_file_for_everyone_to_read_and_nothing_else(smoke_run):

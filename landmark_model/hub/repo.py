@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save as serialise
 
+from landmark_model.background import BACKGROUND_NAME, Background
 from landmark_model.config import (
     CONFIG_NAME,
     EXPORT_NAMES,
@@ -39,6 +40,7 @@ PUBLISHED = (
     CONFIG_NAME,
     WEIGHTS_NAME,
     FEATURES_NAME,
+    BACKGROUND_NAME,
     *EXPORT_NAMES.values(),
     METRICS_NAME,
     "reliability.png",
@@ -58,8 +60,10 @@ def save(
     config: ModelConfig,
     folder: Path,
     memory: Memory | None = None,
+    background: Background | None = None,
 ) -> None:
-    """Writes config.json and model.safetensors to `folder`; features.safetensors for `memory`.
+    """Writes config.json and model.safetensors to `folder`; features.safetensors for `memory`,
+    background.safetensors for `background`.
 
     `tensors` are all of a network, by torch's names. Those of two or more dimensions are stored as
     float16 (see `networks.round_to_half`), which halves the file.
@@ -77,6 +81,8 @@ def save(
             "labels": memory.labels.astype(np.int32),
         }
         (folder / FEATURES_NAME).write_bytes(serialise(remembered))
+    if background is not None:
+        (folder / BACKGROUND_NAME).write_bytes(background.to_bytes())
 
 
 def read_memory(
@@ -194,7 +200,7 @@ def find(source: Source, network: str | None = None, **where: object) -> Path:
     root = locate(source, **where)
     folder = choose(root, network)
     if is_remote(source):
-        needed = [WEIGHTS_NAME, FEATURES_NAME]
+        needed = [WEIGHTS_NAME, FEATURES_NAME, BACKGROUND_NAME]
         wanted = [(folder.relative_to(root) / name).as_posix() for name in needed]
         fetch(str(source), wanted, **where | {"revision": root.name})
         verify(folder, needed, str(source))

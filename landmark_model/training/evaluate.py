@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 from tqdm.auto import tqdm
 
+from landmark_model.background import Background
 from landmark_model.calibration import (
     cross_entropy,
     fit_known_threshold,
@@ -31,12 +32,14 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The config with the fitted values, the scores by split, and the kNN memory."""
+    """The config with the fitted values, the scores by split, the kNN memory, and the held-out
+    photos that landmarks are taught against."""
 
     config: ModelConfig
     scores: dict[str, Metrics]
     unknown: dict[str, UnknownScores]
     memory: Memory
+    background: Background
 
 
 def evaluate(
@@ -77,7 +80,8 @@ def evaluate(
         if split in found_unknown:
             both = known_scores[split], score(method, found_unknown[split])
             unknown_scores[split] = measure_unknown(method, *both, threshold)
-    return Evaluation(config, scores, unknown_scores, memory)
+    background = Background.choose(found["validation"][0], found_unknown.get("validation"))
+    return Evaluation(config, scores, unknown_scores, memory, background)
 
 
 def choose_method(

@@ -384,7 +384,7 @@ def write_outputs(
     config, scores = measured.config, measured.scores
     memory = measured.memory if config.needs_neighbours else None
     with staged(out) as folder:
-        save(networks.to_arrays(network), config, folder, memory)
+        save(networks.to_arrays(network), config, folder, memory, measured.background)
         for kind, export in EXPORTS.items():
             path = folder / EXPORT_NAMES[kind]
             facts[f"{kind}_difference"] = export(network, config, path, memory)

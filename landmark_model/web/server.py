@@ -199,7 +199,9 @@ def main(arguments: list[str] | None = None) -> None:
     allow_connections()
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    models = open_models(settings.repo, settings.revision, settings.network, settings.concurrency)
+    models = open_models(
+        settings.repo, settings.revision, settings.network, settings.concurrency, settings.taught
+    )
     warm_up(models)
     page = launch(settings, models)
     print(greeting(settings, page), flush=True)
