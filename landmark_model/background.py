@@ -59,7 +59,8 @@ def read_background(folder: Path, feature_count: int | None) -> Background:
         raise LandmarkError(
             f"{folder.name} has no {BACKGROUND_NAME}, which teaching needs: features of photos "
             "that the network did not learn from. Make it from the photos it was trained with: "
-            f"python -m landmark_model.training.held_out --data FOLDER --unknown FOLDER {folder.name}"
+            "python -m landmark_model.training.held_out --data FOLDER --unknown FOLDER "
+            f"{folder.name}"
         )
     claims = read_claims(path)
     _require(claims.keys() == {"features", "scales"}, path, f"it holds {sorted(claims)[:5]}")

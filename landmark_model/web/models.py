@@ -105,10 +105,11 @@ class Models:
         return self.taggers[name]
 
     def describe(self, class_name: str, probability: float) -> Prediction:
-        """A landmark that one of the networks knows, as a guess of that probability."""
-        taggers = self.taggers.values()
-        tagger = next(one for one in taggers if class_name in names_of(one))
-        return tagger.describe(class_name, probability)
+        """A landmark as a guess of that probability; one that no network knows has a name only."""
+        for tagger in self.taggers.values():
+            if class_name in names_of(tagger):
+                return tagger.describe(class_name, probability)
+        return Prediction(class_name, class_name, probability)
 
     def stamp(self, network: str) -> str:
         """The model that answered: network, revision, and a fingerprint of its config.
