@@ -7,46 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from landmark_model import LandmarkError, classifier, load
 from landmark_model.background import BACKGROUND_NAME, MOST_PHOTOS, Background, read_background
-from landmark_model.config import ModelConfig
-from landmark_model.hub.repo import save
 from landmark_model.memory import unit_length
-from landmark_model.networks import build, to_arrays
 from landmark_model.places import find_place
-from landmark_model.runtime import Runtime
 from landmark_model.taught import make_place
 from landmark_model.teaching import Lessons, Look
-from landmark_model.torch_trunk import TorchTrunk
 from landmark_model.training.smoke import make_photo
 
-CLASSES = ("00.Eiffel_Tower", "01.Golden_Gate_Bridge", "02.Stonehenge")
-LABELS = ("Eiffel Tower", "Golden Gate Bridge", "Stonehenge")
 ELTZ = {"place": "Wierschem", "country": "DE", "latitude": 50.205, "longitude": 7.337}
 RANDOM = np.random.default_rng(0)
 
 
-def make_network(folder: Path, seed: int) -> Path:
-    """A network as it is before it learns, with 90 photos of other things as its background."""
-    torch.manual_seed(seed)
-    config = ModelConfig("landmark_cnn", CLASSES, LABELS, 64, known_method="max_logit",
-                         known_threshold=-100.0)  # fmt: skip
-    network = build(config)
-    runtime = Runtime(TorchTrunk(network, config, "cpu"), config)
-    _, features = runtime.describe([make_photo(seed, seed) for seed in range(90)])
-    folder.mkdir()
-    save(to_arrays(network), config, folder, background=Background.choose(features, None))
-    return folder
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The folder of a network that can be taught."""
-    return make_network(tmp_path_factory.mktemp("networks") / "run", 0)
+def folder(teachable):
+    return teachable()
 
 
 @pytest.fixture
@@ -199,9 +177,9 @@ def test_what_was_taught_comes_back_from_its_file(tagger, folder, stripes, tmp_p
         load(folder).save_taught(path)
 
 
-def test_a_file_of_another_network_is_refused(tagger, stripes, tmp_path):
+def test_a_file_of_another_network_is_refused(tagger, teachable, stripes, tmp_path):
     taught(tagger, stripes).save_taught(tmp_path / "mine.landmarks")
-    other = make_network(tmp_path / "other", 1)
+    other = teachable(1)
     with pytest.raises(LandmarkError, match=r"was taught to another network \(landmark_cnn"):
         load(other, taught=tmp_path / "mine.landmarks")
 
