@@ -49,6 +49,12 @@ of these", in AUROC. The probe is the linear probe on the same features: logisti
 taught landmarks, with the background as one more class.
 
 """
+ODD_HEADS = ("photos of each", "landmarks with a photo of their own named", "strangers named")
+ABOUT_ODD = """## A photo unlike the others
+
+How often teaching says that a photo looks unlike the others: where all show the landmark, and of a
+stranger, a photo of another landmark or of anything else, in the place of one of them.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +128,7 @@ def probe(given: np.ndarray, owners: np.ndarray, background: np.ndarray) -> obje
 
     features = np.concatenate([given, background])
     labels = np.concatenate([owners, np.full(len(background), -1)])
-    return LogisticRegression(C=10, max_iter=200).fit(features, labels)
+    return LogisticRegression(C=10, max_iter=100, tol=1e-2).fit(features, labels)
 
 
 def answers(
@@ -197,6 +203,22 @@ def measure_probe(
     return score(found == truth, wrong + int(((found >= 0) & (found != truth)).sum()))
 
 
+def measure_odd(photos: Photos, count: int, look: Look) -> tuple[float, float]:
+    """How often one photo of a landmark is said to look unlike the others (`Lessons.unlike`), and
+    how often a stranger that takes the place of the first is said to."""
+    strangers = np.concatenate([photos.trained.features, photos.others.features])
+    random, own, caught = np.random.default_rng(0), [], []
+    for names, numbers in draws(photos, count):
+        for name, some in zip(names, numbers, strict=True):
+            features = photos.given.features[some]
+            stranger = strangers[random.integers(len(strangers), size=1)]
+            mixed = np.concatenate([stranger, features[1:]])
+            one, other = (Lessons.none(look).add(Place(name), f) for f in (features, mixed))
+            own.append(one.unlike(name) is not None)
+            caught.append(other.unlike(name) == 0)
+    return float(np.mean(own)), float(np.mean(caught))
+
+
 def cells(count: int, rows: list[tuple]) -> list[str]:
     """The means of the draws as a row of the table, with the lowest and highest recall."""
     recalls = [row[0] for row in rows]
@@ -228,7 +250,10 @@ def main(arguments: list[str] | None = None) -> None:
         unknown=len(photos.others.names),
         fresh=round(len(photos.fresh.names) * TAUGHT / len(np.unique(photos.fresh.names))),
     )  # fmt: skip
-    text += table(HEADS, [cells(count, rows) for count, rows in figures.items()]) + "\n"
+    text += table(HEADS, [cells(count, rows) for count, rows in figures.items()])
+    odd = {count: measure_odd(photos, count, look) for count in COUNTS if count > 1}
+    lines = [[count, *(f"{share:.0%}" for share in shares)] for count, shares in odd.items()]
+    text += f"\n\n{ABOUT_ODD}\n{table(ODD_HEADS, lines)}\n"
     write_text(options.out / "teach.md", text)
     print(text)
 

@@ -25,7 +25,7 @@ ROUNDS = 3
 SMOOTH = 0.1  # of the variance, spread evenly over all directions
 NEAREST = 5  # photos of the background that say how common a photo is
 HARDEST = 3  # photos of the background that come nearest to a landmark
-MARGIN = 0.2  # above half of what these reach: see benchmarks/teach.py
+MARGIN = 0.25  # above half of what these reach: see benchmarks/teach.py
 FEWEST_TO_COMPARE, ODD_SHARE = 3, 0.5
 STEEPNESS = 20.0  # of the probability, per cosine
 MOST_PHOTOS, MOST_LANDMARKS = 100, 1000  # of a landmark; of a file
@@ -113,6 +113,9 @@ class Lessons:
         """No landmark yet."""
         width = len(look.centre)
         return cls(look, (), np.zeros((0, width), np.float32), np.zeros(0, np.int32))
+
+    def __bool__(self) -> bool:
+        return bool(self.places)
 
     @property
     def names(self) -> tuple[str, ...]:

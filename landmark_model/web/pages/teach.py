@@ -224,7 +224,9 @@ def teach_tab(tab: TeachTab, words: gr.I18n) -> None:
 def _where(words: gr.I18n) -> list[gr.components.Component]:
     """The fields for the place, and the map to choose it on."""
     with gr.Accordion(words("teach_where"), open=True):
-        world = gr.HTML(picking_map(None, "map"), js_on_load=PICK_SCRIPT, elem_id="teach-map")
+        gr.HTML(words("teach_map"), elem_classes="fine")
+        drawn = picking_map(None, say("teach_map", "en"))
+        world = gr.HTML(drawn, js_on_load=PICK_SCRIPT, elem_id="teach-map")
         with gr.Row():
             texts = [
                 gr.Textbox(label=words(key), max_length=100, elem_id=key.replace("_", "-"),
