@@ -62,7 +62,12 @@ def predict(options: argparse.Namespace) -> int:
     """Prints the best guesses for each photo; a broken one is reported and the rest continue."""
     from landmark_model import load
 
-    tagger = load(options.source, revision=options.revision, network=options.network)
+    tagger = load(
+        options.source,
+        revision=options.revision,
+        network=options.network,
+        taught=options.taught,
+    )
     if not options.photos:
         print("No photo given, so here is an example. For your own: landmark predict photo.jpg")
     broken = 0
@@ -83,6 +88,35 @@ def predict(options: argparse.Namespace) -> int:
             line = printable(f"{name}{place}")
             print(f"  {min(guess.probability, 0.999):6.1%}  {line}")  # never 100
     return 1 if broken else 0
+
+
+def teach(options: argparse.Namespace) -> None:
+    """Teaches a landmark from a few photos, or forgets it, and keeps it in a file."""
+    from landmark_model import load
+    from landmark_model.folders import find_named
+    from landmark_model.library.run import common_folder, named_paths
+
+    path = options.taught
+    there = path if path.exists() else None
+    tagger = load(options.source, revision=options.revision, network=options.network, taught=there)
+    if options.forget:
+        tagger.forget(options.name)
+        if tagger.taught:
+            tagger.save_taught(path)
+        else:
+            path.unlink()
+        print(printable(f"{options.name} is forgotten. In {path}: {', '.join(tagger.taught)}"))
+        return
+    named = named_paths(options.photos, sys.stdin.buffer)
+    photos = find_named(named, common_folder(named))
+    _print_items("Skipped", [*photos.skipped, *photos.failed])
+    where = {name: getattr(options, name) for name in WHERE if getattr(options, name) is not None}
+    tagger.teach(options.name, photos.paths, options.anyway, **where)
+    tagger.save_taught(path)
+    print(
+        printable(f"Taught from {len(photos.paths)} photos. In {path}: {', '.join(tagger.taught)}")
+    )
+    print(printable(f"To use it: landmark predict photo.jpg --taught {path}"))
 
 
 def tag(options: argparse.Namespace) -> int:
@@ -145,12 +179,14 @@ def _answer(
     from landmark_model.library.run import LibraryRun, make_plan, stamp_of
 
     source = find(options.source, options.network, revision=options.revision)
-    stamp = stamp_of(source, read_config(source).architecture, ANSWERING)
+    files = [source / name for name in ANSWERING]
+    taught = [options.taught] if options.taught else []
+    stamp = stamp_of(read_config(source).architecture, [*files, *taught])
     plan = make_plan(index, photos, named, stamp if options.again else None)
     if plan.done_count:
         print(f"{plan.done_count} of {len(photos)} photos were already done.")
     if plan.waiting:
-        run = LibraryRun(index, load(source), stamp, options.again)
+        run = LibraryRun(index, load(source, taught=options.taught), stamp, options.again)
         with tqdm(
             desc="Tagging", total=len(photos), initial=plan.done_count, unit="photo"
         ) as progress:
@@ -292,7 +328,8 @@ def _path(text: str) -> Path:
 # Options by name: what to call their value ("" for a switch), help, and settings of argparse.
 Options = dict[str, tuple[str, str] | tuple[str, str, dict[str, object]]]
 SWITCH = {"action": "store_true"}
-TYPES = {"FOLDER": _path, "FILE": _path, "K": int, "P": float}  # of values; others are text
+# Of values; others are text.
+TYPES = {"FOLDER": _path, "FILE": _path, "K": int, "P": float, "DEGREES": float}
 TOP_K: Options = {"--top-k": ("K", "number of guesses for each photo; default: 5", {"default": 5})}
 LANGUAGE: Options = {
     "--language": ("NAME", f"language of names, places and tags: {', '.join(LANGUAGES)}; "
@@ -303,11 +340,32 @@ SOURCE: Options = {
     "--revision": ("NAME", "tag, branch or commit of the hub repo"),
     "--network": ("NAME", "the network to use, if there are several"),
 }  # fmt: skip
+TAUGHT: Options = {"--taught": ("FILE", "landmarks that the network was taught: landmark teach")}
+WHERE = ("place", "region", "country", "latitude", "longitude", "tags")  # of a landmark
 COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] = {
     predict: (
         "name the landmark in photos",
         {"photos": ("PHOTO", "default: an example", {"nargs": "*", "type": str}),
-         **TOP_K, **LANGUAGE, **SOURCE},
+         **TOP_K, **LANGUAGE, **TAUGHT, **SOURCE},
+    ),
+    teach: (
+        "teach a network a landmark from a few photos, without training, into a file for --taught; "
+        "with the name of one that is there, more photos are added to it",
+        {"name": ("NAME", 'what it is called: "Burg Eltz"'),
+         "photos": ("PHOTOS", "photos, folders, or patterns; five photos are a good start",
+                    {"nargs": "*"}),
+         "--taught": ("FILE", "the file that keeps what was taught; made if it does not exist",
+                      {"required": True}),
+         "--place": ("NAME", "the city or town that it is in"),
+         "--region": ("NAME", "the state or region"),
+         "--country": ("NAME", "the country, or its ISO code"),
+         "--latitude": ("DEGREES", "WGS84, north positive"),
+         "--longitude": ("DEGREES", "WGS84, east positive"),
+         "--tags": ("WORD", "words that describe it", {"nargs": "+"}),
+         "--anyway": ("", "also if the photos look like a landmark that is known, or one looks "
+                      "unlike the others"),
+         "--forget": ("", "forget the landmark instead"),
+         **SOURCE},
     ),
     tag: (
         "answer photos into an index, and write tables and XMP sidecars of it; run it again after "
@@ -329,7 +387,7 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
          "--file-time": ("", "where the camera wrote no time, take that of the file"),
          "--again": ("", "answer photos anew that another network has answered"),
          "--strict": ("", "stop at a photo that cannot be read"),
-         **LANGUAGE, **SOURCE},
+         **LANGUAGE, **TAUGHT, **SOURCE},
     ),
     export: (
         "write a network as TorchScript or ONNX, which work without our code",

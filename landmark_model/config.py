@@ -109,7 +109,7 @@ class ModelConfig:
                 _is_architecture(self.architecture)
             ),
             f"title must be text that can be shown, of at most {MOST_NAME_CHARACTERS} characters": (
-                isinstance(self.title, str) and not _name_fault(self.title)
+                isinstance(self.title, str) and not name_fault(self.title)
             ),
             "image_size must be a whole number of px from 8 to 1,024": (
                 _are_whole([self.image_size], 8, 1024)
@@ -260,14 +260,14 @@ def _require_names(names: tuple[str, ...]) -> None:
             f"Class names must be unique, but {reprlib.repr(twice)} occur more than once."
         )
     for name in names:
-        if fault := _name_fault(name):
+        if fault := name_fault(name):
             raise LandmarkError(
                 f"The class name {reprlib.repr(name)} {fault}. Rename the folder of its photos, or "
                 f"the class in {CONFIG_NAME}."
             )
 
 
-def _name_fault(name: str) -> str:
+def name_fault(name: str) -> str:
     """Why `name` cannot be displayed, as the rest of a sentence; "" if it can."""
     if len(name) > MOST_NAME_CHARACTERS:
         return f"is longer than {MOST_NAME_CHARACTERS} characters"

@@ -40,11 +40,7 @@ class Memory:
         """The cosines (n, M) of features (N, D) with all photos, for a few of N at a time."""
         step = max(1, MOST_PAIRS // len(self.features))
         for start in range(0, len(features), step):
-            some = unit_length(features[start : start + step])
-            # For a few photos without BLAS: its threads wait busily for more, for tens of
-            # milliseconds in which the network then has fewer cores.
-            few = len(some) * self.features.size < FEW_PRODUCTS
-            yield np.einsum("nd,md->nm", some, self.features) if few else some @ self.features.T
+            yield products(unit_length(features[start : start + step]), self.features)
 
     def distance(self, features: np.ndarray, k: int = 1) -> np.ndarray:
         """The distance (N,) of features (N, D), made length one, to the k-th nearest photo's."""
@@ -54,6 +50,14 @@ class Memory:
             nearest = np.partition(squares, rank, axis=1)[:, rank] if rank else squares.min(1)
             parts.append(np.sqrt(np.maximum(1 + nearest, 0)))
         return np.concatenate(parts)
+
+
+def products(features: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The scalar products (N, M) of features (N, D) and (M, D)."""
+    # For a few photos without BLAS: its threads wait busily for more, for tens of milliseconds in
+    # which the network then has fewer cores.
+    few = len(features) * others.size < FEW_PRODUCTS
+    return np.einsum("nd,md->nm", features, others) if few else features @ others.T
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:

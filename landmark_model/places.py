@@ -121,6 +121,20 @@ def country_in(language: str | None, country_code: str | None) -> str | None:
     return _words(language, "countries").get(country_code)
 
 
+def country_of(text: str) -> tuple[str, str | None]:
+    """Name and ISO code of a country, given either; as far as the gazetteer knows it.
+
+    The code is None where it is not known; a code that is not known is the name, too.
+    """
+    codes = {fold(name): code for name, code in _country_codes().items()}
+    names = {code: name for name, code in _country_codes().items()}
+    code = text.strip().upper()
+    if flag(code):
+        return names.get(code, code), code
+    code = codes.get(fold(text))
+    return names.get(code, text.strip()), code
+
+
 def place_in(language: str | None, place: str | None) -> str | None:
     """A place's name ("Rome") in one of those languages; the English one where not known."""
     return _words(language, "places").get(place, place)
@@ -144,7 +158,7 @@ def find_place(class_name: str) -> Place:
     name that the gazetteer lacks gives a Place with a tidy name and nothing else.
     """
     spellings = _spellings()
-    folded = _fold(class_name)
+    folded = fold(class_name)
     bare = _FOLDED_PREFIX.sub("", folded)
     key = spellings.get(folded) or spellings.get(bare)
     return _gazetteer()[key] if key else Place(name=_tidy(class_name))
@@ -223,13 +237,13 @@ def _gazetteer() -> dict[str, Place]:
 def _spellings() -> dict[str, str]:
     """The class key of every folded spelling: keys, display names and aliases."""
     return {
-        _fold(spelling): key
+        fold(spelling): key
         for key, entry in _entries().items()
         for spelling in (key, entry["name"], *entry.get("aliases", ()))
     }
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """The letters and digits of a text without case or accents, for comparing spellings."""
     plain = unicodedata.normalize("NFKD", text.casefold().translate(_PLAIN_LETTERS))
     return "".join(letter for letter in plain if letter.isalnum())

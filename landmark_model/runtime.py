@@ -9,7 +9,8 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
+from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +29,8 @@ CPU_BATCH, GPU_BATCH = 8, 32  # photos in a forward pass
 # Written by training/graphs.py: networks up to their last layer, without weights.
 GRAPHS = Path(__file__).parent / "graphs"
 TABLE_NAME = "tensors.json"
+# The settings of a config that say how a photo is seen.
+SEEN = ("image_size", "view", "crop_pct", "mean", "std")
 
 
 class Trunk(Protocol):
@@ -76,11 +79,12 @@ class Runtime:
         features[order] = found
         return self.trunk.logits(features), features
 
-    def activations(self, photo: Image) -> tuple[np.ndarray, float]:
+    def activations(self, photo: Image, more: np.ndarray | None = None) -> tuple[np.ndarray, float]:
         """What each location of a photo adds to each logit (C, h, w), and its side in px.
 
-        It looks at all of the photo, enlarged. Raises LandmarkError if the network is not made
-        so that its logits are sums over places.
+        It looks at all of the photo, enlarged. `more` are weights (T, D) of further logits, which
+        follow: (C + T, h, w). Raises LandmarkError if the network is not made so that its logits
+        are sums over places.
         """
         image = whole_photo(photo, self.config)
         maps = self.trunk.maps(normalise(image, self.config)[None])
@@ -89,7 +93,26 @@ class Runtime:
                 f"explain does not support {self.config.architecture}: it needs a network "
                 "of convolutions and one linear last layer, such as resnet18."
             )
-        return class_activation(maps[0], self.trunk.weight), image.width / maps.shape[-1]
+        weight = self.trunk.weight if more is None else np.concatenate([self.trunk.weight, more])
+        return class_activation(maps[0], weight), image.width / maps.shape[-1]
+
+    @cached_property
+    def stamp(self) -> str:
+        """Identifies the network by what its features of a photo depend on.
+
+        The last layer learned with all others, so that two trainings never share it. Raises
+        LandmarkError if it is not linear.
+        """
+        if self.trunk.weight is None:
+            raise LandmarkError(
+                f"{self.config.architecture} cannot be taught: it needs a network with one linear "
+                "last layer, such as resnet18."
+            )
+        config = self.config
+        seen = [getattr(config, name) for name in SEEN]
+        digest = blake2b(np.ascontiguousarray(self.trunk.weight, "<f4").tobytes(), digest_size=8)
+        digest.update(json.dumps(seen).encode())
+        return f"{config.architecture} {digest.hexdigest()}"
 
 
 class OnnxTrunk:

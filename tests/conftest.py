@@ -125,6 +125,39 @@ def small_run(trained) -> Run:
     return trained("landmark_cnn")
 
 
+@pytest.fixture(scope="session")
+def teachable() -> Callable[[int], Path]:
+    """Gives the folder of a network as it is before it learns, which can be taught: its background
+    is of 90 photos. Another seed gives another network."""
+
+    def run(seed: int = 0) -> Path:
+        import torch
+
+        from landmark_model.background import Background
+        from landmark_model.config import ModelConfig
+        from landmark_model.hub.repo import save
+        from landmark_model.networks import build, round_to_half, to_arrays
+        from landmark_model.runtime import Runtime
+        from landmark_model.torch_trunk import TorchTrunk
+        from landmark_model.training.smoke import CLASSES, make_photo
+
+        def make(folder: Path) -> None:
+            torch.manual_seed(seed)
+            labels = ("Eiffel Tower", "Golden Gate Bridge", "Stonehenge")
+            config = ModelConfig("landmark_cnn", CLASSES, labels, 64, known_method="max_logit",
+                                 known_threshold=-100.0)  # fmt: skip
+            network = build(config)
+            round_to_half(network)
+            runtime = Runtime(TorchTrunk(network, config, "cpu"), config)
+            _, features = runtime.describe([make_photo(number, number) for number in range(90)])
+            folder.mkdir()
+            save(to_arrays(network), config, folder, background=Background.choose(features, None))
+
+        return made_once(f"teachable-{seed}", make)
+
+    return run
+
+
 @pytest.fixture
 def without_muon(monkeypatch) -> None:
     """Recipes by AdamW: in runs as small as those of tests, Muon takes most of the time."""

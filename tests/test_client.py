@@ -101,7 +101,7 @@ def test_only_what_the_network_needs_is_downloaded(visitor, published, scratch):
         path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()
     }
     about = {"config.json", "metrics.json", CHECKSUMS_NAME}
-    below = {*about, "model.safetensors", "features.safetensors"}
+    below = {*about, "model.safetensors", "features.safetensors", "background.safetensors"}
     assert found == about | {f"landmark_cnn/{name}" for name in below}
 
 

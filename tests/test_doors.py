@@ -253,6 +253,23 @@ def test_what_a_visitor_says_of_many_photos_is_checked_and_changes_only_their_ow
     assert b"<i>Mine" in visitor.ask(f"/gradio_api/file={files.pop()}")[1]
 
 
+def test_what_a_visit_teaches_is_known_in_that_visit_only(visitor):
+    def answers(session: str, *given: object) -> str:
+        return json.dumps(told(visitor.event(event_of(visitor, *given[:2]), given[2], session)))
+
+    mine, other = uuid.uuid4().hex[:10], uuid.uuid4().hex[:10]
+    flower = {"path": visitor.upload("a.jpg", (ROOT / "examples/none-of-these.jpg").read_bytes())}
+    ids = visitor.config()
+    teach = next(event for event in events(ids) if event["api_name"] == "teach")
+    kinds = {one["id"]: one["props"].get("elem_id") for one in ids["components"]}
+    values = {"teach-name": f"<b>{MARK}", "teach-photos": [flower], "teach-anyway": True}
+    data = [values.get(kinds[number]) for number in teach["inputs"]]
+    assert f"&lt;b&gt;{MARK}" in json.dumps(told(visitor.event(teach["id"], data, mine)))
+    found = {name: answers(name, "answer", 2, [flower, None]) for name in (mine, other)}
+    assert MARK in found[mine] and MARK not in found[other] and f"<b>{MARK}" not in found[mine]
+    assert MARK not in visitor.call("landmarks", [])
+
+
 def test_only_uploads_are_served_as_files(visitor, canaries):
     path = visitor.upload("a.jpg", TAJ.read_bytes())
     for span in ("", "bytes=0-0,-1", "bytes=5-1", "bytes=" + "0-," * 999, "x"):  # odd: not heard

@@ -19,7 +19,7 @@ SOURCES = [*PATHS.values(), *PROGRAMS]
 # From the ground up: a module imports what is on its own floor or below, never above.
 FLOORS = (
     "errors files config cores traps places",
-    "tensors memory calibration explain prediction photos",
+    "tensors memory calibration explain prediction photos background teaching taught",
     "decoding folders preprocess networks torch_trunk hub.client",
     "runtime",
     "hub.repo",

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from landmark_model import load, networks
+from landmark_model.background import BACKGROUND_NAME, read_background
 from landmark_model.config import LandmarkError, ModelConfig, read_config
 from landmark_model.photos import open_photo
 from landmark_model.training import data, plots
@@ -45,7 +46,7 @@ WRITTEN = {
     "config.json", "model.safetensors", "model.torchscript.pt", "metrics.json", "README.md",
     "training_curve.png", "confusion_matrix.png", "class_histogram.png", "contact_sheet.png",
     "data_report.json", "reliability.png", "features.safetensors", "model.onnx",
-    "SHA256SUMS", CHECKPOINT_NAME,
+    "SHA256SUMS", CHECKPOINT_NAME, BACKGROUND_NAME,
 }  # fmt: skip
 
 
@@ -78,6 +79,10 @@ def remeasure(folder: Path, photos: Path) -> dict:
 
 
 # --- a whole run ---
+
+
+def test_background_is_of_validation_photos(small_run):
+    assert len(read_background(small_run.folder, 320).features) == 9
 
 
 def test_run_writes_every_file_for_everyone_to_read_and_nothing_else(smoke_run):

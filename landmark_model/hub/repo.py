@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save as serialise
 
+from landmark_model.background import BACKGROUND_NAME, Background
 from landmark_model.calibration import KnownHead, Reference
 from landmark_model.config import (
     CONFIG_NAME,
@@ -44,6 +45,7 @@ PUBLISHED = (
     WEIGHTS_NAME,
     FEATURES_NAME,
     KNOWN_HEAD_NAME,
+    BACKGROUND_NAME,
     *EXPORT_NAMES.values(),
     METRICS_NAME,
     "reliability.png",
@@ -63,8 +65,10 @@ def save(
     config: ModelConfig,
     folder: Path,
     reference: Reference = None,
+    background: Background | None = None,
 ) -> None:
-    """Writes config.json and model.safetensors to `folder`, and what "none of these" needs besides.
+    """Writes config.json and model.safetensors to `folder`, what "none of these" needs besides, and
+    `background`.
 
     `tensors` are all of a network, by torch's names. Those of two or more dimensions are stored as
     float16 (see `networks.round_to_half`), which halves the file.
@@ -90,6 +94,8 @@ def save(
         }
         learned = {name: values.astype(np.float32) for name, values in learned.items()}
         (folder / KNOWN_HEAD_NAME).write_bytes(serialise(learned))
+    if background is not None:
+        (folder / BACKGROUND_NAME).write_bytes(background.to_bytes())
 
 
 def read_reference(
@@ -230,7 +236,7 @@ def find(source: Source, network: str | None = None, **where: object) -> Path:
     root = locate(source, **where)
     folder = choose(root, network)
     if is_remote(source):
-        needed = [name for name in ANSWERING if name != CONFIG_NAME]
+        needed = [*(name for name in ANSWERING if name != CONFIG_NAME), BACKGROUND_NAME]
         wanted = [(folder.relative_to(root) / name).as_posix() for name in needed]
         fetch(str(source), wanted, **where | {"revision": root.name})
         verify(folder, needed, str(source))

@@ -26,7 +26,8 @@ APPLICATION_ID = 0x4C4D4B49  # "LMKI", in the header of the file
 VERSION = 1
 AGAIN = "Finished work is kept: run the same command again to resume."
 # Paths are text; bytes where they are not UTF-8. Positions are degrees, times are by ISO 8601.
-# `guesses` are lists of class name, label and probability, best first. An error is final where it
+# `guesses` are lists of class name, label and probability, best first; of landmarks that were
+# taught, which no gazetteer knows, their place follows. An error is final where it
 # is the photo's. Of a sidecar, `fresh` is the hash of what it was to say, `sha256` of what it
 # became, and `added` what of that was not there before; it is done once the file is written.
 SCHEMA = """
@@ -337,7 +338,10 @@ def to_row(seen: Row, row: Tagged, stamp: str) -> Row:
     if row.answer is None:
         return Row(**about)
     best = row.answer[0]
-    guesses = [(guess.class_name, guess.label, guess.probability) for guess in row.answer]
+    guesses = [
+        (guess.class_name, guess.label, guess.probability, *_own_place(guess))
+        for guess in row.answer
+    ]
     return Row(**about | {
         "guesses": json.dumps(guesses, ensure_ascii=False),
         "probability": best.probability,
@@ -357,11 +361,21 @@ def _to_tagged(row: Row, base: str, view: View) -> Tagged:
     file = os.path.relpath(row.path, base) if _is_in(row.path, base) else row.path
     answer = None
     if row.guesses is not None:
-        guesses = (Prediction(label, name, share, _place(name))
-                   for name, label, share in json.loads(row.guesses))  # fmt: skip
+        guesses = (Prediction(label, name, share, _place_of(name, *own))
+                   for name, label, share, *own in json.loads(row.guesses))  # fmt: skip
         answer = Answer(guesses, row.score, row.is_known)
     tagged = Tagged(file.replace(os.sep, "/"), answer, row.error, camera)
     return judged(tagged, view.language, view.min_probability)
+
+
+def _own_place(guess: Prediction) -> list[dict]:
+    """The place of a landmark that was taught, if no gazetteer knows it."""
+    is_found = guess.landmark == _place(guess.class_name)
+    return [] if is_found else [asdict(guess.landmark)]
+
+
+def _place_of(class_name: str, own: dict | None = None) -> Place:
+    return Place(**own | {"tags": tuple(own["tags"])}) if own else _place(class_name)
 
 
 @cache

@@ -243,12 +243,13 @@ def shrink(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def stamp_of(folder: Path, architecture: str, names: Sequence[str]) -> str:
-    """Identifies a network in an index: its architecture, and a hash of its files of `names`."""
+def stamp_of(architecture: str, files: Iterable[Path]) -> str:
+    """Identifies a network in an index: its architecture, and a hash of its `files`, as far as
+    they are there; that of what it was taught is one of them."""
     digest = hashlib.sha256()
-    for name in names:
-        if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
+    for path in files:
+        if path.is_file():
+            with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         digest.update(b"\n")
     return f"{architecture} {digest.hexdigest()[:12]}"

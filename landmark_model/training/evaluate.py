@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 from tqdm.auto import tqdm
 
+from landmark_model.background import Background
 from landmark_model.calibration import Reference, cross_entropy
 from landmark_model.config import ModelConfig
 from landmark_model.memory import Memory
@@ -27,12 +28,14 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The config with the fitted values, the scores by split, and what "none of these" needs."""
+    """The config with the fitted values, the scores by split, what "none of these" needs, and the
+    held-out photos that landmarks are taught against."""
 
     config: ModelConfig
     scores: dict[str, Metrics]
     unknown: dict[str, UnknownScores]
     reference: Reference
+    background: Background
 
 
 def evaluate(
@@ -73,7 +76,8 @@ def evaluate(
         known_method=score.method,
         known_threshold=score.threshold,
     )
-    return Evaluation(config, scores, unknown_scores, score.reference)
+    background = Background.choose(found["validation"][0], others.get("validation"))
+    return Evaluation(config, scores, unknown_scores, score.reference, background)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

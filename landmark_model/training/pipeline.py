@@ -392,7 +392,8 @@ def write_outputs(
     """Writes weights, config, exports, metrics, plots, card and checksums: all or none."""
     config, scores = measured.config, measured.scores
     with staged(out) as folder:
-        save(networks.to_arrays(network), config, folder, measured.reference)
+        extra = measured.reference, measured.background
+        save(networks.to_arrays(network), config, folder, *extra)
         for kind, export in EXPORTS.items():
             path = folder / EXPORT_NAMES[kind]
             facts[f"{kind}_difference"] = export(network, config, path)

@@ -20,6 +20,7 @@ from landmark_model.web.pages.explore import explore_tab
 from landmark_model.web.pages.many import many_tab
 from landmark_model.web.pages.photo import PhotoTab, photo_tab
 from landmark_model.web.pages.quality import quality_tab
+from landmark_model.web.pages.teach import TeachTab, teach_tab
 from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.preview import Preview
 from landmark_model.web.share import is_link, read_link
@@ -75,6 +76,8 @@ def build(
                 compare_tab(tab, models, words, photo)
             with gr.Tab(words("tab_many"), id="many"):
                 many_tab(models, words)
+            with gr.Tab(words("tab_teach"), id="teach"):
+                teach_tab(TeachTab(models, secret), words)
             with gr.Tab(words("tab_explore"), id="explore"):
                 explore_tab(page, models, words)
             with gr.Tab(words("tab_quality"), id="quality"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from hashlib import blake2b
+from itertools import zip_longest
+from pathlib import Path
 
 import landmark_model
 from landmark_model import (
@@ -57,7 +60,9 @@ class InTurn:
 
     def __init__(self, tagger: LandmarkClassifier, turns: Turns) -> None:
         self._turns = turns
+        self._tagger = tagger
         self.config, self.labels, self.describe = tagger.config, tagger.labels, tagger.describe
+        self.taught, self.save_taught = tagger.taught, tagger.save_taught
         self.fewest_pixels = tagger.fewest_pixels
         self.predict = self._in_turn(tagger.predict)
         self.predict_batch = self._in_turn(tagger.predict_batch)
@@ -70,6 +75,13 @@ class InTurn:
                 return ask(*photos, **settings)
 
         return wait_and_ask
+
+    def changed(self, change: Callable[[LandmarkClassifier], object]) -> InTurn:
+        """A copy whose landmarks `change` teaches or forgets; this one stays as it is."""
+        learner = copy.copy(self._tagger)
+        with self._turns:
+            change(learner)
+        return InTurn(learner, self._turns)
 
 
 @dataclass(frozen=True)
@@ -96,12 +108,12 @@ class Models:
     @property
     def class_names(self) -> frozenset[str]:
         """The class names of all networks."""
-        return frozenset().union(*(tagger.config.class_names for tagger in self.taggers.values()))
+        return frozenset().union(*map(names_of, self.taggers.values()))
 
     def landmarks(self, network: str) -> list[Prediction]:
         """All landmarks that a network knows, each as a guess of probability 1."""
         tagger = self.pick(network)
-        return [tagger.describe(name) for name in tagger.config.class_names]
+        return [tagger.describe(name) for name in names_of(tagger)]
 
     def metrics(self, network: str) -> Measured:
         """What was measured of a network."""
@@ -122,10 +134,11 @@ class Models:
         return self.taggers[name]
 
     def describe(self, class_name: str, probability: float) -> Prediction:
-        """A landmark that one of the networks knows, as a guess of that probability."""
-        taggers = self.taggers.values()
-        tagger = next(one for one in taggers if class_name in one.config.class_names)
-        return tagger.describe(class_name, probability)
+        """A landmark as a guess of that probability; one that no network knows has a name only."""
+        for tagger in self.taggers.values():
+            if class_name in names_of(tagger):
+                return tagger.describe(class_name, probability)
+        return Prediction(class_name, class_name, probability)
 
     def stamp(self, network: str) -> str:
         """The model that answered: network, revision, and a fingerprint of its config.
@@ -139,23 +152,33 @@ class Models:
         return f"{network or self.default}@{revision}"
 
 
+def names_of(tagger: LandmarkClassifier | InTurn) -> tuple[str, ...]:
+    """The class names of all landmarks that a network knows."""
+    return tagger.config.class_names + tagger.taught
+
+
 def open_models(
     source: str | None = None,
     revision: str | None = None,
     network: str | None = None,
     concurrency: int = 1,
+    taught: Path | None = None,
 ) -> Models:
     """Loads every network of a folder or hub repo; without `source`, the ones that ship.
 
-    `network` is the one to come first; `concurrency` requests are answered at once. Raises
-    LandmarkError if something is not available.
+    `network` is the one to come first; `concurrency` requests are answered at once. `taught` is a
+    file of landmarks that the first network was taught. Raises LandmarkError if something is not
+    available.
     """
     names = list_networks(source, revision=revision)
     if network is not None and network not in names:
         raise LandmarkError(f"There is no network {network!r}. Use one of {', '.join(names)}.")
     names.sort(key=lambda name: name != network)
     turns = Turns(concurrency)
-    taggers = {name: InTurn(load(source, revision=revision, network=name), turns) for name in names}
+    taggers = {
+        name: InTurn(load(source, revision=revision, network=name, taught=file), turns)
+        for name, file in zip_longest(names, [taught])
+    }
     # Read now: a hub is not to be asked again for each visitor.
     measured = {name: _measured(source, revision, name) for name in names}
     shipped = landmark_model.__version__ if source is None else ""

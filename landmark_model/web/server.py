@@ -213,7 +213,9 @@ def main(arguments: list[str] | None = None) -> None:
     library = open_library(settings.library) if settings.library else None
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    models = open_models(settings.repo, settings.revision, settings.network, settings.concurrency)
+    models = open_models(
+        settings.repo, settings.revision, settings.network, settings.concurrency, settings.taught
+    )
     warm_up(models)
     page = launch(settings, models, library)
     print(greeting(settings, page), flush=True)

@@ -32,6 +32,7 @@ class Settings:
     repo: str | None
     revision: str | None
     network: str | None
+    taught: Path | None
     concurrency: int
     max_upload: int  # bytes
     root_path: str
@@ -51,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     at = "address to listen on; 0.0.0.0 for all; default: 127.0.0.1"
     port = "port to listen on; default: 7860"
     repo = "folder or hub repo to load the networks from; default: the ones that ship"
+    taught = "landmarks that the network selected at first was taught: landmark teach"
     first = "the network selected at first; default: the best"
     many = "photos answered at the same time; default: 1"
     size = "largest photo to accept; default: 30mb"
@@ -62,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("--repo", "LANDMARK_REPO", None, str, "FOLDER|ORG/NAME", repo),
         ("--revision", "LANDMARK_REVISION", None, str, None, "its tag, branch or commit"),
         ("--network", "LANDMARK_NETWORK", None, str, None, first),
+        ("--taught", "LANDMARK_TAUGHT", None, Path, "FILE", taught),
         ("--concurrency", "LANDMARK_CONCURRENCY", 1, _count, "N", many),
         ("--max-upload", "LANDMARK_MAX_UPLOAD", "30mb", _size, "SIZE", size),
         ("--root-path", "GRADIO_ROOT_PATH", "", _root, "ADDRESS", root),

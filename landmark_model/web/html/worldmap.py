@@ -118,6 +118,21 @@ def world_map(dots: Iterable[Dot], label: str, zoom: bool = True, language: str 
     )
 
 
+def picking_map(position: Point | None, label: str, language: str = "en") -> str:
+    """A map on which pick.js takes a click for a position: of the world, or of the surroundings of
+    a (latitude, longitude) in degrees.
+
+    `data-window` is the longitude and latitude in its middle, and px per degree of either.
+    """
+    window, dots = "", []
+    if position is not None:
+        dots = [Dot(*position, 0.2, "", best=True)]
+        found = _window_around(dots[0])
+        window = " ".join(f"{n:.6g}" for n in (found.longitude, found.latitude, *found.scale))
+    drawing = world_map(dots, label, zoom=True, language=language)
+    return f'<div class="pick" data-window="{window}">{drawing}</div>'
+
+
 def _surroundings(dots: Sequence[Dot], window: Window, language: str) -> str:
     west, south, east, north = window.edges()
     lines = [[(degrees, south), (degrees, north)] for degrees in _tens(west, east)]

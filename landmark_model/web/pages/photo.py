@@ -116,6 +116,8 @@ class PhotoTab:
             return cards.sorry(error, language, "link_refused")
         guesses = [self.models.describe(name, share) for name, share in shared.guesses]
         note = say("shared", language)
+        if shared.taught:
+            note += " " + say("shared_taught", language, names=", ".join(shared.taught))
         shown = cards.Shown(guesses, shared.is_known, note=note, stamp=shared.model)
         return cards.card(shown, language, self.models.known_count)
 

@@ -30,14 +30,14 @@
     return admitted;
   };
   document.addEventListener("change", (event) => {
-    if (!event.target.matches("input[type=file]")) return;
+    if (!event.target.matches("input[type=file]") || event.target.closest("#teach-load")) return;
     const { files } = admit(event.target.files, event.target.closest(".block"));
     if (!files.length) event.stopImmediatePropagation();
     event.target.files = files;
   }, true);
   const passed = new WeakSet();
   document.addEventListener("drop", (event) => {
-    const field = event.target.closest(".block:has(input[type=file])");
+    const field = event.target.closest(".block:has(input[type=file]):not(#teach-load)");
     if (!field || !event.dataTransfer?.files.length || passed.has(event)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -101,7 +101,7 @@
   };
   const mend = () => {
     tellPlaces();
-    for (const input of document.querySelectorAll("input[type=file]")) input.accept = ["image/*", ...door.photos].join();
+    for (const input of document.querySelectorAll(":not(#teach-load *)[type=file]")) input.accept = ["image/*", ...door.photos].join();
     // Heat and shade lie on the photo that they were made of, also where gradio enlarges it.
     const frame = document.querySelector("#photo .image-frame");
     const old = frame?.querySelector(".overlay");
