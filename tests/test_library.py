@@ -182,6 +182,7 @@ def test_broken_photo_is_a_row_and_tried_again_only_once_it_changed(photos, tmp_
     for name in ("0.png", "00.png"):
         row = rows(out)[f"a/{name}"]
         assert row.status == "unreadable" and row.reason.startswith(f"{name} is not a photo")
+        assert rows(out, View("de"))[f"a/{name}"].reason.startswith(f"{name} ist kein lesbares")
     monkeypatch.setattr(run, "look", looked.append)
     assert tag(photos, out) == [] and looked == []
 
@@ -234,6 +235,15 @@ def test_file_that_is_none_of_ours_is_refused_and_left_alone(photos, tmp_path):
     refused("newer version.*pip install --upgrade")
     with pytest.raises(LandmarkError, match="There is no index"):
         rows(tmp_path / "elsewhere")
+
+
+def test_index_of_an_earlier_version_is_taken_over(photos, tmp_path):
+    tag(photos, tmp_path)
+    with sqlite3.connect(tmp_path / INDEX_NAME) as earlier:
+        earlier.executescript("ALTER TABLE photos DROP COLUMN cause; PRAGMA user_version = 1")
+    earlier.close()
+    paint(photos / "new.png", 77)
+    assert tag(photos, tmp_path) == [77] and len(rows(tmp_path)) == 11
 
 
 def test_index_that_was_only_begun_or_is_damaged(photos, tmp_path):
@@ -297,9 +307,10 @@ def test_odd_names_are_rows_and_can_be_exported(photos, tmp_path):
     odd = {"line\nbreak.png", "caf\udce9.png", "tab\t'\".png", long}
     for number, name in enumerate(sorted(odd)):
         paint(photos / name, 50 + number)
+    (photos / "{no}caf\udce9.png").write_text("no photo")
     (photos / "loop").symlink_to(photos)
     assert len(tag(photos, out)) == 14
-    assert odd < set(rows(out))
+    assert odd < set(rows(out)) and "{no}caf" in rows(out)["{no}caf\udce9.png"].reason
     assert tag(photos, out) == []
     with open_index(out, is_new=False, writes=True) as index:
         for kind in exports.TABLES:
@@ -308,7 +319,7 @@ def test_odd_names_are_rows_and_can_be_exported(photos, tmp_path):
     assert unwritten.file == long and "cannot be written (File name too long)" in unwritten.reason
     assert (photos / "line\nbreak.png.xmp").is_file() and (photos / "caf\udce9.png.xmp").is_file()
     lines = (out / "tags.jsonl").read_text(encoding="utf-8").split("\n")
-    assert len(lines) == 15 and lines.pop() == ""
+    assert len(lines) == 16 and lines.pop() == ""
     assert "line\nbreak.png" in {json.loads(line)["file"] for line in lines}
 
 
@@ -354,7 +365,7 @@ def test_photos_are_named_in_many_ways(photos, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(photos)
     assert named_paths([str(tmp_path / "link")], io.BytesIO()) == [photos]
     found = find_named([photos / "a", photos / "a" / "0.png", photos / "gone.png"], photos)
-    assert len(found.paths) == 5 and [item.reason for item in found.failed] == ["not there"]
+    assert len(found.paths) == 5 and found.missing == [photos / "gone.png"]
     assert common_folder([photos / "a", photos / "b" / "5.png"]) == photos
 
 

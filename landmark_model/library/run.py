@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import io
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from PIL import Image
 
 from landmark_model import LandmarkError
 from landmark_model.library.index import Index, Row, to_row
-from landmark_model.library.tagging import Opened, answer_batches, open_each
+from landmark_model.library.tagging import Opened, answer_batches, open_each, writable
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
@@ -110,12 +111,15 @@ def make_plan(
     """Compares the index with the `photos` that were found in `named`.
 
     Photos of the index that are no longer there are marked so, and those that came back, too. With
-    `stamp`, photos that another network answered are looked at again.
+    `stamp`, photos that another network answered are looked at again. Of `photos` that are not
+    there, those without an answer are waiting: they become rows with the reason.
     """
-    plan, back = Plan(), []
-    paths = [str(path) for path in photos]
-    for path in paths:
+    plan, back, found = Plan(), [], set()
+    for path in map(str, photos):
         row = index.get(path)
+        if row and row.guesses is not None and not _is_there(path):
+            continue  # it is gone, and keeps its answer
+        found.add(path)
         if row and row.is_gone:
             back.append(path)
         if row and row.is_final and stamp in (None, row.stamp) and _is_same(row):
@@ -124,7 +128,6 @@ def make_plan(
             plan.waiting.append(path)
     tops = {str(path) for path in named}
     folders = tuple(os.path.join(top, "") for top in tops if os.path.isdir(top))
-    found = {*paths}
     plan.gone = [
         path
         for path in index.paths()
@@ -230,9 +233,14 @@ def look(path: str) -> Row:
 
 def _copy_of(row: Row, seen: Row) -> Row:
     """The row of a byte-identical file."""
-    names = (os.path.basename(path) for path in (row.path, seen.path))
-    about = {"path": seen.path, "size": seen.size, "mtime_ns": seen.mtime_ns}
-    return replace(row, **about, error=row.error.replace(*names), is_gone=False)
+    about = {"path": seen.path, "size": seen.size, "mtime_ns": seen.mtime_ns, "is_gone": False}
+    if row.cause is None:
+        return replace(row, **about)
+    reason, details = json.loads(row.cause)
+    before, after = (os.path.basename(path) for path in (row.path, seen.path))
+    details |= {"name": after} if "name" in details else {}
+    error = row.error.replace(writable(before), writable(after))
+    return replace(row, **about, error=error, cause=json.dumps([reason, details]))
 
 
 def shrink(image: Image.Image) -> bytes:

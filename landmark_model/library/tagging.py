@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, TextIO
 from PIL import Image
 
 from landmark_model import Answer, CameraFacts, LandmarkError, Prediction, open_safely
+from landmark_model.library.words import words_in
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
 
 NOTHING_WRITTEN = CameraFacts()  # by the camera
 MAX_BATCH_PIXELS = 60_000_000  # of open photos; as RGB they fill 180 MB
-NOT_KNOWN = "This does not look like one of the landmarks I know."
 # The columns of the table that say what a photo shows; empty where that is not known.
 FACTS: dict[str, Callable[[Prediction], object]] = {
     "landmark": lambda best: best.label,
@@ -90,8 +90,8 @@ def tag_photos(
 
     A photo that cannot be read is a row with the reason; the others go on. So is one whose best
     guess is below `min_probability`: doubtful. Photos share a forward pass by up to `batch_size`,
-    fewer where they are large. Names, places and tags are in `language` ("de"), English where that
-    is not known. Raises LandmarkError if `top_k` or `batch_size` is below 1, or
+    fewer where they are large. Names, places, tags and reasons are in `language` ("de"), English
+    where that is not known. Raises LandmarkError if `top_k` or `batch_size` is below 1, or
     `min_probability` not 0 to 1.
     """
     require_limits(top_k, batch_size, min_probability)
@@ -135,17 +135,17 @@ def _answered(tagger: LandmarkClassifier, waiting: Sequence[Opened], top_k: int)
 
 
 def judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
-    """`row` with its guesses in that language, and the reason why it is unknown or, less sure than
-    `min_probability`, doubtful."""
+    """`row` in that language: its guesses, and the reason why it cannot be read, is unknown or,
+    less sure than `min_probability`, doubtful."""
     if row.answer is None:
-        return row
+        return replace(row, reason=row.error.in_language(language)) if row.error else row
     answer, best = row.answer.in_language(language), row.answer[0]
     if answer.is_known is False:
-        return replace(row, answer=answer, reason=NOT_KNOWN)
+        return replace(row, answer=answer, reason=words_in(language)["not_known"])
     if best.probability >= min_probability:
         return replace(row, answer=answer)
-    sure = f"{answer[0].label} at {best.probability:.0%}"
-    reason = f"Not sure enough: {sure}, below {min_probability:.0%}."
+    shares = {"share": f"{best.probability:.0%}", "least": f"{min_probability:.0%}"}
+    reason = words_in(language)["not_sure"].format(landmark=answer[0].label, **shares)
     return replace(row, answer=answer, reason=reason)
 
 

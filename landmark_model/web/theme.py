@@ -6,9 +6,8 @@ import json
 
 import gradio as gr
 
-from landmark_model import LANGUAGES, PHOTO_ENDINGS, RAW_ENDINGS
+from landmark_model import LANGUAGES, PHOTO_ENDINGS, RAW_ENDINGS, LandmarkError
 from landmark_model.web import STATIC
-from landmark_model.web.i18n import say
 
 # Of gradio's theme, in light; "name_dark" in dark.
 LOOK = {
@@ -56,7 +55,9 @@ def page_script(most_bytes: int) -> str:
         "most_bytes": most_bytes,
         "words": {
             language: {
-                why: say(f"why_{why}", language, name="{name}", limit=limit)
+                why: LandmarkError.because(why, "", name="{name}", limit=limit).in_language(
+                    language
+                )
                 for why in ("raw", "no_photo", "large_file")
             }
             for language in LANGUAGES
