@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 20
 EXPORT_KINDS = ("csv", "json", "html", "xmp")
+EXTRA_KINDS = {"parquet": "pyarrow"}  # only where asked for; each with the package it needs
 EXAMPLE = Path(__file__).parent / "examples" / "taj-mahal.jpg"
 # Commands with a command line of their own: where it is, where their main is, what they do.
 PROGRAMS = {
@@ -28,8 +29,8 @@ PROGRAMS = {
     "train": ("training.options", "training.pipeline",
               "train a network; see landmark train --help"),
 }  # fmt: skip
-# What commands need beyond prediction: the extra to install.
-EXTRAS = {"serve": "app", "train": "train", "export": "train"}
+# What commands, and packages of options, need beyond prediction: the extra to install.
+EXTRAS = {"serve": "app", "train": "train", "export": "train", "pyarrow": "parquet"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,11 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"landmark: {printable(str(error))}", file=sys.stderr)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if command not in EXTRAS or missing in ("", "landmark_model"):
+        extra = EXTRAS.get(missing) or EXTRAS.get(command)
+        if extra is None or missing in ("", "landmark_model"):
             raise
         print(
             f"landmark: {command} needs {missing}, which is not installed. "
-            f'Install it: pip install "landmark-model[{EXTRAS[command]}]"',
+            f'Install it: pip install "landmark-model[{extra}]"',
             file=sys.stderr,
         )
     return 1
@@ -140,14 +142,17 @@ def _find(named: Sequence[Path], first: str) -> FoundPhotos:
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:
-    """The exports to be written; without any option for one, all of them.
+    """The exports to be written; without any option for one, all that need no extra.
 
-    Raises LandmarkError if the folder for sidecars is a file.
+    Raises LandmarkError if the folder for sidecars is a file, and ModuleNotFoundError where an
+    export lacks its package: now, not after hours of answers.
     """
     where = options.xmp if options.xmp not in (None, "beside") else os.curdir
     if os.path.lexists(where) and not os.path.isdir(where):
         raise LandmarkError(f"--xmp {where} is a file. Give a folder for sidecars, or beside.")
-    chosen = [kind for kind in EXPORT_KINDS if getattr(options, kind)]
+    chosen = [kind for kind in (*EXPORT_KINDS, *EXTRA_KINDS) if getattr(options, kind)]
+    for package in (EXTRA_KINDS[kind] for kind in chosen if kind in EXTRA_KINDS):
+        import_module(package)
     return chosen or [*EXPORT_KINDS]
 
 
@@ -354,6 +359,7 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
          "--out": ("FOLDER", "where the index is, and its exports", {"required": True}),
          "--csv": ("", "write tags.csv; without --csv, --json, --html and --xmp, all are written"),
          "--json": ("", "write tags.jsonl, one JSON object a line"),
+         "--parquet": ("", "write tags.parquet, the table with types; needs the extra parquet"),
          "--html": ("", "write report.html: map, timeline and gallery in one file"),
          "--xmp": ("WHERE", "write sidecars: beside (the photos), or the folder for them; "
                    "default: --out"),

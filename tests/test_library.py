@@ -1,5 +1,6 @@
 """An index survives what happens to it and to the photos; nothing is answered twice or lost."""
 
+import csv
 import errno
 import io
 import json
@@ -9,12 +10,13 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 from landmark_model import Answer, LandmarkError, Prediction, find_place
 from landmark_model.folders import find_named
-from landmark_model.library import exports, run, sidecar_files
+from landmark_model.library import exports, parquet, run, sidecar_files, tagging
 from landmark_model.library.index import INDEX_NAME, Index, View, open_index
 from landmark_model.library.run import LibraryRun, common_folder, make_plan, named_paths
 from landmark_model.library.sidecar_files import SidecarFiles
@@ -342,6 +344,27 @@ def test_views_differ_in_language_threshold_and_time(photos, tmp_path):
     assert rows(out)["a/0.png"].camera.taken_at == ""
     with open_index(out, is_new=False, writes=False) as index:
         assert index.count(0.5045) == {"tagged": 5, "doubtful": 5}
+
+
+def test_parquet_has_the_rows_of_the_csv_with_types_in_groups(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "GROUP_SIZE", 4)
+    out = tmp_path / "out"
+    tag(photos, out, namer=Namer("Taj_Mahal"))
+    paint(photos / "c" / "10.png", 10).write_text("no photo")
+    tag(photos, out)
+    with open_index(out, is_new=False, writes=False) as index:
+        for kind in ("parquet", "csv"):
+            exports.write_table(kind, index, View("de"), out)
+    found = pyarrow.parquet.ParquetFile(out / "tags.parquet")
+    assert found.num_row_groups == 3 and found.schema_arrow.names == [*tagging.COLUMNS]
+    lines = found.read().to_pylist()
+    assert lines[0]["tags"][:2] == ["Mausoleum", "Kuppel"] and lines[0]["latitude"] == 27.1751
+    assert lines[-1]["landmark"] is None and lines[-1]["reason"].startswith("10.png ist kein")
+    table = csv.DictReader((out / "tags.csv").read_text(encoding="utf-8-sig").splitlines())
+    for typed, line in zip(lines, table, strict=True):
+        texts = {name: "; ".join(value) if isinstance(value, list) else value
+                 for name, value in typed.items()}  # fmt: skip
+        assert line == {name: "" if text is None else str(text) for name, text in texts.items()}
 
 
 # --- which photos ---

@@ -31,7 +31,7 @@ FACTS: dict[str, Callable[[Prediction], object]] = {
     "country_code": lambda best: best.country_code,
     "latitude": lambda best: best.latitude,
     "longitude": lambda best: best.longitude,
-    "tags": lambda best: "; ".join(best.tags),
+    "tags": lambda best: best.tags,
 }
 COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason", "taken_at", "camera")
 # What JSON says of each guess; `names` besides.
@@ -175,19 +175,21 @@ def write_csv(rows: Iterable[Tagged], file: TextIO) -> None:
     """Writes what `to_csv` gives to `file`, row by row."""
     table = csv.writer(file)
     table.writerow(COLUMNS)
-    table.writerows([_cell(value) for value in _line(row)] for row in rows)
+    table.writerows([_cell(value) for value in line_of(row)] for row in rows)
 
 
-def _line(row: Tagged) -> list[object]:
-    """The values of a row, in the order of COLUMNS."""
+def line_of(row: Tagged) -> list[object]:
+    """The values of a row, in the order of COLUMNS; those that are several are tuples."""
     best, guesses = row.best, [*(row.answer or ())]
-    others = [f"{guess.label} {guess.probability:.1%}" for guess in guesses[best is not None :]]
+    rest = guesses[best is not None :]
+    others = tuple(f"{guess.label} {guess.probability:.1%}" for guess in rest)
     facts = [of(best) if best else "" for of in FACTS.values()]
     shot = row.camera.taken_at, row.camera.name
-    return [row.file, row.status, *facts, "; ".join(others), row.reason, *shot]
+    return [row.file, row.status, *facts, others, row.reason, *shot]
 
 
 def _cell(value: object) -> object:
+    value = "; ".join(value) if isinstance(value, tuple) else value
     if not isinstance(value, str):
         return value
     text = writable(value)
