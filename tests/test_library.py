@@ -48,6 +48,7 @@ class Namer:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr(run, "BATCH_SIZE", 2)
+    monkeypatch.setattr(run, "AHEAD", 1)  # in an order that tests know
 
 
 @pytest.fixture

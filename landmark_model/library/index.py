@@ -226,14 +226,15 @@ class Index:
 
     # --- sidecars ---
 
-    def sidecars(self, target: str, is_done: bool) -> list[Sidecar]:
-        """What was written to the sidecars of a `target`, or was about to be."""
+    def sidecars(self, target: str, is_done: bool, path: str | None = None) -> Iterator[Sidecar]:
+        """What was written to the sidecars of a `target`, or was about to be; only to that at
+        `path`, if that is not None."""
         names = ", ".join(field.name for field in fields(Sidecar))
-        found = self._connection.execute(
-            f"SELECT {names} FROM sidecars WHERE target = ? AND is_done = ?",
-            (_stored(target), is_done),
-        )
-        return [Sidecar(*map(os.fsdecode, row[:3]), *row[3:6], bool(row[6])) for row in found]
+        where, values = "target = ? AND is_done = ?", [_stored(target), is_done]
+        if path is not None:
+            where, values = f"{where} AND path = ?", [*values, _stored(path)]
+        found = self._connection.execute(f"SELECT {names} FROM sidecars WHERE {where}", values)
+        return (Sidecar(*map(os.fsdecode, row[:3]), *row[3:6], bool(row[6])) for row in found)
 
     def plan_sidecars(self, records: Iterable[Sidecar]) -> None:
         """Records what is about to be written, in one transaction."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from PIL import Image
 
@@ -95,18 +95,18 @@ def tag_photos(
     `min_probability` not 0 to 1.
     """
     require_limits(top_k, batch_size, min_probability)
-    batches = answer_batches(tagger, open_each(photos, tagger.fewest_pixels), top_k, batch_size)
+    opened = (open_one(file, path, tagger.fewest_pixels) for file, path in photos)
+    batches = answer_batches(tagger, opened, top_k, batch_size)
     return (judged(row, language, min_probability) for batch in batches for row, _ in batch)
 
 
-def open_each(photos: Iterable[tuple[str, Path]], fewest_pixels: int) -> Iterator[Opened]:
-    """Opens `photos` (name to show, path) one after the other; the only place here that does."""
-    for file, path in photos:
-        try:
-            opened = open_safely(path, fewest_pixels)
-            yield Tagged(file, None, camera=opened.camera), opened.image
-        except LandmarkError as error:
-            yield Tagged(file, None, str(error), error=error), None
+def open_one(file: str, photo: Path | BinaryIO, fewest_pixels: int) -> Opened:
+    """Opens a photo, whose name to show is `file`; the only place here that does."""
+    try:
+        opened = open_safely(photo, fewest_pixels)
+    except LandmarkError as error:
+        return Tagged(file, None, str(error), error=error), None
+    return Tagged(file, None, camera=opened.camera), opened.image
 
 
 def answer_batches(
