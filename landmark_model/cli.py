@@ -16,11 +16,12 @@ from landmark_model.files import printable
 
 if TYPE_CHECKING:
     from landmark_model import Prediction
-    from landmark_model.folders import Skipped
+    from landmark_model.folders import FoundPhotos, Skipped
     from landmark_model.library.index import Index, View
 
 MOST_NAMED = 20
 EXPORT_KINDS = ("csv", "json", "html", "xmp")
+EXTRA_KINDS = {"parquet": "pyarrow"}  # only where asked for; each with the package it needs
 EXAMPLE = Path(__file__).parent / "examples" / "taj-mahal.jpg"
 # Commands with a command line of their own: where it is, where their main is, what they do.
 PROGRAMS = {
@@ -28,8 +29,8 @@ PROGRAMS = {
     "train": ("training.options", "training.pipeline",
               "train a network; see landmark train --help"),
 }  # fmt: skip
-# What commands need beyond prediction: the extra to install.
-EXTRAS = {"serve": "app", "train": "train", "export": "train"}
+# What commands, and packages of options, need beyond prediction: the extra to install.
+EXTRAS = {"serve": "app", "train": "train", "export": "train", "pyarrow": "parquet"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,11 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"landmark: {printable(str(error))}", file=sys.stderr)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if command not in EXTRAS or missing in ("", "landmark_model"):
+        extra = EXTRAS.get(missing) or EXTRAS.get(command)
+        if extra is None or missing in ("", "landmark_model"):
             raise
         print(
             f"landmark: {command} needs {missing}, which is not installed. "
-            f'Install it: pip install "landmark-model[{EXTRAS[command]}]"',
+            f'Install it: pip install "landmark-model[{extra}]"',
             file=sys.stderr,
         )
     return 1
@@ -121,29 +123,21 @@ def teach(options: argparse.Namespace) -> None:
 
 def tag(options: argparse.Namespace) -> int:
     """Answers the photos that are new or changed, and writes exports of all in the index."""
-    from landmark_model.folders import Skipped, find_named
+    from landmark_model.folders import Skipped
     from landmark_model.library.index import AGAIN, View, open_index
     from landmark_model.library.run import common_folder, named_paths
     from landmark_model.library.tagging import require_limits
 
     require_limits(1, min_probability=options.min_probability)
-    named, photos = named_paths(options.photos, sys.stdin.buffer), None
-    if options.photos:
-        photos = find_named(named, common_folder(named))
-        _print_items("Skipped", photos.skipped)
-        _print_items("Failed", photos.failed)
-        if not photos.paths:
-            where = {"-": "the list on standard input"}.get(options.photos[0], options.photos[0])
-            raise LandmarkError(
-                f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP."
-            )
-    view = View(options.language, options.min_probability, options.file_time)
     kinds = _chosen(options)
+    named = named_paths(options.photos, sys.stdin.buffer)
+    photos = _find(named, options.photos[0]) if options.photos else None
+    view = View(options.language, options.min_probability, options.file_time)
     try:
         with open_index(options.out, bool(photos), bool(photos) or "xmp" in kinds) as index:
             if photos:
                 index.set_base([common_folder(named)])
-                _answer(index, photos.paths, named, options)
+                _answer(index, photos, named, options)
             unwritten = _export(index, view, kinds, options)
             broken = list(index.rows(view, "unreadable"))
             counts = index.count(options.min_probability)
@@ -152,22 +146,52 @@ def tag(options: argparse.Namespace) -> int:
         return 130
     _print_items("", [*(Skipped(row.file, row.reason) for *_, row in broken), *unwritten])
     print(
-        f"{printable(str(options.out))}: tags of {counts['tagged']} photos; "
+        f"{printable(str(options.out))}: tagged: {counts['tagged']}, "
         f"no known landmark: {counts['unknown']}, doubtful: {counts['doubtful']}, "
         f"broken: {counts['unreadable']}, sidecar not written: {len(unwritten)}, "
         f"skipped: {len(photos.skipped) if photos else 0}"
     )
-    return 1 if unwritten or (photos and (broken or photos.failed)) else 0
+    return 1 if unwritten or broken or (photos and photos.failed) else 0
+
+
+def _find(named: Sequence[Path], first: str) -> FoundPhotos:
+    """The photos in what is `named`; says what is left out. `first` is what the user wrote first.
+
+    Raises LandmarkError if there are none.
+    """
+    from landmark_model.folders import find_named
+    from landmark_model.library.run import common_folder
+
+    photos = find_named(named, common_folder(named))
+    _print_items("Skipped", photos.skipped)
+    _print_items("Failed", photos.failed)
+    if photos.raw:
+        print(f"RAW files passed over: {len(photos.raw)}. Export them as JPEG.", file=sys.stderr)
+    if not photos.paths and not photos.missing:
+        where = {"-": "the list on standard input"}.get(first, first)
+        raise LandmarkError(
+            f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP."
+        )
+    return photos
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:
-    """The exports to be written; without any option for one, all of them."""
-    chosen = [kind for kind in EXPORT_KINDS if getattr(options, kind)]
+    """The exports to be written; without any option for one, all that need no extra.
+
+    Raises LandmarkError if the folder for sidecars is a file, and ModuleNotFoundError where an
+    export lacks its package: now, not after hours of answers.
+    """
+    where = options.xmp if options.xmp not in (None, "beside") else os.curdir
+    if os.path.lexists(where) and not os.path.isdir(where):
+        raise LandmarkError(f"--xmp {where} is a file. Give a folder for sidecars, or beside.")
+    chosen = [kind for kind in (*EXPORT_KINDS, *EXTRA_KINDS) if getattr(options, kind)]
+    for package in (EXTRA_KINDS[kind] for kind in chosen if kind in EXTRA_KINDS):
+        import_module(package)
     return chosen or [*EXPORT_KINDS]
 
 
 def _answer(
-    index: Index, photos: list[Path], named: list[Path], options: argparse.Namespace
+    index: Index, photos: FoundPhotos, named: list[Path], options: argparse.Namespace
 ) -> None:
     """Puts the photos that are not in the index as they are now into it."""
     from tqdm import tqdm
@@ -182,30 +206,37 @@ def _answer(
     files = [source / name for name in ANSWERING]
     taught = [options.taught] if options.taught else []
     stamp = stamp_of(read_config(source).architecture, [*files, *taught])
-    plan = make_plan(index, photos, named, stamp if options.again else None)
+    paths = sorted([*photos.paths, *photos.missing])
+    _require_readable(((path, "It is not there.") for path in photos.missing), options)
+    plan = make_plan(index, paths, named, stamp if options.again else None)
     if plan.done_count:
-        print(f"{plan.done_count} of {len(photos)} photos were already done.")
+        print(f"Already done: {plan.done_count} of {len(paths)}.")
     if plan.waiting:
         run = LibraryRun(index, load(source, taught=options.taught), stamp, options.again)
         with tqdm(
-            desc="Tagging", total=len(photos), initial=plan.done_count, unit="photo"
+            desc="Tagging", total=len(paths), initial=plan.done_count, unit="photo"
         ) as progress:
             for rows in run.answer(plan.waiting):
                 progress.update(len(rows))
-                _require_readable((row.error for row in rows if row.error), options)
-    _require_readable((row.reason for *_, row in index.rows(View(), "unreadable")), options)
+                _require_readable(((row.path, row.error) for row in rows if row.error), options)
+    broken = index.rows(View(), "unreadable")
+    _require_readable(((path, row.reason) for path, _, row in broken), options)
     others = index.count_others(stamp)
     if others:
-        print(f"{others} photos keep the answer of another network. --again answers them anew.")
+        print(f"Answered by another network: {others}. --again answers them anew.")
     gone = sum(index.get(path) is not None for path in plan.gone)  # others have moved
     if gone:
-        print(f"{gone} photos are no longer there: they are in no export, but stay in the index.")
+        print(f"No longer there: {gone}. They are in no export, but stay in the index.")
 
 
-def _require_readable(problems: Iterable[str], options: argparse.Namespace) -> None:
-    """With --strict, raises LandmarkError if a photo cannot be read."""
-    for problem in problems if options.strict else ():
-        raise LandmarkError(f"{problem} Stopped, as --strict asks. Without it, the rest go on.")
+def _require_readable(
+    problems: Iterable[tuple[str | Path, str]], options: argparse.Namespace
+) -> None:
+    """With --strict, raises LandmarkError for the first photo (path, reason) that has a problem."""
+    for path, reason in problems if options.strict else ():
+        raise LandmarkError(
+            f"{path}: {reason} Stopped, as --strict asks. Without it, the rest go on."
+        )
 
 
 def _export(
@@ -325,11 +356,19 @@ def _path(text: str) -> Path:
     return Path(_given(text))
 
 
+def _probability(text: str) -> float:
+    """A number from 0 to 1, which may be written as a percentage ("80%")."""
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number. Write 0.8, or 80%.") from error
+
+
 # Options by name: what to call their value ("" for a switch), help, and settings of argparse.
 Options = dict[str, tuple[str, str] | tuple[str, str, dict[str, object]]]
 SWITCH = {"action": "store_true"}
 # Of values; others are text.
-TYPES = {"FOLDER": _path, "FILE": _path, "K": int, "P": float, "DEGREES": float}
+TYPES = {"FOLDER": _path, "FILE": _path, "K": int, "P": _probability, "DEGREES": float}
 TOP_K: Options = {"--top-k": ("K", "number of guesses for each photo; default: 5", {"default": 5})}
 LANGUAGE: Options = {
     "--language": ("NAME", f"language of names, places and tags: {', '.join(LANGUAGES)}; "
@@ -375,6 +414,7 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
          "--out": ("FOLDER", "where the index is, and its exports", {"required": True}),
          "--csv": ("", "write tags.csv; without --csv, --json, --html and --xmp, all are written"),
          "--json": ("", "write tags.jsonl, one JSON object a line"),
+         "--parquet": ("", "write tags.parquet, the table with types; needs the extra parquet"),
          "--html": ("", "write report.html: map, timeline and gallery in one file"),
          "--xmp": ("WHERE", "write sidecars: beside (the photos), or the folder for them; "
                    "default: --out"),

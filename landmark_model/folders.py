@@ -6,11 +6,11 @@ import os
 import stat
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from landmark_model.files import printable
-from landmark_model.photos import PHOTO_ENDINGS
+from landmark_model.photos import PHOTO_ENDINGS, RAW_ENDINGS
 
 # What Windows, macOS, Linux and network drives make: thumbnails, recycle bins, snapshots. Names
 # that start with a dot (.Trash-1000, ._copy.jpg, .ipynb_checkpoints) are hidden anyway.
@@ -34,11 +34,17 @@ class Skipped:
 
 @dataclass(frozen=True)
 class FoundPhotos:
-    """What `find_photos` found: the photos, what it left out, and what it could not look into."""
+    """What `find_photos` found: the photos, what it left out, and what it could not look into.
+
+    `raw` are files of cameras' sensors, which are no photos yet; `missing` are photos by name that
+    are not where `find_named` was told.
+    """
 
     paths: list[Path]
     skipped: list[Skipped]
     failed: list[Skipped]
+    raw: list[Path] = field(default_factory=list)
+    missing: list[Path] = field(default_factory=list)
 
 
 def is_system_name(name: str) -> bool:
@@ -66,12 +72,16 @@ def find_named(named: Sequence[Path], base: Path) -> FoundPhotos:
     # Links wait for all that is really there: a photo is found where it lies, not where a link is.
     while walk.folder_links:
         walk.enter(walk.folder_links.popleft())
-    for path in (*(path for path in named if not is_folder[path]), *walk.file_links):
+    missing = {path for path in named if _is_named_so(path) and not os.path.exists(path)}
+    files = (path for path in named if not is_folder[path] and path not in missing)
+    for path in (*files, *walk.file_links):
         walk.add_photo(path)
     return FoundPhotos(
         sorted(walk.paths),
         sorted(walk.skipped, key=lambda item: item.path),
         sorted(walk.failed, key=lambda item: item.path),
+        sorted(walk.raw),
+        sorted(missing),
     )
 
 
@@ -81,6 +91,7 @@ class _Walk:
     def __init__(self, folders: Sequence[Path], base: Path) -> None:
         self.base = base
         self.paths: list[Path] = []
+        self.raw: list[Path] = []
         self.skipped: list[Skipped] = []
         self.failed: list[Skipped] = []
         self.folder_links: deque[Path] = deque()
@@ -113,7 +124,7 @@ class _Walk:
             is_folder = entry.is_dir()
         except OSError:  # a link to itself
             is_folder = False
-        if not is_folder and path.suffix.lower() not in PHOTO_ENDINGS:
+        if not is_folder and not _is_named_so(path):
             return False
         if is_system_name(entry.name):
             kind = "hidden" if entry.name.startswith(".") else "system"
@@ -137,19 +148,22 @@ class _Walk:
         except OSError as error:
             self.leave_out(path, f"cannot be read ({error.strerror})", self.failed)
             return
-        if path.suffix.lower() not in PHOTO_ENDINGS:
+        if not _is_named_so(path):
             self.leave_out(path, "not named like a photo", self.skipped)
         elif not stat.S_ISREG(found.st_mode):
             self.leave_out(path, "a device or pipe, not a file", self.skipped)
         elif self._is_first(path, found):
-            self.paths.append(path)
+            (self.raw if is_raw(path) else self.paths).append(path)
 
     def _is_first(self, path: Path, found: os.stat_result) -> bool:
         """Whether this file or folder is new; if not, that is recorded."""
         first = self.seen.setdefault(_identity(path, found), path)
         if first is path:
             return True
-        self.leave_out(path, f"the same as {printable(self._short(first))}", self.skipped)
+        there = printable(self._short(first))
+        again = "a link back to the whole folder" if there == "." else f"the same as {there}"
+        if first != path:  # else it was named twice
+            self.leave_out(path, again, self.skipped)
         return False
 
     def leave_out(self, path: Path, reason: str, where: list[Skipped]) -> None:
@@ -161,6 +175,16 @@ class _Walk:
         return (
             path.relative_to(self.base).as_posix() if path.is_relative_to(self.base) else path.name
         )
+
+
+def _is_named_so(path: Path) -> bool:
+    """Whether a file is named like a photo or a RAW file."""
+    return path.suffix.lower() in PHOTO_ENDINGS or is_raw(path)
+
+
+def is_raw(path: Path) -> bool:
+    """Whether a file is named like the readings of a camera's sensor."""
+    return path.suffix.lower() in RAW_ENDINGS
 
 
 def _identity(path: Path, found: os.stat_result) -> object:

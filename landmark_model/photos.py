@@ -42,6 +42,8 @@ MAX_MEMORY_GB = 1
 MIN_SIDE_PX = 8
 STRIP_PIXELS = 2**20  # turned into RGB at once: a copy of all pixels is made once, not three times
 REASONS = {
+    "missing": "{name} does not exist. Check the path.",
+    "locked": "{name} cannot be read ({problem}). Check the permissions of the file.",
     "empty": "{name} is empty (0 bytes). Copy or download it again.",
     "large_file": "{name} is larger than {limit} MB. Export a smaller copy.",
     "drawing": "{name} is a drawing (SVG), not a photo. Export it as JPEG or PNG.",
@@ -369,14 +371,12 @@ def _read_path(path: str | os.PathLike[str], name: str) -> bytes:
             f"{name} is a folder. Give one photo in it, or tag all of it: landmark tag."
         )
     if not os.path.isfile(path):
-        raise LandmarkError(f"{name} does not exist. Check the path.")
+        raise refusal("missing", name)
     try:
         with open(path, "rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise LandmarkError(
-            f"{name} cannot be read ({error.strerror}). Check the permissions of the file."
-        ) from error
+        raise refusal("locked", name, problem=error.strerror) from error
 
 
 def _read_file(file: BinaryIO, name: str) -> bytes:

@@ -151,6 +151,14 @@ def tag_in(language: str | None, tag: str) -> str:
     return next(filter(None, words), country_in(language, _country_codes().get(tag)) or tag)
 
 
+def reason_in(language: str | None, reason: str) -> str | None:
+    """What is wrong with a photo, in one of those languages; None if there are no words for it.
+
+    `reason` is that of a LandmarkError, whose details fill the gaps.
+    """
+    return _words(language, "reasons").get(reason)
+
+
 def find_place(class_name: str) -> Place:
     """The landmark of a class or folder name, in any spelling.
 
@@ -211,7 +219,7 @@ def _locale(language: str | None) -> dict[str, object]:
 
 
 def _words(language: str | None, kind: str) -> dict[str, str]:
-    """The words of a kind ("landmarks", "countries", "places", "regions", "tags") in a language."""
+    """The words of a kind ("landmarks", "places", "reasons", ...) in a language."""
     return _locale(language).get(kind, {})
 
 

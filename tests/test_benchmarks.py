@@ -1,6 +1,7 @@
 """The programs that measure: their tables hold what was measured, and finished rows are kept."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import ablation, decode, growth, localisation, results, slices, unknown
+from benchmarks import ablation, decode, growth, library, localisation, results, slices, unknown
 from landmark_model.config import LandmarkError
 from landmark_model.preprocess import DETAIL
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
@@ -178,3 +179,18 @@ def test_step_that_grows_faster_than_linear_is_named():
     assert "14% at 1, 73% at 4, 96% at 12" in page
     page = growth.make_page({"search of the memory": flat}, pixels, {"resnet18": flat})
     assert "Nothing grows faster than linear" in page
+
+
+def test_a_library_costs_what_the_measured_rate_says(photos, tmp_path):
+    words = ["--photos", str(photos / "test"), "--limit", "2", "--files", "20", "--rounds", "1"]
+    library.main([*words, "--price", "0.1", "--out", str(tmp_path)])
+    text = (tmp_path / "library.md").read_text()
+    assert "20 tiny files" in text and "stubs here" in text
+    steps = re.findall(r"^\| ([\w. ]+) \| \d+ \| -?\d+ \|$", text, re.MULTILINE)
+    assert steps == ["find the photos", "compare with the index", "answer", "tags.csv",
+                     "tags.jsonl", "tags.parquet", "report.html", "sidecars",
+                     "sidecars in another language"]  # fmt: skip
+    (hours,) = re.findall(r"^\| 10,000,000,000 \| ([\d,]+) ", text, re.MULTILINE)
+    assert library.cost_table(1e10 / 3600, 0.5).endswith("| 10,000,000,000 | 1 | 0.1 | 0.0 | $0 |")
+    assert int(hours.replace(",", "")) > 0
+    assert library.Rates(1.0, 30.0, 60.0).both == pytest.approx(20.0)

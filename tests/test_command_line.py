@@ -147,7 +147,7 @@ def test_library_is_tagged_beside_and_not_in_it(run, library, tmp_path):
     status, text, err = run("tag", library, "--out", out)
     assert status == 1, "one photo is broken"
     assert "broken.jpg: broken.jpg is empty" in err
-    assert "tags of 2 photos; no known landmark: 1, doubtful: 0, broken: 1" in text
+    assert "tagged: 2, no known landmark: 1, doubtful: 0, broken: 1" in text
     assert files_in(out) == ["india/agra.jpg.xmp", "library.sqlite", "paris.jpg.xmp",
                              "report.html", "tags.csv", "tags.jsonl"]  # fmt: skip
     assert "Eiffel Tower" in (out / "paris.jpg.xmp").read_text(encoding="utf-8")
@@ -160,7 +160,7 @@ def test_doubtful_photos_are_left_untagged_and_words_are_in_a_language(run, libr
     new = tmp_path / "tags"
     words = ["tag", library, "--out", new, "--language", "es", "--min-probability"]
     status, text, _ = run(*words, 1)
-    assert status == 1 and "tags of 0 photos; no known landmark: 1, doubtful: 2" in text
+    assert status == 1 and "tagged: 0, no known landmark: 1, doubtful: 2" in text
     assert files_in(new) == ["library.sqlite", "report.html", "tags.csv", "tags.jsonl"]
     run(*words, 0.1)
     sidecar = (new / "paris.jpg.xmp").read_text(encoding="utf-8")
@@ -233,10 +233,49 @@ def test_exports_need_neither_photos_nor_a_network(run, library, tmp_path, monke
     assert run("tag", "--out", tmp_path / "nothing")[0] == 1
 
 
+def test_broken_photos_of_the_index_are_named_by_exports_alone_in_their_language(
+    run, library, tmp_path
+):
+    out = tmp_path / "tags"
+    run("tag", library, "--out", out, "--csv")
+    status, text, err = run("tag", "--out", out, "--csv", "--language", "fr")
+    assert status == 1 and "broken: 1" in text
+    assert (
+        err == "broken.jpg: broken.jpg est vide (0 octet). Copiez-le ou téléchargez-le à nouveau.\n"
+    )
+    table = (out / "tags.csv").read_text(encoding="utf-8")
+    assert "broken.jpg est vide" in table and "Cela ne ressemble à aucun" in table
+
+
+def test_listed_photos_that_are_missing_are_rows_and_stop_a_strict_run(run, library, tmp_path):
+    lines = [library / "paris.jpg", library / "gone.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join(map(str, lines)))
+    words = ["tag", f"@{tmp_path / 'list.txt'}", "--out", tmp_path / "tags", "--csv", "--json"]
+    status, _, err = run(*words, "--strict")
+    assert status == 1 and f"{lines[1]}: It is not there. Stopped, as --strict asks" in err
+    assert run(*words)[0] == 1
+    gone, paris = read_lines(tmp_path / "tags" / "tags.jsonl")
+    assert gone["reason"] == "gone.jpg does not exist. Check the path."
+    lines[0].rename(tmp_path / "paris.jpg")
+    run(*words)
+    assert [line["file"] for line in read_lines(tmp_path / "tags" / "tags.jsonl")] == ["gone.jpg"]
+    (tmp_path / "paris.jpg").rename(lines[0])
+    run(*words)
+    assert read_lines(tmp_path / "tags" / "tags.jsonl") == [gone, paris], "it kept its answer"
+
+
+def test_probability_may_be_written_as_percentage(run, library, tmp_path):
+    run("tag", library, "--out", tmp_path / "tags", "--csv", "--min-probability", "100%")
+    assert "below 100%" in (tmp_path / "tags" / "tags.csv").read_text(encoding="utf-8")
+    status, _, err = run("tag", library, "--out", tmp_path / "tags", "--min-probability", "much")
+    assert status == 2 and "'much' is no number. Write 0.8, or 80%." in err
+
+
 def test_strict_run_stops_at_a_photo_that_cannot_be_read(run, library, tmp_path):
     for _ in range(2):
         status, _, err = run("tag", library, "--out", tmp_path / "tags", "--csv", "--strict")
-        assert status == 1 and "broken.jpg is empty" in err and "Stopped, as --strict asks" in err
+        assert status == 1 and "Stopped, as --strict asks" in err
+        assert f"{library / 'broken.jpg'}: broken.jpg is empty" in err
         assert files_in(tmp_path / "tags") == ["library.sqlite"]
     assert run("tag", library, "--out", tmp_path / "tags", "--csv")[0] == 1
     assert "broken.jpg" in (tmp_path / "tags" / "tags.csv").read_text(encoding="utf-8")
@@ -248,9 +287,11 @@ def test_what_is_left_out_of_a_library_is_named_and_counted(run, library, tmp_pa
     (library / "all").symlink_to(library)
     (library / "gone.jpg").symlink_to("nowhere")
     (library / "broken.jpg").unlink()
-    status, text, err = run("tag", library, "--out", tmp_path / "tags")
+    (library / "DSC_1.NEF").write_bytes(b"x")
+    status, text, err = run("tag", library, library, "--out", tmp_path / "tags")
     assert status == 1 and "skipped: 2" in text
-    for line in ("Skipped: @eaDir: a system folder", "Skipped: all: the same as .",
+    for line in ("Skipped: @eaDir: a system folder", "RAW files passed over: 1. Export them",
+                 "Skipped: all: a link back to the whole folder",
                  "Failed: gone.jpg: a link to a file that is not there"):  # fmt: skip
         assert line in err
     assert len(read_lines(tmp_path / "tags" / "tags.jsonl")) == 3
@@ -308,6 +349,7 @@ def test_card_is_written_to_the_folder_or_elsewhere_with_links_into_it(run, ship
         ["tag", str(EXAMPLES), "--out", EIFFEL],
         ["tag", str(EXAMPLES), "--out", f"{EIFFEL}/tags"],
         ["tag", str(EXAMPLES), "--out", "tags", "--min-probability", "80"],
+        ["tag", str(EXAMPLES), "--out", "tags", "--xmp", EIFFEL],
         ["tag", "--out", "no such folder"],
         ["tag", "@no such list.txt", "--out", "tags"],
         ["export", "--source", "no such folder"],

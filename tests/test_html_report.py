@@ -3,16 +3,26 @@
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from landmark_model import LANGUAGES, Answer, CameraFacts, Prediction, Tagged, find_place
-from landmark_model.library import html_report
-from landmark_model.library.html_report import report_words, write_report
+from landmark_model import (
+    LANGUAGES,
+    Answer,
+    CameraFacts,
+    LandmarkError,
+    Prediction,
+    Tagged,
+    find_place,
+)
+from landmark_model.library import html_report, words
+from landmark_model.library.html_report import write_report
 from landmark_model.library.index import Row, View, open_index, to_row
 from landmark_model.library.run import THUMBNAIL_PX, shrink
+from landmark_model.library.words import words_in
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{photos}}.jpg"
 
@@ -65,18 +75,45 @@ def test_pictures_of_the_report_are_small():
 
 
 def test_words_of_the_report_are_there_in_each_language():
-    english = report_words("en")
+    english = words_in("en")
     template = (Path(html_report.FOLDER) / "report.html").read_text(encoding="utf-8")
     for language in LANGUAGES:
-        words = report_words(language)
-        assert list(words) == list(english) and all(words.values())
-        gaps = [re.findall(r"{(\w+)}", text) for text in words.values()]
+        found = words_in(language)
+        assert list(found) == list(english) and all(found.values())
+        gaps = [re.findall(r"{(\w+)}", text) for text in found.values()]
         assert [sorted(found) for found in gaps] == [
             sorted(re.findall(r"{(\w+)}", text)) for text in english.values()
         ]
-    assert report_words("xx") == report_words(None) == english
-    statuses = {"tagged", "unknown", "doubtful", "unreadable"}
+    assert words_in("xx") == words_in(None) == english
+    elsewhere = {
+        "tagged",
+        "unknown",
+        "doubtful",
+        "unreadable",
+        "nothing",
+        "not_known",
+        "not_sure",
+        "left_out",
+    }
     used = {
         name for name in english if f"{{{{{name}}}}}" in template or f"words.{name}" in template
     }
-    assert used | statuses == set(english)
+    assert used | elsewhere == set(english)
+
+
+def test_a_language_that_lacks_a_text_or_its_file_is_named(tmp_path, monkeypatch):
+    shutil.copy(words.LOCALES / "en.json", tmp_path)
+    lacking = {key: text for key, text in words_in("de").items() if key != "map"}
+    (tmp_path / "de.json").write_text(json.dumps(lacking))
+    monkeypatch.setattr(words, "LOCALES", tmp_path)
+    words_in.cache_clear()
+    for language, text in (("de", "map"), ("fr", "title")):
+        with pytest.raises(LandmarkError, match=rf"'{language}' has no text '{text}'"):
+            words_in(language)
+    words_in.cache_clear()
+
+
+def test_report_without_a_landmark_says_so_in_place_of_the_map(index):
+    index.mark_gone([f"/photos/{HOSTILE}"])
+    assert "Keines dieser Fotos zeigt eine mir bekannte" in written(index, "de")
+    assert "<i>" not in written(index, "de")

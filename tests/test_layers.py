@@ -39,6 +39,7 @@ OWNERS = {
     "onnx": "training.export training.graphs",
     "onnxruntime": "runtime training.export",
     "pillow_heif": "photos",
+    "pyarrow": "library.parquet",
     "scipy": "training.data training.evaluate",
     "sklearn": "training.metrics training.known",
     "sqlite3": "library.index library.browse",

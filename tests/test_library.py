@@ -1,5 +1,6 @@
 """An index survives what happens to it and to the photos; nothing is answered twice or lost."""
 
+import csv
 import errno
 import io
 import json
@@ -9,12 +10,13 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 from landmark_model import Answer, LandmarkError, Prediction, find_place
 from landmark_model.folders import find_named
-from landmark_model.library import exports, run, sidecar_files
+from landmark_model.library import exports, parquet, run, sidecar_files, tagging
 from landmark_model.library.index import INDEX_NAME, Index, View, open_index
 from landmark_model.library.run import LibraryRun, common_folder, make_plan, named_paths
 from landmark_model.library.sidecar_files import SidecarFiles
@@ -46,6 +48,7 @@ class Namer:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr(run, "BATCH_SIZE", 2)
+    monkeypatch.setattr(run, "AHEAD", 1)  # in an order that tests know
 
 
 @pytest.fixture
@@ -182,6 +185,7 @@ def test_broken_photo_is_a_row_and_tried_again_only_once_it_changed(photos, tmp_
     for name in ("0.png", "00.png"):
         row = rows(out)[f"a/{name}"]
         assert row.status == "unreadable" and row.reason.startswith(f"{name} is not a photo")
+        assert rows(out, View("de"))[f"a/{name}"].reason.startswith(f"{name} ist kein lesbares")
     monkeypatch.setattr(run, "look", looked.append)
     assert tag(photos, out) == [] and looked == []
 
@@ -234,6 +238,15 @@ def test_file_that_is_none_of_ours_is_refused_and_left_alone(photos, tmp_path):
     refused("newer version.*pip install --upgrade")
     with pytest.raises(LandmarkError, match="There is no index"):
         rows(tmp_path / "elsewhere")
+
+
+def test_index_of_an_earlier_version_is_taken_over(photos, tmp_path):
+    tag(photos, tmp_path)
+    with sqlite3.connect(tmp_path / INDEX_NAME) as earlier:
+        earlier.executescript("ALTER TABLE photos DROP COLUMN cause; PRAGMA user_version = 1")
+    earlier.close()
+    paint(photos / "new.png", 77)
+    assert tag(photos, tmp_path) == [77] and len(rows(tmp_path)) == 11
 
 
 def test_index_that_was_only_begun_or_is_damaged(photos, tmp_path):
@@ -297,9 +310,10 @@ def test_odd_names_are_rows_and_can_be_exported(photos, tmp_path):
     odd = {"line\nbreak.png", "caf\udce9.png", "tab\t'\".png", long}
     for number, name in enumerate(sorted(odd)):
         paint(photos / name, 50 + number)
+    (photos / "{no}caf\udce9.png").write_text("no photo")
     (photos / "loop").symlink_to(photos)
     assert len(tag(photos, out)) == 14
-    assert odd < set(rows(out))
+    assert odd < set(rows(out)) and "{no}caf" in rows(out)["{no}caf\udce9.png"].reason
     assert tag(photos, out) == []
     with open_index(out, is_new=False, writes=True) as index:
         for kind in exports.TABLES:
@@ -308,7 +322,7 @@ def test_odd_names_are_rows_and_can_be_exported(photos, tmp_path):
     assert unwritten.file == long and "cannot be written (File name too long)" in unwritten.reason
     assert (photos / "line\nbreak.png.xmp").is_file() and (photos / "caf\udce9.png.xmp").is_file()
     lines = (out / "tags.jsonl").read_text(encoding="utf-8").split("\n")
-    assert len(lines) == 15 and lines.pop() == ""
+    assert len(lines) == 16 and lines.pop() == ""
     assert "line\nbreak.png" in {json.loads(line)["file"] for line in lines}
 
 
@@ -333,6 +347,27 @@ def test_views_differ_in_language_threshold_and_time(photos, tmp_path):
         assert index.count(0.5045) == {"tagged": 5, "doubtful": 5}
 
 
+def test_parquet_has_the_rows_of_the_csv_with_types_in_groups(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "GROUP_SIZE", 4)
+    out = tmp_path / "out"
+    tag(photos, out, namer=Namer("Taj_Mahal"))
+    paint(photos / "c" / "10.png", 10).write_text("no photo")
+    tag(photos, out)
+    with open_index(out, is_new=False, writes=False) as index:
+        for kind in ("parquet", "csv"):
+            exports.write_table(kind, index, View("de"), out)
+    found = pyarrow.parquet.ParquetFile(out / "tags.parquet")
+    assert found.num_row_groups == 3 and found.schema_arrow.names == [*tagging.COLUMNS]
+    lines = found.read().to_pylist()
+    assert lines[0]["tags"][:2] == ["Mausoleum", "Kuppel"] and lines[0]["latitude"] == 27.1751
+    assert lines[-1]["landmark"] is None and lines[-1]["reason"].startswith("10.png ist kein")
+    table = csv.DictReader((out / "tags.csv").read_text(encoding="utf-8-sig").splitlines())
+    for typed, line in zip(lines, table, strict=True):
+        texts = {name: "; ".join(value) if isinstance(value, list) else value
+                 for name, value in typed.items()}  # fmt: skip
+        assert line == {name: "" if text is None else str(text) for name, text in texts.items()}
+
+
 # --- which photos ---
 
 
@@ -354,7 +389,7 @@ def test_photos_are_named_in_many_ways(photos, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(photos)
     assert named_paths([str(tmp_path / "link")], io.BytesIO()) == [photos]
     found = find_named([photos / "a", photos / "a" / "0.png", photos / "gone.png"], photos)
-    assert len(found.paths) == 5 and [item.reason for item in found.failed] == ["not there"]
+    assert len(found.paths) == 5 and found.missing == [photos / "gone.png"]
     assert common_folder([photos / "a", photos / "b" / "5.png"]) == photos
 
 

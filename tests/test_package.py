@@ -18,6 +18,7 @@ from test_layers import PATHS, imported_names
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "landmark_model"
 EXTRAS = {"training": ("train", "torch"), "web": ("app",)}
+EXTRAS["library.parquet"] = ("parquet",)
 EXTRAS |= dict.fromkeys(("networks", "torch_trunk", "runtime"), ("torch",))
 SAMPLE = '[project]\nname = "sample"\nversion = "1"\n[tool.setuptools]\npy-modules = ["sample"]\n'
 # What comes with a package that is on a list, and is its to choose.
@@ -55,7 +56,10 @@ def test_every_file_of_the_package_goes_into_the_wheel(monkeypatch):
 @pytest.mark.parametrize("module", [name for name in PATHS if name != "__init__"])
 def test_a_module_imports_what_its_extra_installs(module):
     installed = {
-        name for extra in EXTRAS.get(module.partition(".")[0], ()) for name in listed(extra)
+        name
+        for place in (module, module.partition(".")[0])
+        for extra in EXTRAS.get(place, ())
+        for name in listed(extra)
     }
     installed |= listed("predict")
     owners = packages_distributions()
@@ -95,6 +99,7 @@ def run_without(missing: str, *command: str, folder: Path) -> subprocess.Complet
         (["serve"], "gradio", "app"),
         (["train", "--smoke"], "datasets", "train"),
         (["export", "--onnx", "--network", "landmark_cnn"], "torch", "train"),
+        (["tag", str(ROOT / "examples"), "--out", "tags", "--parquet"], "pyarrow", "parquet"),
     ],
 )
 def test_without_its_extra_a_command_says_what_to_install(command, missing, extra, tmp_path):

@@ -45,7 +45,7 @@ def row(file: str = "photo.jpg", known: bool | None = True, best: Prediction = C
     return Tagged(file, Answer([best, MILL], 1.0, known), **more)
 
 
-UNKNOWN = Tagged("cat.jpg", Answer([CHRIST, MILL], -2.0, False), tagging.NOT_KNOWN)
+UNKNOWN = Tagged("cat.jpg", Answer([CHRIST, MILL], -2.0, False), "It looks like none of them.")
 BROKEN = Tagged("notes.jpg", None, "notes.jpg is empty (0 bytes). Copy or download it again.")
 
 
@@ -153,6 +153,7 @@ def test_a_library_is_tagged_in_a_language(tagger, tmp_path):
     photos = [("taj.jpg", EXAMPLES / "taj-mahal.jpg"), ("broken.jpg", tmp_path / "broken.jpg")]
     taj, broken = tag_photos(tagger, photos, language="de")
     assert broken.answer is None and broken.status == "unreadable"
+    assert broken.reason.startswith("broken.jpg ist leer")
     for text in (to_csv([taj]), to_json([taj]), to_xmp(taj)):
         assert "Mausoleum" in text and "Indien" in text and "India" not in text
     assert taj.best.class_name == "Taj_Mahal"

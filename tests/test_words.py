@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from landmark_model import LandmarkError, photos
+from landmark_model.places import reason_in
 from landmark_model.web import i18n, share
 from landmark_model.web import layout as page
 from landmark_model.web.i18n import LANGUAGES, all_words, explain, pick_language, say
@@ -51,7 +52,13 @@ def test_every_text_is_used():
 
 def test_what_is_wrong_with_a_photo_or_link_is_said_in_the_visitors_language(tmp_path):
     said = {k.removeprefix("why_"): text for k, text in ENGLISH.items() if k.startswith("why_")}
-    assert said == photos.REASONS | share.REASONS
+    assert said == share.REASONS
+    english = {reason: reason_in("en", reason) for reason in photos.REASONS}
+    assert english == photos.REASONS
+    for language in LANGUAGES:
+        for reason, text in english.items():
+            gaps = [re.findall(r"{(\w+)}", one) for one in (text, reason_in(language, reason))]
+            assert sorted(gaps[0]) == sorted(gaps[1])
     (tmp_path / "a.jpg").touch()
     with pytest.raises(LandmarkError) as told:
         photos.open_photo(tmp_path / "a.jpg")

@@ -7,13 +7,13 @@ import html
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TextIO
 
 from landmark_model import Prediction
 from landmark_model.library.index import Index, Shown, View
 from landmark_model.library.tagging import writable
+from landmark_model.library.words import words_in
 
 FOLDER = Path(__file__).parent
 # Draws a map of landmarks, each with how many photos show it; the text says what the map is of.
@@ -25,7 +25,7 @@ def write_report(index: Index, view: View, file: TextIO, draw_map: DrawMap) -> N
 
     It says nothing of where a camera was, only where the landmarks are.
     """
-    words = report_words(view.language)
+    words = words_in(view.language)
     counts: Counter[str] = Counter()
     guesses: dict[str, Prediction] = {}
     for *_, row in index.rows(view):
@@ -38,7 +38,9 @@ def write_report(index: Index, view: View, file: TextIO, draw_map: DrawMap) -> N
         page = page.replace(f"{{{{{name}}}}}", html.escape(text))
     page = page.replace("{{language}}", view.language or "en").replace("{{words}}", _json(words))
     before, after = page.split("{{photos}}")
-    before = before.replace("{{drawing}}", draw_map(found, words["map"]))
+    nothing = f"<p>{html.escape(words['nothing'])}</p>"
+    drawing = draw_map(found, words["map"]) if found else nothing
+    before = before.replace("{{drawing}}", drawing)
     file.write(f"{before}[")
     for number, shown in enumerate(index.rows(view)):
         image = index.thumbnail(shown.sha256)
@@ -66,11 +68,3 @@ def _photo(shown: Shown, image: bytes | None) -> dict[str, object]:
 def _json(thing: object) -> str:
     """JSON that cannot end the element that it stands in."""
     return json.dumps(thing, ensure_ascii=False).replace("<", "\\u003c")
-
-
-@cache
-def report_words(language: str | None) -> dict[str, str]:
-    """The words of the report in a language; English where there are none."""
-    path = FOLDER / "locales" / f"{language}.json"
-    english = FOLDER / "locales" / "en.json"
-    return json.loads((path if path.is_file() else english).read_text(encoding="utf-8"))

@@ -19,16 +19,19 @@ from typing import NamedTuple
 
 from landmark_model import Answer, CameraFacts, LandmarkError, Place, Prediction, find_place
 from landmark_model.files import only_one
-from landmark_model.library.tagging import Tagged, judged
+from landmark_model.library.tagging import Tagged, judged, writable
 
 INDEX_NAME = "library.sqlite"
 APPLICATION_ID = 0x4C4D4B49  # "LMKI", in the header of the file
-VERSION = 1
+VERSION = 2
+# Reasons that may be gone next time: what is wrong with a photo stays so, a disk may be back.
+PASSING = {"", "missing", "locked"}
 AGAIN = "Finished work is kept: run the same command again to resume."
 # Paths are text; bytes where they are not UTF-8. Positions are degrees, times are by ISO 8601.
 # `guesses` are lists of class name, label and probability, best first; of landmarks that were
-# taught, which no gazetteer knows, their place follows. An error is final where it
-# is the photo's. Of a sidecar, `fresh` is the hash of what it was to say, `sha256` of what it
+# taught, which no gazetteer knows, their place follows. An error is final where it is the photo's;
+# its `cause` is the word for it and the numbers in it, for other languages. Of a
+# sidecar, `fresh` is the hash of what it was to say, `sha256` of what it
 # became, and `added` what of that was not there before; it is done once the file is written.
 SCHEMA = """
 CREATE TABLE photos (
@@ -36,7 +39,7 @@ CREATE TABLE photos (
     taken_at TEXT, make TEXT, model TEXT, serial TEXT, latitude REAL, longitude REAL,
     status TEXT NOT NULL, guesses TEXT, probability REAL, score REAL, is_known INTEGER,
     place TEXT, tags TEXT, stamp TEXT, error TEXT, is_final INTEGER NOT NULL,
-    is_gone INTEGER NOT NULL DEFAULT 0
+    is_gone INTEGER NOT NULL DEFAULT 0, cause TEXT
 );
 CREATE INDEX photos_by_content ON photos (sha256);
 CREATE TABLE thumbnails (sha256 TEXT PRIMARY KEY, image BLOB NOT NULL);
@@ -74,6 +77,7 @@ class Row:
     error: str = ""
     is_final: bool = True
     is_gone: bool = False
+    cause: str | None = None
 
 
 @dataclass(frozen=True)
@@ -223,14 +227,15 @@ class Index:
 
     # --- sidecars ---
 
-    def sidecars(self, target: str, is_done: bool) -> list[Sidecar]:
-        """What was written to the sidecars of a `target`, or was about to be."""
+    def sidecars(self, target: str, is_done: bool, path: str | None = None) -> Iterator[Sidecar]:
+        """What was written to the sidecars of a `target`, or was about to be; only to that at
+        `path`, if that is not None."""
         names = ", ".join(field.name for field in fields(Sidecar))
-        found = self._connection.execute(
-            f"SELECT {names} FROM sidecars WHERE target = ? AND is_done = ?",
-            (_stored(target), is_done),
-        )
-        return [Sidecar(*map(os.fsdecode, row[:3]), *row[3:6], bool(row[6])) for row in found]
+        where, values = "target = ? AND is_done = ?", [_stored(target), is_done]
+        if path is not None:
+            where, values = f"{where} AND path = ?", [*values, _stored(path)]
+        found = self._connection.execute(f"SELECT {names} FROM sidecars WHERE {where}", values)
+        return (Sidecar(*map(os.fsdecode, row[:3]), *row[3:6], bool(row[6])) for row in found)
 
     def plan_sidecars(self, records: Iterable[Sidecar]) -> None:
         """Records what is about to be written, in one transaction."""
@@ -306,6 +311,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             "pip install --upgrade landmark-model"
         )
     connection.execute("PRAGMA journal_mode = WAL")
+    if version == 1:
+        connection.executescript("BEGIN; ALTER TABLE photos ADD COLUMN cause TEXT; "
+                                 f"PRAGMA user_version = {VERSION}; COMMIT")  # fmt: skip
     if is_empty:
         connection.executescript(
             f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
@@ -331,9 +339,9 @@ def to_row(seen: Row, row: Tagged, stamp: str) -> Row:
     about = asdict(seen) | {
         "taken_at": camera.taken_at, "make": camera.make, "model": camera.model,
         "serial": camera.serial, "latitude": latitude, "longitude": longitude,
-        "status": row.status, "stamp": stamp, "error": str(row.error or ""),
-        # What is wrong with a photo stays so; a disk that was away for a while may be back.
-        "is_final": row.error is None or bool(row.error.reason),
+        "status": row.status, "stamp": stamp, "error": writable(str(row.error or "")),
+        "is_final": row.error is None or row.error.reason not in PASSING,
+        "cause": row.error and json.dumps([row.error.reason, dict(row.error.details)]),
     }  # fmt: skip
     if row.answer is None:
         return Row(**about)
@@ -364,7 +372,7 @@ def _to_tagged(row: Row, base: str, view: View) -> Tagged:
         guesses = (Prediction(label, name, share, _place_of(name, *own))
                    for name, label, share, *own in json.loads(row.guesses))  # fmt: skip
         answer = Answer(guesses, row.score, row.is_known)
-    tagged = Tagged(file.replace(os.sep, "/"), answer, row.error, camera)
+    tagged = Tagged(file.replace(os.sep, "/"), answer, row.error, camera, _error_of(row))
     return judged(tagged, view.language, view.min_probability)
 
 
@@ -376,6 +384,16 @@ def _own_place(guess: Prediction) -> list[dict]:
 
 def _place_of(class_name: str, own: dict | None = None) -> Place:
     return Place(**own | {"tags": tuple(own["tags"])}) if own else _place(class_name)
+
+
+def _error_of(row: Row) -> LandmarkError | None:
+    """What is wrong with a photo; None where nothing is, or it is in words only."""
+    reason, details = json.loads(row.cause or '["", {}]')
+    if not reason:
+        return None
+    error = LandmarkError(row.error)
+    error.reason, error.details = reason, details
+    return error
 
 
 @cache

@@ -9,23 +9,29 @@ from __future__ import annotations
 import glob
 import hashlib
 import io
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from PIL import Image
 
 from landmark_model import LandmarkError
 from landmark_model.library.index import Index, Row, to_row
-from landmark_model.library.tagging import Opened, answer_batches, open_each
+from landmark_model.library.tagging import Opened, answer_batches, open_one, writable
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
 
+Thing = TypeVar("Thing")
+Done = TypeVar("Done")
 GUESS_COUNT = 5
 BATCH_SIZE = 8
+AHEAD = 8  # photos that are read and decoded while the network looks at those before
 MOST_COPIES = 256  # in a transaction
 THUMBNAIL_PX = 240  # of the longer side
 
@@ -110,12 +116,15 @@ def make_plan(
     """Compares the index with the `photos` that were found in `named`.
 
     Photos of the index that are no longer there are marked so, and those that came back, too. With
-    `stamp`, photos that another network answered are looked at again.
+    `stamp`, photos that another network answered are looked at again. Of `photos` that are not
+    there, those without an answer are waiting: they become rows with the reason.
     """
-    plan, back = Plan(), []
-    paths = [str(path) for path in photos]
-    for path in paths:
+    plan, back, found = Plan(), [], set()
+    for path in map(str, photos):
         row = index.get(path)
+        if row and row.guesses is not None and not _is_there(path):
+            continue  # it is gone, and keeps its answer
+        found.add(path)
         if row and row.is_gone:
             back.append(path)
         if row and row.is_final and stamp in (None, row.stamp) and _is_same(row):
@@ -124,7 +133,6 @@ def make_plan(
             plan.waiting.append(path)
     tops = {str(path) for path in named}
     folders = tuple(os.path.join(top, "") for top in tops if os.path.isdir(top))
-    found = {*paths}
     plan.gone = [
         path
         for path in index.paths()
@@ -173,28 +181,29 @@ class LibraryRun:
 
     def answer(self, paths: Sequence[str]) -> Iterator[list[Row]]:
         """Puts the photos into the index, batch by batch, and yields each once it is there."""
-        # This is where photos are decoded: what yields the same in the same order may take its
-        # place, such as processes that decode ahead.
-        opened = open_each(self._unknown(paths), self._tagger.fewest_pixels)
-        for batch in answer_batches(self._tagger, opened, GUESS_COUNT, BATCH_SIZE):
+
+        def opened(photo: tuple[str, Path]) -> Opened:
+            return open_one(*photo, self._tagger.fewest_pixels)
+
+        photos = ahead(opened, self._unknown(paths))
+        for batch in answer_batches(self._tagger, photos, GUESS_COUNT, BATCH_SIZE):
             yield self._keep(batch)
         if self._copies:
             yield self._keep([])
 
     def _unknown(self, paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
         """The photos whose bytes the index does not know; the others are noted as copies."""
-        for path in paths:
-            seen = look(path)
+        for seen in ahead(look, paths):
             known = seen.sha256 and self._index.find_copy(seen.sha256, self._wanted)
             if known:
                 self._note_copy(seen, known)
             elif seen.sha256 in self._twins:
                 self._twins[seen.sha256].append(seen)
             else:
-                self._waiting[path] = seen
+                self._waiting[seen.path] = seen
                 if seen.sha256:
                     self._twins[seen.sha256] = []
-                yield path, Path(path)
+                yield seen.path, Path(seen.path)
 
     def _note_copy(self, seen: Row, known: Row) -> None:
         self._copies.append(_copy_of(known, seen))
@@ -217,6 +226,20 @@ class LibraryRun:
         return rows
 
 
+def ahead(do: Callable[[Thing], Done], things: Iterable[Thing]) -> Iterator[Done]:
+    """What `do` gives for each of `things`, in order, by threads that are up to AHEAD before."""
+    pool, doing = ThreadPoolExecutor(AHEAD), deque[Future[Done]]()
+    try:
+        for thing in things:
+            doing.append(pool.submit(do, thing))
+            if len(doing) > AHEAD:
+                yield doing.popleft().result()
+        while doing:
+            yield doing.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def look(path: str) -> Row:
     """A photo's file: its size, time and hash; without these if it cannot be read."""
     try:
@@ -230,9 +253,14 @@ def look(path: str) -> Row:
 
 def _copy_of(row: Row, seen: Row) -> Row:
     """The row of a byte-identical file."""
-    names = (os.path.basename(path) for path in (row.path, seen.path))
-    about = {"path": seen.path, "size": seen.size, "mtime_ns": seen.mtime_ns}
-    return replace(row, **about, error=row.error.replace(*names), is_gone=False)
+    about = {"path": seen.path, "size": seen.size, "mtime_ns": seen.mtime_ns, "is_gone": False}
+    if row.cause is None:
+        return replace(row, **about)
+    reason, details = json.loads(row.cause)
+    before, after = (os.path.basename(path) for path in (row.path, seen.path))
+    details |= {"name": after} if "name" in details else {}
+    error = row.error.replace(writable(before), writable(after))
+    return replace(row, **about, error=error, cause=json.dumps([reason, details]))
 
 
 def shrink(image: Image.Image) -> bytes:

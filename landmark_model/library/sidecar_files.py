@@ -59,7 +59,6 @@ class SidecarFiles:
         self._root = folder or Path()
         # As seen from the index: both may be moved together.
         self._target = BESIDE if folder is None else os.path.relpath(folder, out)
-        self._records: dict[str, Sidecar] = {}  # by path, what was written before
         self._unwritten: list[Unwritten] = []
 
     def write(self, view: View) -> list[Unwritten]:
@@ -75,12 +74,15 @@ class SidecarFiles:
             if row.best:
                 tagged.add(path)
         names = self._names(files)
-        self._records = {one.path: one for one in self._index.sidecars(self._target, True)}
-        for record in [*self._records.values()]:
-            is_there = record.photo in names  # one that is gone may come back
-            is_wanted = record.photo in tagged and names[record.photo] == record.path
-            if is_there and not is_wanted and not self._is_away(record.photo):
-                self._take_back(record)
+        stale = [
+            record.path
+            for record in self._index.sidecars(self._target, True)
+            if record.photo in names  # one that is gone may come back
+            and not (record.photo in tagged and names[record.photo] == record.path)
+            and not self._is_away(record.photo)
+        ]
+        for path in stale:
+            self._take_back(self._record(path))
         changes: list[_Change] = []
         for path, _, row in self._index.rows(view):
             if row.best and self._is_away(path):
@@ -110,7 +112,7 @@ class SidecarFiles:
 
     def _settle(self) -> None:
         """Finds out which sidecars a killed run had written."""
-        planned = self._index.sidecars(self._target, False)
+        planned = [*self._index.sidecars(self._target, False)]
         written = [one for one in planned if _hash_of(self._root / one.path) == one.sha256]
         self._index.settle_sidecars(written, [one for one in planned if one not in written])
 
@@ -131,11 +133,14 @@ class SidecarFiles:
         except LandmarkError:  # it is no sidecar any more
             pass
         self._index.forget_sidecar(record)
-        del self._records[record.path]
+
+    def _record(self, path: str) -> Sidecar | None:
+        """What was written to a sidecar before; not kept here: there may be a million."""
+        return next(self._index.sidecars(self._target, True, path), None)
 
     def _change(self, file: str, photo: str, name: str, fresh: str) -> _Change | None:
         """What is to be written to a sidecar; None if nothing is, or it cannot be."""
-        record, wanted = self._records.get(name), _hash(fresh.encode())
+        record, wanted = self._record(name), _hash(fresh.encode())
         path = self._root / name
         has_content = os.path.isfile(path) and os.path.getsize(path) > 0
         if record and record.fresh == wanted and has_content and not self._overwrites:

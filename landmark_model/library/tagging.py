@@ -9,19 +9,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from PIL import Image
 
 from landmark_model import Answer, CameraFacts, LandmarkError, Prediction, open_safely
+from landmark_model.library.words import words_in
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
 
 NOTHING_WRITTEN = CameraFacts()  # by the camera
 MAX_BATCH_PIXELS = 60_000_000  # of open photos; as RGB they fill 180 MB
-NOT_KNOWN = "This does not look like one of the landmarks I know."
-REJECTED = "Left out by hand."
 # The columns of the table that say what a photo shows; empty where that is not known.
 FACTS: dict[str, Callable[[Prediction], object]] = {
     "landmark": lambda best: best.label,
@@ -32,7 +31,7 @@ FACTS: dict[str, Callable[[Prediction], object]] = {
     "country_code": lambda best: best.country_code,
     "latitude": lambda best: best.latitude,
     "longitude": lambda best: best.longitude,
-    "tags": lambda best: "; ".join(best.tags),
+    "tags": lambda best: best.tags,
 }
 COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason", "taken_at", "camera")
 # What JSON says of each guess; `names` besides.
@@ -79,15 +78,17 @@ class Tagged:
         """The landmark that it shows; None if it is unknown, doubtful, rejected or unreadable."""
         return self.answer[0] if self.status in ("tagged", "corrected") else None
 
-    def at_least(self, min_probability: float) -> Tagged:
-        """The same, doubtful where the best guess is less sure than `min_probability`, 0 to 1."""
+    def at_least(self, min_probability: float, language: str | None = None) -> Tagged:
+        """The same, doubtful where the best guess is less sure than `min_probability`, 0 to 1; the
+        reason is in `language`."""
         if self.status not in ("tagged", "doubtful"):
             return self
         best = self.answer[0]
         if best.probability >= min_probability:
             return replace(self, reason="")
-        sure = f"{best.label} at {best.probability:.0%}"
-        return replace(self, reason=f"Not sure enough: {sure}, below {min_probability:.0%}.")
+        shares = {"share": f"{best.probability:.0%}", "least": f"{min_probability:.0%}"}
+        reason = words_in(language)["not_sure"].format(landmark=best.label, **shares)
+        return replace(self, reason=reason)
 
     def named(self, guess: Prediction) -> Tagged:
         """The same with what a person says it shows, before what the network guessed."""
@@ -95,9 +96,9 @@ class Tagged:
         answer = Answer([guess, *others], self.answer.score, self.answer.is_known)
         return replace(self, answer=answer, reason="", by_hand=True)
 
-    def rejected(self) -> Tagged:
-        """The same without a landmark, because a person says so."""
-        return replace(self, reason=REJECTED, by_hand=True)
+    def rejected(self, language: str | None = None) -> Tagged:
+        """The same without a landmark, because a person says so; the reason is in `language`."""
+        return replace(self, reason=words_in(language)["left_out"], by_hand=True)
 
 
 # A photo that is open, with its row without guesses; or the row of one that cannot be read.
@@ -116,23 +117,23 @@ def tag_photos(
 
     A photo that cannot be read is a row with the reason; the others go on. So is one whose best
     guess is below `min_probability`: doubtful. Photos share a forward pass by up to `batch_size`,
-    fewer where they are large. Names, places and tags are in `language` ("de"), English where that
-    is not known. Raises LandmarkError if `top_k` or `batch_size` is below 1, or
+    fewer where they are large. Names, places, tags and reasons are in `language` ("de"), English
+    where that is not known. Raises LandmarkError if `top_k` or `batch_size` is below 1, or
     `min_probability` not 0 to 1.
     """
     require_limits(top_k, batch_size, min_probability)
-    batches = answer_batches(tagger, open_each(photos, tagger.fewest_pixels), top_k, batch_size)
+    opened = (open_one(file, path, tagger.fewest_pixels) for file, path in photos)
+    batches = answer_batches(tagger, opened, top_k, batch_size)
     return (judged(row, language, min_probability) for batch in batches for row, _ in batch)
 
 
-def open_each(photos: Iterable[tuple[str, Path]], fewest_pixels: int) -> Iterator[Opened]:
-    """Opens `photos` (name to show, path) one after the other; the only place here that does."""
-    for file, path in photos:
-        try:
-            opened = open_safely(path, fewest_pixels)
-            yield Tagged(file, None, camera=opened.camera), opened.image
-        except LandmarkError as error:
-            yield Tagged(file, None, str(error), error=error), None
+def open_one(file: str, photo: Path | BinaryIO, fewest_pixels: int) -> Opened:
+    """Opens a photo, whose name to show is `file`; the only place here that does."""
+    try:
+        opened = open_safely(photo, fewest_pixels)
+    except LandmarkError as error:
+        return Tagged(file, None, str(error), error=error), None
+    return Tagged(file, None, camera=opened.camera), opened.image
 
 
 def answer_batches(
@@ -161,14 +162,14 @@ def _answered(tagger: LandmarkClassifier, waiting: Sequence[Opened], top_k: int)
 
 
 def judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
-    """`row` with its guesses in that language, and the reason why it is unknown or, less sure than
-    `min_probability`, doubtful."""
+    """`row` in that language: its guesses, and the reason why it cannot be read, is unknown or,
+    less sure than `min_probability`, doubtful."""
     if row.answer is None:
-        return row
+        return replace(row, reason=row.error.in_language(language)) if row.error else row
     answer = row.answer.in_language(language)
     if answer.is_known is False:
-        return replace(row, answer=answer, reason=NOT_KNOWN)
-    return replace(row, answer=answer).at_least(min_probability)
+        return replace(row, answer=answer, reason=words_in(language)["not_known"])
+    return replace(row, answer=answer).at_least(min_probability, language)
 
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
@@ -197,21 +198,24 @@ def write_csv(rows: Iterable[Tagged], file: TextIO) -> None:
     """Writes what `to_csv` gives to `file`, row by row."""
     table = csv.writer(file)
     table.writerow(COLUMNS)
-    table.writerows([_cell(value) for value in _line(row)] for row in rows)
+    table.writerows([_cell(value) for value in line_of(row)] for row in rows)
 
 
-def _line(row: Tagged) -> list[object]:
-    """The values of a row, in the order of COLUMNS; what a person says has no probability."""
+def line_of(row: Tagged) -> list[object]:
+    """The values of a row, in the order of COLUMNS; those that are several are tuples. What a
+    person says has no probability."""
     best, guesses = row.best, [*(row.answer or ())]
-    others = [f"{guess.label} {guess.probability:.1%}" for guess in guesses[best is not None :]]
+    rest = guesses[best is not None :]
+    others = tuple(f"{guess.label} {guess.probability:.1%}" for guess in rest)
     facts = {name: of(best) if best else "" for name, of in FACTS.items()}
     if row.by_hand:
         facts["probability"] = ""
     shot = row.camera.taken_at, row.camera.name
-    return [row.file, row.status, *facts.values(), "; ".join(others), row.reason, *shot]
+    return [row.file, row.status, *facts.values(), others, row.reason, *shot]
 
 
 def _cell(value: object) -> object:
+    value = "; ".join(value) if isinstance(value, tuple) else value
     if not isinstance(value, str):
         return value
     text = writable(value)

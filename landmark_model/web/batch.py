@@ -20,11 +20,11 @@ class Batch:
 
     A run answers those that wait. It goes on as long as `run` is the one it began with, so that
     whoever sets another, or None, ends it. `network` is whose answers are here, `least` how sure a
-    guess must be to count, 0 to 1.
+    guess must be to count, 0 to 1, and `language` that of reasons.
     """
 
     def __init__(self) -> None:
-        self.network, self.least, self.run = "", 0.0, None
+        self.network, self.least, self.language, self.run = "", 0.0, "en", None
         self._lock = threading.Lock()
         self._count = self._marks = 0
         self._photos: dict[int, tuple[str, Path]] = {}  # name to show, path
@@ -99,9 +99,9 @@ class Batch:
     def _as_said(self, number: int) -> Tagged:
         row = self._rows[number]
         if row.answer is None or number not in self._said:
-            return row.at_least(self.least)
+            return row.at_least(self.least, self.language)
         said = self._said[number]
-        return row.rejected() if said is None else row.named(said)
+        return row.rejected(self.language) if said is None else row.named(said)
 
     def change(self, change: object, models: Models, language: str) -> int:
         """Does what a visitor sends: [number, "tick", whether], [number, "guess", class name] or

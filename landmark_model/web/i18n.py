@@ -35,7 +35,10 @@ def say(key: str, language: str, section: str = "page", **values: object) -> str
 
 def explain(error: LandmarkError, language: str) -> str:
     """An error's message in `language`; its own text if there is no translation."""
-    return say(f"why_{error.reason}", language, **error.details) if error.reason else str(error)
+    key = f"why_{error.reason}"
+    if key in _locale(language)["page"]:
+        return say(key, language, **error.details)
+    return error.in_language(language)
 
 
 def all_words(**values: object) -> dict[str, dict[str, str]]:

@@ -6,7 +6,7 @@ import json
 
 import gradio as gr
 
-from landmark_model import LANGUAGES, PHOTO_ENDINGS, RAW_ENDINGS
+from landmark_model import LANGUAGES, PHOTO_ENDINGS, RAW_ENDINGS, LandmarkError
 from landmark_model.web import STATIC
 from landmark_model.web.i18n import say
 
@@ -56,7 +56,9 @@ def page_script(most_bytes: int) -> str:
         "most_bytes": most_bytes,
         "words": {
             language: {
-                why: say(f"why_{why}", language, name="{name}", limit=limit)
+                why: LandmarkError.because(why, "", name="{name}", limit=limit).in_language(
+                    language
+                )
                 for why in ("raw", "no_photo", "large_file")
             }
             | {"place": say("queue_place", language, place="{place}", size="{size}")}

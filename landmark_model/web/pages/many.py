@@ -76,7 +76,7 @@ class ManyTab:
         A run in progress ends; `tag` is to be asked next.
         """
         language, batch = language_of(request), batch or Batch()
-        batch.least = share_of(least)
+        batch.least, batch.language = share_of(least), language
         files = uploads if isinstance(uploads, list) else []
         if len(files) > MAX_PHOTOS:
             batch.run = None

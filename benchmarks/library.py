@@ -1,0 +1,276 @@
+"""Measures `landmark tag` on many photos: memory, rate, what a library costs -> library.md.
+
+python -m benchmarks.library --photos photos/world100/validation
+
+Memory is that of 100,000 tiny files, all different, from the search for them to the exports; their
+decoder and network are stubs that answer at once. The rate is that of real photos and the network
+that ships, beside each half alone: photos decoded by as many processes as there are cores, and the
+network on batches of photos that are decoded already.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+from PIL import Image
+
+from benchmarks.pages import command_line, make_parser, run, table
+from benchmarks.speed import medians
+from landmark_model import Answer, LandmarkError, OpenedPhoto, Prediction, find_place, load
+from landmark_model.cores import usable_cores
+from landmark_model.decoding import open_safely
+from landmark_model.files import write_text
+from landmark_model.folders import find_named, find_photos
+from landmark_model.library import tagging
+from landmark_model.library.exports import REPORT_NAME, TABLES, write_table, written
+from landmark_model.library.html_report import write_report
+from landmark_model.library.index import View, open_index
+from landmark_model.library.run import BATCH_SIZE, GUESS_COUNT, LibraryRun, make_plan
+from landmark_model.library.sidecar_files import SidecarFiles
+from landmark_model.photos import CameraFacts
+
+FILES_IN_FOLDER = 1000
+FEW = 16  # files of the round that loads what is loaded once
+LIBRARIES = (10**6, 10**8, 10**10)
+LANDMARKS = ("Eiffel_Tower", "Taj_Mahal", "Petra", "Colosseum", "Big_Ben")
+ABOUT = """# A library of many photos
+
+Written by `{command}` on {cores} cores.
+
+## Memory
+
+{count:,} tiny files, all different, from the search for them to every export. **Decoder and network
+are stubs here**, which answer at once. "Peak" is the most resident memory (VmHWM) of a step, above
+what the process had before the first, when it had done all of that with {few} files.
+
+{memory}
+
+## Rate
+
+{photo_count} photos ({pixels:.1f} megapixels each, on average) and the network that ships; medians
+of {rounds} rounds in which the three take turns. "Both" is the most that these cores can do if they
+are never idle: every photo is decoded and looked at, and either takes all cores where it is alone.
+
+{rates}
+
+`landmark tag` reaches {share_of_both:.0%} of both, and {share_of_lower:.0%} of the lower one alone.
+
+## What a library costs
+
+At the measured {per_core:.2f} photos a second for each core, of photos as large as those above. The
+photos are split among machines, each with an index of its own. A core-hour is **assumed** to cost
+${price:g}.
+
+{costs}
+"""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Photos a second."""
+
+    tag: float
+    network: float
+    decoding: float
+
+    @property
+    def both(self) -> float:
+        """The rate of cores that are never idle."""
+        return 1 / (1 / self.network + 1 / self.decoding)
+
+
+class Stub:
+    """Answers for a network, at once, with five landmarks in turn."""
+
+    fewest_pixels = 1_000_000
+
+    def __init__(self) -> None:
+        self._places = {name: find_place(name) for name in LANDMARKS}
+
+    def predict_batch(self, photos: Sequence[Image.Image], top_k: int, batch_size: int) -> list:
+        """An answer for each photo, with `top_k` guesses."""
+        guesses = [
+            Prediction(place.name, name, 0.9 / 2**number, place)
+            for number, (name, place) in enumerate(self._places.items())
+        ]
+        return [Answer(guesses[:top_k], 1.0, True) for _ in photos]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures, and writes the page."""
+    parser = make_parser("library", __doc__)
+    parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--limit", type=int, default=300, metavar="N", help="real photos (300)")
+    parser.add_argument(
+        "--files", type=int, default=100_000, metavar="N", help="tiny files (100000)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of the rates (3)")
+    parser.add_argument("--price", type=float, default=0.04, metavar="X",
+                        help="dollars for a core-hour (0.04)")  # fmt: skip
+    options = parser.parse_args(arguments)
+    photos = find_photos(options.photos).paths
+    if not photos or min(options.limit, options.files, options.rounds) < 1:
+        raise LandmarkError(f"No photos in {options.photos}, or a number is below 1.")
+    photos = photos[:: -(-len(photos) // options.limit)]
+    memory = measure_memory(options.files)
+    rates, pixels = measure_rates(photos, options.rounds)
+    per_core = rates.tag / usable_cores()
+    page = ABOUT.format(
+        command=command_line("library", arguments), cores=usable_cores(), count=options.files,
+        few=FEW, memory=table(("step", "seconds", "peak, MB"), memory), photo_count=len(photos),
+        pixels=pixels, rounds=options.rounds, rates=rate_table(rates),
+        share_of_both=rates.tag / rates.both,
+        share_of_lower=rates.tag / min(rates.network, rates.decoding), per_core=per_core,
+        price=options.price, costs=cost_table(per_core, options.price),
+    )  # fmt: skip
+    write_text(options.out / "library.md", page)
+    print(page)
+
+
+# --- memory ---
+
+
+def measure_memory(count: int) -> list[list[str]]:
+    """What each step takes for `count` tiny files: its name, seconds, and peak MB above before."""
+    shown = Image.new("RGB", (32, 24), "teal")
+    opened = OpenedPhoto(shown, CameraFacts(), shown.size)
+    with ExitStack() as stack:
+        scratch = Path(tempfile.mkdtemp(prefix="library-"))
+        stack.callback(shutil.rmtree, scratch)
+        stack.enter_context(mock.patch.object(tagging, "open_safely", lambda *_: opened))
+        walk_through(make_files(scratch / "few", FEW), scratch / "warm", [])
+        folder, rows = make_files(scratch / "photos", count), []
+        walk_through(folder, scratch / "out", rows)
+    return rows
+
+
+def make_files(folder: Path, count: int) -> Path:
+    """A folder of files that are named like photos, each with other bytes."""
+    for number in range(count):
+        path = folder / f"{number // FILES_IN_FOLDER:05}" / f"IMG_{number:08}.JPG"
+        if number % FILES_IN_FOLDER == 0:
+            path.parent.mkdir(parents=True)
+        path.write_bytes(number.to_bytes(8))
+    return folder
+
+
+def walk_through(folder: Path, out: Path, rows: list[list[str]]) -> None:
+    """Does all that `landmark tag` does; adds what each step takes to `rows`."""
+    before = resident()[0]
+
+    def step(name: str, action: Callable[[], object]) -> object:
+        forget_peak()
+        began = time.perf_counter()
+        found = action()
+        seconds = time.perf_counter() - began
+        rows.append([name, f"{seconds:.0f}", f"{(resident()[1] - before) / 1e6:.0f}"])
+        return found
+
+    with open_index(out, is_new=True, writes=True) as index:
+        found = step("find the photos", partial(find_named, [folder], folder))
+        index.set_base([folder])
+        plan = step(
+            "compare with the index", partial(make_plan, index, found.paths, [folder], None)
+        )
+        answers = LibraryRun(index, Stub(), "stub", False).answer(plan.waiting)
+        step("answer", partial(exhaust, answers))
+        for kind, (name, *_) in TABLES.items():
+            step(name, partial(write_table, kind, index, View(), out))
+        step(REPORT_NAME, partial(report, index, out))
+        sidecars = partial(SidecarFiles, index, out, out / "xmp", "file", False)
+        step("sidecars", lambda: sidecars().write(View()))
+        step("sidecars in another language", lambda: sidecars().write(View("de")))
+    assert exhaust(out.rglob("*.xmp")) == len(found.paths)
+
+
+def report(index: object, out: Path) -> None:
+    """Writes the report, with no map: that is one for all photos."""
+    with written(out / REPORT_NAME) as path, path.open("w", encoding="utf-8") as file:
+        write_report(index, View(), file, lambda found, label: label)
+
+
+def exhaust(things: Iterable[object]) -> int:
+    """How many there are; none is kept."""
+    return sum(1 for _ in things)
+
+
+def resident() -> tuple[int, int]:
+    """The resident memory of this process in bytes: now, and the most since `forget_peak`."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return tuple(int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+
+
+def forget_peak() -> None:
+    """Has the system count the most resident memory from now on."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+# --- rate ---
+
+
+def measure_rates(photos: list[Path], rounds: int) -> tuple[Rates, float]:
+    """The rates on real photos, and their megapixels on average."""
+    tagger = load()
+    fewest = tagger.fewest_pixels
+    few = [open_safely(path, fewest) for path in photos]
+    images = [one.image for one in few]
+    pixels = sum(one.size[0] * one.size[1] for one in few) / len(few) / 1e6
+    few.clear()
+    contest = {
+        "decoding": lambda: decode_all(photos, fewest),
+        "network": lambda: [
+            tagger.predict_batch(images[start : start + BATCH_SIZE], GUESS_COUNT, BATCH_SIZE)
+            for start in range(0, len(images), BATCH_SIZE)
+        ],
+        "tag": lambda: tag_all(photos, tagger),
+    }  # fmt: skip
+    seconds = medians(contest, rounds)
+    return Rates(**{name: len(photos) / taken for name, taken in seconds.items()}), pixels
+
+
+def decode_all(photos: Iterable[Path], fewest_pixels: int) -> None:
+    """Decodes photos by as many processes as there are cores."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        exhaust(pool.map(lambda path: open_safely(path, fewest_pixels).size, photos))
+
+
+def tag_all(photos: list[Path], tagger: object) -> None:
+    """Answers photos into a new index, as `landmark tag` does."""
+    with (
+        tempfile.TemporaryDirectory(prefix="library-") as out,
+        open_index(Path(out), is_new=True, writes=True) as index,
+    ):
+        plan = make_plan(index, photos, photos, None)
+        exhaust(LibraryRun(index, tagger, "net", False).answer(plan.waiting))
+
+
+def rate_table(rates: Rates) -> str:
+    """The rates, each on a line."""
+    found = {"decoding alone": rates.decoding, "the network alone": rates.network,
+             "both": rates.both, "landmark tag": rates.tag}  # fmt: skip
+    return table(
+        ("what", "photos a second"), [[name, f"{rate:.1f}"] for name, rate in found.items()]
+    )
+
+
+def cost_table(per_core: float, price: float) -> str:
+    """Hours and dollars for each of LIBRARIES, by the rate of a core."""
+    rows = []
+    for count in LIBRARIES:
+        hours = count / per_core / 3600
+        spans = [f"{hours / cores:,.1f}" for cores in (16, 1000)]
+        rows.append([f"{count:,}", f"{hours:,.0f}", *spans, f"${hours * price:,.0f}"])
+    return table(("photos", "core-hours", "hours on 16 cores", "hours on 1,000", "cost"), rows)
+
+
+if __name__ == "__main__":
+    run(main)
