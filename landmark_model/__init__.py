@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         camera_position,
         open_photo,
     )
-    from landmark_model.places import LANGUAGES, Place, distance_km, find_place
+    from landmark_model.places import LANGUAGES, Place, distance_km, find_place, nearest_place
     from landmark_model.prediction import Answer, Prediction
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "find_place",
     "list_networks",
     "load",
+    "nearest_place",
     "open_photo",
     "open_safely",
     "read_metrics",
@@ -64,7 +65,7 @@ _OWNERS = {
     "explain": ("Explanation",),
     "hub.repo": ("read_metrics",),
     "photos": ("PHOTO_ENDINGS", "RAW_ENDINGS", "CameraFacts", "camera_position", "open_photo"),
-    "places": ("LANGUAGES", "Place", "distance_km", "find_place"),
+    "places": ("LANGUAGES", "Place", "distance_km", "find_place", "nearest_place"),
     "prediction": ("Answer", "Prediction"),
     "library.sidecars": ("to_xmp", "write_sidecars_zip"),
     "library.tagging": ("Tagged", "tag_photos", "to_csv", "to_json"),

@@ -16,7 +16,7 @@ from landmark_model.files import printable
 
 if TYPE_CHECKING:
     from landmark_model import Prediction
-    from landmark_model.folders import Skipped
+    from landmark_model.folders import FoundPhotos, Skipped
     from landmark_model.library.index import Index, View
 
 MOST_NAMED = 20
@@ -87,29 +87,26 @@ def predict(options: argparse.Namespace) -> int:
 
 def tag(options: argparse.Namespace) -> int:
     """Answers the photos that are new or changed, and writes exports of all in the index."""
-    from landmark_model.folders import Skipped, find_named
+    from landmark_model.folders import Skipped
+    from landmark_model.library.chains import decode_trips, read_choices
     from landmark_model.library.index import AGAIN, View, open_index
     from landmark_model.library.run import common_folder, named_paths
     from landmark_model.library.tagging import require_limits
 
     require_limits(1, min_probability=options.min_probability)
-    named, photos = named_paths(options.photos, sys.stdin.buffer), None
-    if options.photos:
-        photos = find_named(named, common_folder(named))
-        _print_items("Skipped", photos.skipped)
-        _print_items("Failed", photos.failed)
-        if not photos.paths:
-            where = {"-": "the list on standard input"}.get(options.photos[0], options.photos[0])
-            raise LandmarkError(
-                f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP."
-            )
+    choices = read_choices(options.together, options.camera_offset, options.max_gap)
+    named = named_paths(options.photos, sys.stdin.buffer)
+    photos = _find(named, options.photos[0]) if options.photos else None
     view = View(options.language, options.min_probability, options.file_time)
     kinds = _chosen(options)
+    writes = bool(photos or choices) or "xmp" in kinds
     try:
-        with open_index(options.out, bool(photos), bool(photos) or "xmp" in kinds) as index:
+        with open_index(options.out, bool(photos), writes) as index:
             if photos:
                 index.set_base([common_folder(named)])
                 _answer(index, photos.paths, named, options)
+            if writes:
+                _print_trips(decode_trips(index, choices))
             unwritten = _export(index, view, kinds, options)
             broken = list(index.rows(view, "unreadable"))
             counts = index.count(options.min_probability)
@@ -124,6 +121,25 @@ def tag(options: argparse.Namespace) -> int:
         f"skipped: {len(photos.skipped) if photos else 0}"
     )
     return 1 if unwritten or (photos and (broken or photos.failed)) else 0
+
+
+def _find(named: Sequence[Path], first: str) -> FoundPhotos:
+    """The photos in what is `named`; says what is left out. `first` is what the user wrote first.
+
+    Raises LandmarkError if there are none.
+    """
+    from landmark_model.folders import find_named
+    from landmark_model.library.run import common_folder
+
+    photos = find_named(named, common_folder(named))
+    _print_items("Skipped", photos.skipped)
+    _print_items("Failed", photos.failed)
+    if not photos.paths:
+        where = {"-": "the list on standard input"}.get(first, first)
+        raise LandmarkError(
+            f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP."
+        )
+    return photos
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:
@@ -141,13 +157,14 @@ def _answer(
     from landmark_model import load
     from landmark_model.config import read_config
     from landmark_model.hub.repo import CONFIG_NAME, FEATURES_NAME, WEIGHTS_NAME, find
+    from landmark_model.library.chains import note_network
     from landmark_model.library.index import View
     from landmark_model.library.run import LibraryRun, make_plan, stamp_of
 
     source = find(options.source, options.network, revision=options.revision)
-    stamp = stamp_of(
-        source, read_config(source).architecture, (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME)
-    )
+    config = read_config(source)
+    stamp = stamp_of(source, config.architecture, (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME))
+    note_network(index, stamp, len(config.class_names))
     plan = make_plan(index, photos, named, stamp if options.again else None)
     if plan.done_count:
         print(f"{plan.done_count} of {len(photos)} photos were already done.")
@@ -208,6 +225,11 @@ def _draw_map(found: Sequence[tuple[Prediction, int]], label: str) -> str:
     ]
     style = (STATIC / "worldmap.css").read_text(encoding="utf-8")
     return f"<style>{style}</style>{world_map(dots, label, zoom=False)}"
+
+
+def _print_trips(lines: list[str]) -> None:
+    for line in lines[:MOST_NAMED]:
+        print(printable(line))
 
 
 def _print_items(title: str, items: list[Skipped]) -> None:
@@ -330,6 +352,14 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
          "--min-probability": ("P", "leave photos untagged if the best guess is below P, 0 to 1; "
                                "default: 0", {"default": 0.0}),
          "--file-time": ("", "where the camera wrote no time, take that of the file"),
+         "--together": ("CAMERAS", "cameras that travel together, so that their photos help each "
+                        'other, such as "Canon, iPhone"; kept in the index until said anew; none '
+                        "forgets them", {"action": "append"}),
+         "--camera-offset": ("CAMERA=TIME", "what to add to the clock of a camera, such as "
+                             '"CANON=+1h" or "D90=-1h30m"; kept like --together',
+                             {"action": "append"}),
+         "--max-gap": ("TIME", "up to which time before and after photos give others a place, such "
+                       "as 90m; kept like --together; default: 6h"),
          "--again": ("", "answer photos anew that another network has answered"),
          "--strict": ("", "stop at a photo that cannot be read"),
          **LANGUAGE, **SOURCE},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, TextIO
 
 from PIL import Image
 
-from landmark_model import Answer, CameraFacts, LandmarkError, Prediction, open_safely
+from landmark_model import (
+    Answer,
+    CameraFacts,
+    LandmarkError,
+    Place,
+    Prediction,
+    open_safely,
+)
+from landmark_model.library.trips import Stop
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
@@ -33,7 +42,14 @@ FACTS: dict[str, Callable[[Prediction], object]] = {
     "longitude": lambda best: best.longitude,
     "tags": lambda best: "; ".join(best.tags),
 }
-COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason", "taken_at", "camera")
+# Those of the place of the trip; the city only where it is sure.
+TRIP: dict[str, Callable[[Stop], object]] = {
+    "trip_near": lambda stop: stop.near and stop.near.label,
+    "trip_radius_km": lambda stop: math.ceil(stop.radius_km),
+    "trip_city": lambda stop: stop.near.place if stop.is_city else None,
+    "trip_country": lambda stop: stop.near.country if stop.is_city else None,
+}
+COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason", "taken_at", "camera", "why", *TRIP)
 # What JSON says of each guess; `names` besides.
 GUESS = ("label", "class_name", "probability", "place", "region", "country", "country_code",
          "latitude", "longitude", "local_name", "tags")  # fmt: skip
@@ -49,8 +65,9 @@ UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe
 class Tagged:
     """One photo of a library: the guesses for it, or the reason why there are none.
 
-    `camera` is what the camera says; its position is in none of the files that are written. Where
-    the photo cannot be read, `error` is what `reason` is the text of.
+    `camera` is what the camera says; its position is in none of the files that are written. `stop`
+    is what the photos around it say, if it is part of a trip. Where the photo cannot be read,
+    `error` is what `reason` is the text of.
     """
 
     file: str
@@ -58,6 +75,7 @@ class Tagged:
     reason: str = ""
     camera: CameraFacts = NOTHING_WRITTEN
     error: LandmarkError | None = None
+    stop: Stop | None = None
 
     @property
     def status(self) -> str:
@@ -72,6 +90,23 @@ class Tagged:
     def best(self) -> Prediction | None:
         """The landmark that it shows; None if it shows none, is doubtful or cannot be read."""
         return self.answer[0] if self.status == "tagged" else None
+
+    @property
+    def trip(self) -> Stop | None:
+        """The place of the trip, if it is all that is known of where it was taken."""
+        return self.stop if self.stop and self.stop.how == "trip" else None
+
+    @property
+    def city(self) -> Place | None:
+        """The city of the trip, where it is sure."""
+        return self.trip.near.landmark if self.trip and self.trip.is_city else None
+
+    @property
+    def why(self) -> str:
+        """Why we say where it was: "seen", "camera", or the photos that it lies between."""
+        if self.stop and self.stop.how in ("camera", "trip"):
+            return self.stop.why
+        return "seen" if self.best else ""
 
 
 # A photo that is open, with its row without guesses; or the row of one that cannot be read.
@@ -137,16 +172,29 @@ def _answered(tagger: LandmarkClassifier, waiting: Sequence[Opened], top_k: int)
 def judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
     """`row` with its guesses in that language, and the reason why it is unknown or, less sure than
     `min_probability`, doubtful."""
+    stop = row.stop and row.stop.in_language(language)
     if row.answer is None:
-        return row
+        return replace(row, stop=stop)
     answer, best = row.answer.in_language(language), row.answer[0]
-    if answer.is_known is False:
-        return replace(row, answer=answer, reason=NOT_KNOWN)
-    if best.probability >= min_probability:
-        return replace(row, answer=answer)
+    row = replace(row, answer=answer, stop=stop)
     sure = f"{answer[0].label} at {best.probability:.0%}"
-    reason = f"Not sure enough: {sure}, below {min_probability:.0%}."
-    return replace(row, answer=answer, reason=reason)
+    if answer.is_known is False:
+        return replace(row, reason=NOT_KNOWN)
+    if stop and not stop.landmark:
+        return replace(row, reason=f"{sure} does not fit {stop.misfit}.")
+    if (stop.confirmed if stop else best.probability) >= min_probability:
+        return row
+    return replace(row, reason=f"Not sure enough: {sure}, below {min_probability:.0%}.")
+
+
+def placed(row: Tagged, stop: Stop | None) -> Tagged:
+    """`row` with what the photos around it say: what they confirm is its best guess."""
+    if stop is None or stop.landmark is None or row.answer is None:
+        return replace(row, stop=stop)
+    name, is_known = stop.landmark.class_name, row.answer.is_known
+    guesses = sorted(row.answer, key=lambda guess: guess.class_name != name)
+    answer = Answer(guesses, row.answer.score, True if is_known is False else is_known)
+    return replace(row, answer=answer, stop=stop)
 
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
@@ -184,7 +232,8 @@ def _line(row: Tagged) -> list[object]:
     others = [f"{guess.label} {guess.probability:.1%}" for guess in guesses[best is not None :]]
     facts = [of(best) if best else "" for of in FACTS.values()]
     shot = row.camera.taken_at, row.camera.name
-    return [row.file, row.status, *facts, "; ".join(others), row.reason, *shot]
+    trip = [of(row.trip) if row.trip else None for of in TRIP.values()]
+    return [row.file, row.status, *facts, "; ".join(others), row.reason, *shot, row.why, *trip]
 
 
 def _cell(value: object) -> object:
@@ -212,6 +261,8 @@ def _record(row: Tagged) -> dict[str, object]:
         "reason": writable(row.reason),
         "taken_at": row.camera.taken_at or None,
         "camera": writable(row.camera.name) or None,
+        "why": row.why or None,
+        "trip": row.trip and {name[len("trip_") :]: of(row.trip) for name, of in TRIP.items()},
         "guesses": [
             {name: getattr(guess, name) for name in GUESS} | {"names": guess.landmark.names}
             for guess in row.answer or ()
