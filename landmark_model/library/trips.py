@@ -45,8 +45,9 @@ KM_PER_DEGREE, STEPS_DEGREES = 111.0, (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # The place of the trip: how far around a known place one may be at the same moment, how fast one
 # moves among places that agree, and away from one that is CLOSE in time; and the radius up to
 # which it is one city.
-AROUND_KM, STAY_KMH, TRAVEL_KMH, CITY_KM = 2.0, 30.0, 120.0, 15.0
+AROUND_KM, STAY_KMH, TRAVEL_KMH, CITY_KM = 2.0, 30.0, 90.0, 15.0
 CLOSE = timedelta(hours=1)
+LEAST_SURE = 0.9  # of two photos that confirm each other, the surer one: both may be wrong
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,11 @@ class Stop:
         return "where its camera was" if self.how == "camera" else "the photos before and after"
 
     def in_language(self, language: str | None) -> Stop:
-        """The same stop with names and places in a language ("de")."""
-        landmark, near, *shown = (
-            one and one.in_language(language)
-            for one in (self.landmark, self.near, *(end.landmark for end in self.ends))
-        )
-        ends = (replace(end, landmark=one) for end, one in zip(self.ends, shown, strict=True))
-        return replace(self, landmark=landmark, near=near, ends=tuple(ends))
+        """The same stop with the names of a place of the trip in a language ("de")."""
+        near = self.near and self.near.in_language(language)
+        ends = (replace(end, landmark=end.landmark and end.landmark.in_language(language))
+                for end in self.ends)  # fmt: skip
+        return replace(self, near=near, ends=tuple(ends)) if self.how == "trip" else self
 
 
 NOWHERE = Stop()
@@ -204,13 +203,13 @@ def _decode(trip: Sequence[Shot], places: dict[str, tuple[Position, float]]) -> 
     columns = {name: column for column, name in enumerate(names)}
     emissions = np.stack([_evidence(shot, columns) for shot in trip])
     emissions *= _weights(trip)[:, None]
-    scores, origins = emissions[0], []
+    scores, origins, everywhere = emissions[0], [], np.arange(len(names))
     for number in range(1, len(trip)):
         gap = trip[number].taken_at - trip[number - 1].taken_at
         is_in_time = gap / HOUR + CLOCK_HOURS >= hours
         reached = scores[:, None] + np.where(is_in_time, moves, IMPOSSIBLE)  # (from, to)
         origins.append(reached.argmax(0))
-        scores = reached.max(0) + emissions[number]
+        scores = reached[origins[-1], everywhere] + emissions[number]
     route = [int(scores.argmax())]
     for origin in reversed(origins):
         route.append(int(origin[route[-1]]))
@@ -327,15 +326,16 @@ def _fits(position: Position, guess: Prediction, is_plain: bool) -> bool:
 
 
 def _sure(trip: Sequence[Shot], seen: Sequence[Stop], max_gap: timedelta) -> list[bool]:
-    """Which stops others may be placed by: the camera says it, or the stop before or after is in
-    the same city."""
+    """Which stops others may be placed by: those that the camera says, and those where the stop
+    before or after is in the same city, and one of them is sure."""
     known = [number for number, stop in enumerate(seen) if stop.position]
     sure = [stop.how == "camera" for stop in seen]
     for one, other in pairwise(known):
         is_soon = trip[other].taken_at - trip[one].taken_at <= max_gap
         extent = seen[one].radius_km + seen[other].radius_km
         distance = distance_km(seen[one].position, seen[other].position)
-        if is_soon and distance <= NEAR_KM + extent:
+        surest = max(seen[one].confirmed, seen[other].confirmed)
+        if is_soon and distance <= NEAR_KM + extent and surest >= LEAST_SURE:
             sure[one] = sure[other] = True
     return sure
 
