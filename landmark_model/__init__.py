@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         camera_position,
         open_photo,
     )
-    from landmark_model.places import LANGUAGES, Place, distance_km, find_place
+    from landmark_model.places import LANGUAGES, Place, distance_km, find_place, nearest_place
     from landmark_model.prediction import Answer, Prediction
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "find_place",
     "list_networks",
     "load",
+    "nearest_place",
     "open_library",
     "open_photo",
     "open_safely",
@@ -76,7 +77,7 @@ _OWNERS = {
     "explain": ("Explanation",),
     "hub.repo": ("read_metrics",),
     "photos": ("PHOTO_ENDINGS", "RAW_ENDINGS", "CameraFacts", "camera_position", "open_photo"),
-    "places": ("LANGUAGES", "Place", "distance_km", "find_place"),
+    "places": ("LANGUAGES", "Place", "distance_km", "find_place", "nearest_place"),
     "prediction": ("Answer", "Prediction"),
     "library.browse": (
         "Library",

@@ -124,20 +124,25 @@ def teach(options: argparse.Namespace) -> None:
 def tag(options: argparse.Namespace) -> int:
     """Answers the photos that are new or changed, and writes exports of all in the index."""
     from landmark_model.folders import Skipped
+    from landmark_model.library.chains import decode_trips, read_choices
     from landmark_model.library.index import AGAIN, View, open_index
     from landmark_model.library.run import common_folder, named_paths
     from landmark_model.library.tagging import require_limits
 
     require_limits(1, min_probability=options.min_probability)
+    choices = read_choices(options.together, options.camera_offset, options.max_gap)
     kinds = _chosen(options)
     named = named_paths(options.photos, sys.stdin.buffer)
     photos = _find(named, options.photos[0]) if options.photos else None
     view = View(options.language, options.min_probability, options.file_time)
+    writes = bool(photos or choices) or "xmp" in kinds
     try:
-        with open_index(options.out, bool(photos), bool(photos) or "xmp" in kinds) as index:
+        with open_index(options.out, bool(photos), writes) as index:
             if photos:
                 index.set_base([common_folder(named)])
                 _answer(index, photos, named, options)
+            if writes:
+                _print_trips(decode_trips(index, choices))
             unwritten = _export(index, view, kinds, options)
             broken = list(index.rows(view, "unreadable"))
             counts = index.count(options.min_probability)
@@ -199,13 +204,16 @@ def _answer(
     from landmark_model import load
     from landmark_model.config import read_config
     from landmark_model.hub.repo import ANSWERING, find
+    from landmark_model.library.chains import note_network
     from landmark_model.library.index import View
     from landmark_model.library.run import LibraryRun, make_plan, stamp_of
 
     source = find(options.source, options.network, revision=options.revision)
+    config = read_config(source)
     files = [source / name for name in ANSWERING]
     taught = [options.taught] if options.taught else []
-    stamp = stamp_of(read_config(source).architecture, [*files, *taught])
+    stamp = stamp_of(config.architecture, [*files, *taught])
+    note_network(index, stamp, len(config.class_names))
     paths = sorted([*photos.paths, *photos.missing])
     _require_readable(((path, "It is not there.") for path in photos.missing), options)
     plan = make_plan(index, paths, named, stamp if options.again else None)
@@ -273,6 +281,11 @@ def _draw_map(found: Sequence[tuple[Prediction, int]], label: str) -> str:
     ]
     style = (STATIC / "worldmap.css").read_text(encoding="utf-8")
     return f"<style>{style}</style>{world_map(dots, label, zoom=False)}"
+
+
+def _print_trips(lines: list[str]) -> None:
+    for line in lines[:MOST_NAMED]:
+        print(printable(line))
 
 
 def _print_items(title: str, items: list[Skipped]) -> None:
@@ -425,6 +438,14 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
          "--min-probability": ("P", "leave photos untagged if the best guess is below P, 0 to 1; "
                                "default: 0", {"default": 0.0}),
          "--file-time": ("", "where the camera wrote no time, take that of the file"),
+         "--together": ("CAMERAS", "cameras that travel together, so that their photos help each "
+                        'other, such as "Canon, iPhone"; kept in the index until said anew; none '
+                        "forgets them", {"action": "append"}),
+         "--camera-offset": ("CAMERA=TIME", "what to add to the clock of a camera, such as "
+                             '"CANON=+1h" or "D90=-1h30m"; kept like --together',
+                             {"action": "append"}),
+         "--max-gap": ("TIME", "up to which time before and after photos give others a place, such "
+                       "as 90m; kept like --together; default: 6h"),
          "--again": ("", "answer photos anew that another network has answered"),
          "--strict": ("", "stop at a photo that cannot be read"),
          **LANGUAGE, **TAUGHT, **SOURCE},

@@ -92,6 +92,8 @@ def test_words_of_the_report_are_there_in_each_language():
         "unreadable",
         "nothing",
         "not_known",
+        "misfit_camera",
+        "misfit_trip",
         "not_sure",
         "left_out",
     }

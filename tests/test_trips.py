@@ -1,6 +1,7 @@
 """Photos of one trip help each other: what nobody could reach falls, what fits rises."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,15 +17,17 @@ def guess(name: str, probability: float) -> Prediction:
     return Prediction(place.name, name, probability, place)
 
 
-def shot(minutes: float, *guesses: tuple[str, float], known: bool | None = True, **more) -> Shot:
+def shot(
+    minutes: float, *guesses: tuple[str, float], known: bool | None = True, position=None
+) -> Shot:
     """A photo so many minutes after nine; what it may show, best first."""
     answer = Answer([guess(*one) for one in guesses], 1.0, known) if guesses else None
-    return Shot(NINE + timedelta(minutes=minutes), answer, **more)
+    return Shot(NINE + timedelta(minutes=minutes), answer, position, 100)
 
 
-def nothing(minutes: float, **more) -> Shot:
+def nothing(minutes: float, position=None) -> Shot:
     """A photo that shows no landmark."""
-    return shot(minutes, ("Petra", 0.2), known=False, **more)
+    return shot(minutes, ("Petra", 0.2), known=False, position=position)
 
 
 def shown(*shots: Shot) -> list[str]:
@@ -56,6 +59,30 @@ def test_doubtful_guess_rises_among_its_like():
     assert shown(LOUVRE, refused)[1] == "", "nobody confirms it"
 
 
+def test_wrong_guesses_at_home_are_no_place_to_be():
+    guesses = ("Colosseum", "Tokyo_Tower", "Louvre", "Statue_of_Liberty", "Uluru")
+    photos = [shot(40 * n, (name, 0.4)) for n, name in enumerate(guesses)]
+    photos += [nothing(40 * n + 9) for n in range(len(guesses))]
+    photos.sort(key=lambda one: one.taken_at)
+    assert not any(stop.how == "trip" for stop in follow(photos))
+
+
+def test_guesses_of_one_burst_count_once():
+    burst = [shot(40 + n / 60, ("Tokyo_Tower", 0.9)) for n in range(20)]
+    assert set(shown(LOUVRE, EIFFEL, *burst, LATE_EIFFEL)[2:-1]) == {""}
+
+
+def test_landmark_that_no_gazetteer_knows_stands():
+    assert shown(LOUVRE, EIFFEL, shot(40, ("my_old_mill", 0.8)), LATE_EIFFEL)[2] == "my_old_mill"
+
+
+def test_clock_without_an_offset_may_have_been_set_to_another_time_zone():
+    photos = [shot(0, ("Tokyo_Tower", 0.95)), shot(6 * 60, ("Eiffel_Tower", 0.95))]
+    assert shown(*photos) == ["Tokyo_Tower", "Eiffel_Tower"]
+    zoned = [replace(one, taken_at=one.taken_at.replace(tzinfo=UTC)) for one in photos]
+    assert shown(*zoned).count("") == 1, "no plane is so fast"
+
+
 def test_position_of_the_camera_is_certain():
     stops = follow([
         shot(0, ("Tokyo_Tower", 0.99), position=PARIS),
@@ -82,26 +109,50 @@ def test_photo_without_a_landmark_gets_the_place_around_it_with_a_growing_radius
         assert distance_km(early.position, there) <= early.radius_km
 
 
+EARLY_EIFFEL = shot(20, ("Eiffel_Tower", 0.9))
+IN_PARIS = [EARLY_EIFFEL, EIFFEL]
+IN_LONDON = [shot(30 + minutes, ("Tower_Bridge", 0.9)) for minutes in (300, 310)]
+
+
 @pytest.mark.parametrize(
     ("photos", "place"),
     [
-        ([EIFFEL, nothing(30 + 7 * 60)], None),
-        ([EIFFEL, nothing(80)], "Eiffel_Tower"),
-        ([EIFFEL, nothing(150)], None),
-        ([EIFFEL, nothing(30 + 150), shot(30 + 300, ("Tower_Bridge", 0.9))], None),
-        ([EIFFEL, nothing(50), shot(30 + 300, ("Tower_Bridge", 0.9))], "Eiffel_Tower"),
-        ([EIFFEL, nothing(50, is_camera=False), LATE_EIFFEL], None),
+        ([*IN_PARIS, nothing(30 + 7 * 60)], None),
+        ([*IN_PARIS, nothing(80)], "Eiffel_Tower"),
+        ([*IN_PARIS, nothing(150)], None),
+        ([*IN_PARIS, nothing(30 + 150), *IN_LONDON], None),
+        ([*IN_PARIS, nothing(50), *IN_LONDON], "Eiffel_Tower"),
+        ([EIFFEL, nothing(50)], None),
         ([nothing(0), nothing(50)], None),
-        ([nothing(0), EIFFEL], "Eiffel_Tower"),
+        ([nothing(0), *IN_PARIS], "Eiffel_Tower"),
     ],
     ids=["after the longest gap", "close to one", "not close to one", "in the middle of a journey",
-         "just before a journey", "a screenshot", "nowhere known", "before the first"],
+         "just before a journey", "by a single photo", "nowhere known", "before the first"],
 )  # fmt: skip
 def test_place_of_the_trip_is_given_only_where_others_agree_or_are_close(photos, place):
     near = [stop.near and stop.near.class_name for stop in follow(photos)]
     without = [name for name, photo in zip(near, photos, strict=True) if photo.answer[0].label in
                ("Petra",)]  # fmt: skip
     assert without[-1] == place
+
+
+def test_place_reaches_no_farther_in_time_than_is_asked_for():
+    photos = [*IN_PARIS, nothing(50)]
+    assert follow(photos, timedelta(minutes=20))[-1].how == "trip"
+    assert follow(photos, timedelta(minutes=19))[-1].how == ""
+
+
+def test_city_is_sure_only_where_it_is_small_and_one():
+    early, late = (follow([*IN_PARIS, nothing(minutes)])[-1] for minutes in (33, 80))
+    assert early.is_city and not late.is_city
+    assert early.near.place == "Paris" and late.radius_km > 60
+
+
+def test_place_where_no_landmark_is_near_is_no_more_exact_than_its_radius():
+    nowhere = (10.123456, -140.123456)
+    stop = follow([shot(0, position=nowhere), nothing(5)])[-1]
+    assert stop.near is None and stop.position == (10.2, -140.2) and stop.why == "near GPS 09:00"
+    assert 12 + distance_km(stop.position, nowhere) == pytest.approx(stop.radius_km)
 
 
 def test_trips_that_are_days_apart_do_not_know_of_each_other():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TextIO
 
 from landmark_model import Prediction
 from landmark_model.library.index import Index, Shown, View
-from landmark_model.library.tagging import writable
+from landmark_model.library.tagging import Tagged, writable
 from landmark_model.library.words import words_in
 
 FOLDER = Path(__file__).parent
@@ -56,13 +57,29 @@ def _photo(shown: Shown, image: bytes | None) -> dict[str, object]:
         "status": row.status,
         "landmark": best.label if best else "",
         "sure": best.probability if best else 0,
-        "where": best.where if best else "",
+        "where": best.where if best else row.city.where if row.city else "",
         "tags": best.tags if best else [],
+        "trip": _trip(row),
+        "why": _why(row),
         "taken": row.camera.taken_at,
         "camera": writable(row.camera.name),
         "reason": writable(row.reason),
         "image": base64.b64encode(image).decode() if image else "",
     }
+
+
+def _trip(row: Tagged) -> list[object]:
+    """The landmark that the place of the trip is near, and its radius in km; empty if unknown."""
+    if not row.trip or not row.trip.near:
+        return []
+    return [row.trip.near.label, math.ceil(row.trip.radius_km)]
+
+
+def _why(row: Tagged) -> list[str]:
+    """Why we say where it was: the word for it, and the photos that it lies between."""
+    if row.trip:
+        return ["near" if len(row.trip.ends) == 1 else "between", *map(str, row.trip.ends)]
+    return [row.why] if row.why else []
 
 
 def _json(thing: object) -> str:

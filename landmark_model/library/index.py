@@ -9,17 +9,19 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cache
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
 from landmark_model import Answer, CameraFacts, LandmarkError, Place, Prediction, find_place
 from landmark_model.files import only_one
-from landmark_model.library.tagging import Tagged, judged, writable
+from landmark_model.library.tagging import Tagged, judged, placed, writable
+from landmark_model.library.trips import End, Stop
 
 INDEX_NAME = "library.sqlite"
 APPLICATION_ID = 0x4C4D4B49  # "LMKI", in the header of the file
@@ -50,6 +52,17 @@ CREATE TABLE sidecars (
 );
 CREATE TABLE settings (name TEXT PRIMARY KEY, value);
 """
+# What the photos of a trip say of each other: see `Stop`. `landmark` and `near` are class names;
+# `ends` are lists of clock and class name. An index of before has no such table.
+STOPS = """
+CREATE TABLE IF NOT EXISTS stops (
+    path PRIMARY KEY, how TEXT NOT NULL, landmark TEXT, confirmed REAL NOT NULL,
+    near TEXT, radius_km REAL, latitude REAL, longitude REAL, ends TEXT NOT NULL,
+    is_city INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS photos_by_camera ON photos (make, model, serial);
+"""
+TRIPS = "trips"  # the setting that is there while the stops are those of the rows
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,20 @@ class Shown(NamedTuple):
     path: str
     sha256: str | None
     row: Tagged
+
+
+class Camera(NamedTuple):
+    """A camera, as it calls itself."""
+
+    make: str
+    model: str
+    serial: str
+
+    @property
+    def name(self) -> str:
+        """Make, model and serial number as people say them."""
+        about = CameraFacts(make=self.make, model=self.model)
+        return f"{about.name} {self.serial}".strip()
 
 
 @dataclass(frozen=True)
@@ -167,6 +194,8 @@ class Index:
                         (_stored(after), _stored(before)))  # fmt: skip
             for row in rows:
                 execute(insert, [*(asdict(row) | {"path": _stored(row.path)}).values()])
+                execute("DELETE FROM stops WHERE path = ?", (_stored(row.path),))
+            execute("DELETE FROM settings WHERE name = ?", (TRIPS,))
             for sha256, image in thumbnails.items():
                 execute("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", (sha256, image))
 
@@ -175,6 +204,8 @@ class Index:
         values = [(is_gone, _stored(path)) for path in paths]
         with self.transaction():
             self._connection.executemany("UPDATE photos SET is_gone = ? WHERE path = ?", values)
+            if values:
+                self._connection.execute("DELETE FROM settings WHERE name = ?", (TRIPS,))
 
     def set_base(self, folders: Iterable[str | Path]) -> None:
         """Widens the folder that names of photos are relative to, so that `folders` are in it."""
@@ -201,18 +232,27 @@ class Index:
 
     def rows(self, view: View, status: str | None = None) -> Iterator[Shown]:
         """The photos that are there, by path; only those of a `status` of the index, if any."""
-        base, where = self.base, "NOT is_gone AND status = ifnull(?, status) ORDER BY path"
-        found = self._connection.execute(f"SELECT * FROM photos WHERE {where}", (status,))
-        for row in map(_to_row, found):
-            yield Shown(row.path, row.sha256, _to_tagged(row, base, view))
+        base, names = self.base, ", ".join(f"photos.{name}" for name in COLUMNS)
+        found = self._connection.execute(
+            f"SELECT {names}, stops.* FROM photos LEFT JOIN stops USING (path) "
+            "WHERE NOT is_gone AND status = ifnull(?, status) ORDER BY path",
+            (status,),
+        )
+        for values in found:
+            row, stop = _to_row(values[: len(COLUMNS)]), values[len(COLUMNS) :]
+            tagged = placed(_to_tagged(row, base, view), _to_stop(stop[1:]) if stop[0] else None)
+            tagged = judged(tagged, view.language, view.min_probability)
+            yield Shown(row.path, row.sha256, tagged)
 
     def count(self, min_probability: float) -> Counter[str]:
         """How many photos have each status, and how many are "gone"."""
         status = (
-            "CASE WHEN is_gone THEN 'gone' WHEN status = 'tagged' AND probability < ? "
-            "THEN 'doubtful' ELSE status END"
+            "CASE WHEN is_gone THEN 'gone' "
+            "WHEN landmark IS NULL AND status != 'tagged' THEN status "
+            "WHEN how NOT NULL AND landmark IS NULL THEN 'doubtful' "
+            "WHEN coalesce(confirmed, probability) < ? THEN 'doubtful' ELSE 'tagged' END"
         )
-        counts = f"SELECT {status}, count(*) FROM photos GROUP BY 1"
+        counts = f"SELECT {status}, count(*) FROM photos LEFT JOIN stops USING (path) GROUP BY 1"
         return Counter(dict(self._connection.execute(counts, (min_probability,))))
 
     def count_others(self, stamp: str) -> int:
@@ -224,6 +264,49 @@ class Index:
         """The small copy (WebP) of the photo with these bytes."""
         found = self._connection.execute("SELECT image FROM thumbnails WHERE sha256 = ?", (sha256,))
         return next((image for (image,) in found), None)
+
+    # --- trips ---
+
+    def setting(self, name: str) -> str | None:
+        """A text that was kept by this name."""
+        found = self._connection.execute("SELECT value FROM settings WHERE name = ?", (name,))
+        return next((value for (value,) in found), None)
+
+    def keep_setting(self, name: str, value: str) -> None:
+        """Keeps a text by a name; the stops are no longer those of the rows."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM settings WHERE name = ?", (TRIPS,))
+            self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def cameras(self) -> Iterator[tuple[Camera, int]]:
+        """The cameras that took the photos that are there, and how many have no time."""
+        return (
+            (Camera(*camera), count)
+            for *camera, count in self._connection.execute(
+                "SELECT make, model, serial, sum(taken_at = '') FROM photos "
+                "WHERE NOT is_gone AND make || model != '' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+            ).fetchall()
+        )
+
+    def taken_by(self, camera: Camera) -> Iterator[Row]:
+        """The photos of a camera that have a time, by what its clock said."""
+        found = self._connection.execute(
+            "SELECT * FROM photos WHERE NOT is_gone AND taken_at != '' AND (make, model, serial) "
+            "= (?, ?, ?) ORDER BY substr(taken_at, 1, 19), sha256, path",
+            camera,
+        )
+        return map(_to_row, found)
+
+    def put_stops(self, stops: Iterable[tuple[str, Stop]], note: Callable[[], str]) -> None:
+        """Replaces all stops, by the paths of their photos, in one transaction; `note` gives what
+        is kept as the setting TRIPS once all are there."""
+        insert = "INSERT INTO stops VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        with self.transaction():
+            self._connection.execute("DELETE FROM stops")
+            self._connection.executemany(insert, starmap(_of_stop, stops))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO settings VALUES (?, ?)", (TRIPS, note())
+            )
 
     # --- sidecars ---
 
@@ -314,9 +397,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version == 1:
         connection.executescript("BEGIN; ALTER TABLE photos ADD COLUMN cause TEXT; "
                                  f"PRAGMA user_version = {VERSION}; COMMIT")  # fmt: skip
+    if not is_empty:
+        connection.executescript(STOPS)
     if is_empty:
         connection.executescript(
-            f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
+            f"BEGIN; {SCHEMA} {STOPS} PRAGMA application_id = {APPLICATION_ID}; "
             f"PRAGMA user_version = {VERSION}; COMMIT"
         )
 
@@ -367,13 +452,19 @@ def _to_tagged(row: Row, base: str, view: View) -> Tagged:
         taken_at = datetime.fromtimestamp(row.mtime_ns // 10**9).astimezone().isoformat()
     camera = CameraFacts(position, taken_at, row.make, row.model, row.serial)
     file = os.path.relpath(row.path, base) if _is_in(row.path, base) else row.path
-    answer = None
-    if row.guesses is not None:
-        guesses = (Prediction(label, name, share, _place_of(name, *own))
-                   for name, label, share, *own in json.loads(row.guesses))  # fmt: skip
-        answer = Answer(guesses, row.score, row.is_known)
-    tagged = Tagged(file.replace(os.sep, "/"), answer, row.error, camera, _error_of(row))
-    return judged(tagged, view.language, view.min_probability)
+    error = _error_of(row)
+    return Tagged(file.replace(os.sep, "/"), to_answer(row), row.error, camera, error)
+
+
+def to_answer(row: Row) -> Answer | None:
+    """The guesses of a row; None if it has none."""
+    if row.guesses is None:
+        return None
+    guesses = (
+        Prediction(label, name, share, _place_of(name, *own))
+        for name, label, share, *own in json.loads(row.guesses)
+    )
+    return Answer(guesses, row.score, row.is_known)
 
 
 def _own_place(guess: Prediction) -> list[dict]:
@@ -399,6 +490,30 @@ def _error_of(row: Row) -> LandmarkError | None:
 @cache
 def _place(class_name: str) -> Place:
     return find_place(class_name)
+
+
+def _of_stop(path: str, stop: Stop) -> tuple[object, ...]:
+    """The values of STOPS."""
+    ends = [(end.clock, end.landmark and end.landmark.class_name) for end in stop.ends]
+    # Where the camera was stands in its row, and where landmarks are, in the gazetteer.
+    is_nameless = stop.how == "trip" and stop.near is None
+    latitude, longitude = stop.position if is_nameless else (None, None)
+    landmark, near = (one and one.class_name for one in (stop.landmark, stop.near))
+    return (_stored(path), stop.how, landmark, stop.confirmed, near, stop.radius_km, latitude,
+            longitude, json.dumps(ends), stop.is_city)  # fmt: skip
+
+
+def _to_stop(values: Sequence) -> Stop:
+    how, landmark, confirmed, near, radius_km, latitude, longitude, ends, is_city = values
+
+    def named(name: str | None) -> Prediction | None:
+        return name and Prediction(_place(name).name, name, confirmed, _place(name))
+
+    position = None if latitude is None else (latitude, longitude)
+    shown = tuple(End(clock, named(name)) for clock, name in json.loads(ends))
+    return Stop(
+        how, named(landmark), confirmed, position, radius_km, named(near), shown, bool(is_city)
+    )
 
 
 def _is_in(path: str, base: str) -> bool:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from landmark_model.library.tagging import COLUMNS, Tagged, line_of, writable
 
 GROUP_SIZE = 10_000  # rows that are in memory together, and in the file
-NUMBERS = {"probability", "latitude", "longitude"}
+NUMBERS = {"probability", "latitude", "longitude", "trip_radius_km"}
 LISTS = {"tags", "other_guesses"}
 
 

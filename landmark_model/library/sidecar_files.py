@@ -62,8 +62,8 @@ class SidecarFiles:
         self._unwritten: list[Unwritten] = []
 
     def write(self, view: View) -> list[Unwritten]:
-        """Writes the sidecar of every tagged photo, and takes back those of photos that are not
-        tagged any more or have moved; gives those that cannot be written.
+        """Writes the sidecar of every photo that is tagged or has a city, and takes back those of
+        photos that are not any more or have moved; gives those that cannot be written.
 
         Raises LandmarkError if the disk is full.
         """
@@ -71,7 +71,7 @@ class SidecarFiles:
         files, tagged = {}, set()
         for path, _, row in self._index.rows(view):
             files[path] = row.file
-            if row.best:
+            if row.best or row.city:
                 tagged.add(path)
         names = self._names(files)
         stale = [
@@ -85,9 +85,11 @@ class SidecarFiles:
             self._take_back(self._record(path))
         changes: list[_Change] = []
         for path, _, row in self._index.rows(view):
-            if row.best and self._is_away(path):
+            if path not in tagged:
+                continue
+            if self._is_away(path):
                 self._unwritten.append(Unwritten(row.file, AWAY))
-            elif row.best and (change := self._change(row.file, path, names[path], to_xmp(row))):
+            elif change := self._change(row.file, path, names[path], to_xmp(row)):
                 changes.append(change)
             if len(changes) >= BATCH_SIZE:
                 self._carry_out(changes)

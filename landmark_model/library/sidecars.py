@@ -7,10 +7,11 @@ import re
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from landmark_model import LandmarkError, Prediction
+from landmark_model import LandmarkError, Place, Prediction
 from landmark_model.files import staged
 from landmark_model.library.tagging import Tagged, writable
 
@@ -44,6 +45,10 @@ FIELDS: dict[str, tuple[str, Callable[[Prediction], str | list[str] | bool | Non
     "exif:GPSLatitude": ("position", lambda best: _degrees(best.latitude, "NS")),
     "exif:GPSLongitude": ("position", lambda best: _degrees(best.longitude, "EW")),
 }
+# What is said of a photo whose trip was in a city: no title, and no coordinates, which would be
+# more exact than what is known.
+OF_CITY = ("dc:subject", "lr:hierarchicalSubject", "digiKam:TagsList", "photoshop:City",
+           "photoshop:State", "photoshop:Country", "Iptc4xmpCore:CountryCode")  # fmt: skip
 # Windows opens a device instead of a file that is called so, whatever its ending.
 DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 
@@ -52,13 +57,15 @@ def to_xmp(row: Tagged) -> str:
     """The sidecar (XMP) of a photo: title, description, keywords, city, state and coordinates.
 
     The coordinates are the landmark's, and left out where the camera wrote its own into the photo.
-    Raises LandmarkError if the photo shows no known landmark or cannot be read.
+    Of a photo that shows no landmark, but was taken in a city of its trip, it says city, state and
+    country. Raises LandmarkError if there is neither, or the photo cannot be read.
     """
-    if row.best is None:
+    subject = row.best or (row.city and _as_subject(row.city))
+    if subject is None:
         raise LandmarkError(f"{row.file} has nothing to tag: {row.reason}")
     facts: dict[str, str | Sequence[str]] = {}
     for name, (kind, of) in FIELDS.items():
-        value = of(row.best)
+        value = of(subject) if row.best or name in OF_CITY else None
         if value and not (kind == "position" and row.camera.position is not None):
             facts[name] = value
     root = ElementTree.Element(clark("x:xmpmeta"))
@@ -67,6 +74,13 @@ def to_xmp(row: Tagged) -> str:
     body = ElementTree.tostring(root, encoding="unicode")
     start = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     return f'{start}\n{body}\n<?xpacket end="w"?>\n'
+
+
+def _as_subject(near: Place) -> Prediction:
+    """The city of a landmark, as if it were one itself."""
+    tags = tuple(filter(None, (near.place, near.country)))
+    city = replace(near, name=near.place, latitude=None, longitude=None, tags=tags, names={})
+    return Prediction(city.name, "", 0.0, city)
 
 
 def describe(facts: dict[str, str | Sequence[str]], about: str = "") -> ElementTree.Element:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from PIL import Image
 
-from landmark_model import Answer, CameraFacts, LandmarkError, Prediction, open_safely
+from landmark_model import (
+    Answer,
+    CameraFacts,
+    LandmarkError,
+    Place,
+    Prediction,
+    open_safely,
+)
+from landmark_model.library.trips import Stop
 from landmark_model.library.words import words_in
 
 if TYPE_CHECKING:
@@ -33,7 +42,14 @@ FACTS: dict[str, Callable[[Prediction], object]] = {
     "longitude": lambda best: best.longitude,
     "tags": lambda best: best.tags,
 }
-COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason", "taken_at", "camera")
+# Those of the place of the trip; the city only where it is sure.
+TRIP: dict[str, Callable[[Stop], object]] = {
+    "trip_near": lambda stop: stop.near and stop.near.label,
+    "trip_radius_km": lambda stop: math.ceil(stop.radius_km),
+    "trip_city": lambda stop: stop.near.place if stop.is_city else None,
+    "trip_country": lambda stop: stop.near.country if stop.is_city else None,
+}
+COLUMNS = ("file", "status", *FACTS, "other_guesses", "reason", "taken_at", "camera", "why", *TRIP)
 # What JSON says of each guess; `names` besides.
 GUESS = ("label", "class_name", "probability", "place", "region", "country", "country_code",
          "latitude", "longitude", "local_name", "tags")  # fmt: skip
@@ -50,8 +66,9 @@ class Tagged:
     """One photo of a library: the guesses for it, or the reason why there are none.
 
     `camera` is what the camera says; its position is in none of the files that are written. Where
-    the photo cannot be read, `error` is what `reason` is the text of. `by_hand` is whether a person
-    has decided what it shows, or that it is left out.
+    the photo cannot be read, `error` is what `reason` is the text of. `stop` is what the photos
+    around it say, if it is part of a trip. `by_hand` is whether a person has decided what it shows,
+    or that it is left out.
     """
 
     file: str
@@ -59,6 +76,7 @@ class Tagged:
     reason: str = ""
     camera: CameraFacts = NOTHING_WRITTEN
     error: LandmarkError | None = None
+    stop: Stop | None = None
     by_hand: bool = False
 
     @property
@@ -81,10 +99,10 @@ class Tagged:
     def at_least(self, min_probability: float, language: str | None = None) -> Tagged:
         """The same, doubtful where the best guess is less sure than `min_probability`, 0 to 1; the
         reason is in `language`."""
-        if self.status not in ("tagged", "doubtful"):
+        if self.status not in ("tagged", "doubtful") or (self.stop and not self.stop.landmark):
             return self
         best = self.answer[0]
-        if best.probability >= min_probability:
+        if (self.stop.confirmed if self.stop else best.probability) >= min_probability:
             return replace(self, reason="")
         shares = {"share": f"{best.probability:.0%}", "least": f"{min_probability:.0%}"}
         reason = words_in(language)["not_sure"].format(landmark=best.label, **shares)
@@ -99,6 +117,23 @@ class Tagged:
     def rejected(self, language: str | None = None) -> Tagged:
         """The same without a landmark, because a person says so; the reason is in `language`."""
         return replace(self, reason=words_in(language)["left_out"], by_hand=True)
+
+    @property
+    def trip(self) -> Stop | None:
+        """The place of the trip, if it is all that is known of where it was taken."""
+        return self.stop if self.stop and self.stop.how == "trip" else None
+
+    @property
+    def city(self) -> Place | None:
+        """The city of the trip, where it is sure."""
+        return self.trip.near.landmark if self.trip and self.trip.is_city else None
+
+    @property
+    def why(self) -> str:
+        """Why we say where it was: "seen", "camera", or the photos that it lies between."""
+        if self.stop and self.stop.how in ("camera", "trip"):
+            return self.stop.why
+        return "seen" if self.best else ""
 
 
 # A photo that is open, with its row without guesses; or the row of one that cannot be read.
@@ -164,12 +199,28 @@ def _answered(tagger: LandmarkClassifier, waiting: Sequence[Opened], top_k: int)
 def judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
     """`row` in that language: its guesses, and the reason why it cannot be read, is unknown or,
     less sure than `min_probability`, doubtful."""
+    row = replace(row, stop=row.stop and row.stop.in_language(language))
     if row.answer is None:
         return replace(row, reason=row.error.in_language(language)) if row.error else row
-    answer = row.answer.in_language(language)
+    answer, words = row.answer.in_language(language), words_in(language)
+    row = replace(row, answer=answer)
     if answer.is_known is False:
-        return replace(row, answer=answer, reason=words_in(language)["not_known"])
-    return replace(row, answer=answer).at_least(min_probability, language)
+        return replace(row, reason=words["not_known"])
+    if row.stop and not row.stop.landmark:
+        misfit = words["misfit_camera" if row.stop.how == "camera" else "misfit_trip"]
+        told = {"landmark": answer[0].label, "share": f"{answer[0].probability:.0%}"}
+        return replace(row, reason=misfit.format(**told))
+    return row.at_least(min_probability, language)
+
+
+def placed(row: Tagged, stop: Stop | None) -> Tagged:
+    """`row` with what the photos around it say: what they confirm is its best guess."""
+    if stop is None or stop.landmark is None or row.answer is None:
+        return replace(row, stop=stop)
+    name, is_known = stop.landmark.class_name, row.answer.is_known
+    guesses = sorted(row.answer, key=lambda guess: guess.class_name != name)
+    answer = Answer(guesses, row.answer.score, True if is_known is False else is_known)
+    return replace(row, answer=answer, stop=stop)
 
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
@@ -211,7 +262,8 @@ def line_of(row: Tagged) -> list[object]:
     if row.by_hand:
         facts["probability"] = ""
     shot = row.camera.taken_at, row.camera.name
-    return [row.file, row.status, *facts.values(), others, row.reason, *shot]
+    trip = tuple(of(row.trip) if row.trip else None for of in TRIP.values())
+    return [row.file, row.status, *facts.values(), others, row.reason, *shot, row.why, *trip]
 
 
 def _cell(value: object) -> object:
@@ -246,6 +298,8 @@ def _record(row: Tagged) -> dict[str, object]:
         "reason": writable(row.reason),
         "taken_at": row.camera.taken_at or None,
         "camera": writable(row.camera.name) or None,
+        "why": row.why or None,
+        "trip": row.trip and {name[len("trip_") :]: of(row.trip) for name, of in TRIP.items()},
         "guesses": guesses,
     }
 
