@@ -100,10 +100,11 @@ class ManyTab:
         tagger = self.models.pick(batch.network)
         tagged = tag_photos(tagger, (photo for _, photo in photos), top_k=5, language=language)
         for (number, (_, path)), answered in zip(photos, tagged, strict=True):
-            if not batch.add(run, number, answered):
-                return
             looks[number] = look_of(path)
-            rows += photo_rows.photo_row(number, batch.row(number), looks[number], language)
+            row = batch.add(run, number, answered)
+            if row is None:
+                return
+            rows += photo_rows.photo_row(number, row, looks[number], language)
             yield progress(batch, language), rows, *[SAME] * 4
         if batch.finish(run):
             # The rows are not kept. The last of them may not have reached the page's script yet.
