@@ -2,7 +2,7 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name))))
 BIN := .venv/bin
 READY := .venv/has-dev
-SIZE_app := 130 MB of packages for the app
+SIZE_app := about 115 MB of packages for the app
 SIZE_dev := several GB of packages, torch among them,
 FIT = $(BIN)/landmark train --data $(DATA) --unknown $(UNKNOWN)
 FILES := config.json model.safetensors metrics.json training_curve.png reliability.png confusion_matrix.png

@@ -412,9 +412,6 @@ def test_many_photos_start_by_themselves_are_corrected_and_downloaded(visit, tmp
     other.click()
     expect(rows.nth(2).locator("b")).to_have_text(name)
     expect(rows.locator("img")).to_have_count(len(photos))
-    page.locator("#many-least input[type=number]").fill("99")
-    page.keyboard.press("Enter")
-    expect(rows.filter(has_text="Christ")).to_have_count(1)  # the file's name alone
     table = list(csv.DictReader(io.StringIO(download(page, "CSV table").decode("utf-8-sig"))))
     assert [row["file"] for row in table] == [*(photo.name for photo in photos), "broken.jpg"]
     assert [row["landmark"] for row in table[:3]] == ["", "<b>Our</b> hill", name]
@@ -428,6 +425,22 @@ def test_many_photos_start_by_themselves_are_corrected_and_downloaded(visit, tmp
     card.get_by_role("button", name="Show in Many photos").click()
     expect(page.locator("#many-table tbody tr:visible")).to_have_count(1)
     expect(page.locator("#many-table tbody tr:visible")).to_contain_text("taj-mahal.jpg")
+
+
+def test_a_slider_says_how_sure_a_guess_must_be_to_name_a_photo(visit):
+    page = visit()
+    open_tab(page, "Many photos")
+    page.get_by_role("button", name="Advanced").locator("visible=true").click()
+    page.locator("#many-network").get_by_label("LandmarkCNN").check()  # never very sure of it
+    photo = EXAMPLES / "none-of-these.jpg"
+    page.locator("#many-photos input[type=file]").set_input_files(photo)
+    row = page.locator("#many-table tbody tr")
+    expect(row.get_by_role("checkbox")).to_be_checked()
+    page.locator("#many-least input[type=number]").fill("99")
+    expect(row.get_by_role("checkbox")).not_to_be_checked()
+    expect(page.locator("#many-status")).to_contain_text("0 of 1 photos are named")
+    row.get_by_role("checkbox").check()
+    expect(row).to_contain_text("by hand")
 
 
 def test_many_photos_can_be_cancelled_and_gone_on_with(visit, tmp_path):

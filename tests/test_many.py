@@ -58,7 +58,8 @@ def test_rows_come_one_after_the_other_with_progress_and_end_in_a_map(tab, tmp_p
     assert "broken.jpg ist kein lesbares Foto" in rows[2] and "Indien" in rows[2]
     status, told, changes, world, cancel, _ = last
     assert "1 von 3 Fotos haben einen Namen. Nicht lesbar: 1;" in status and told == ""
-    assert changes.count("<tr") == 3 and "Taj Mahal" in world and cancel["visible"] is False
+    assert changes.count("<tr") == 3 and changes.count("data:image/webp;base64,") == 2
+    assert "Taj Mahal" in world and cancel["visible"] is False
 
 
 def test_photos_that_are_added_are_answered_and_those_taken_away_are_gone(tab):
@@ -109,7 +110,7 @@ def test_a_run_ends_on_the_server_when_it_is_cancelled_or_another_begins(models,
     assert counted.asked <= 4 and len(steps) == 1 and not batch.rows()
     counted.call = lambda: None
     if way == "cancel":
-        status, _, cancel, go_on = told[0]
+        status, *_, cancel, go_on = told[0]
         assert f"Stopped after 0 of {len(files)}" in status
         assert go_on["visible"] and not cancel["visible"]
         assert len(list(tab.tag(batch, VISITOR))) == 1, "it does not go on by itself"

@@ -71,13 +71,13 @@ class Batch:
         with self._lock:
             return [photo for photo in self._photos.items() if photo[0] not in self._rows]
 
-    def add(self, run: object, number: int, row: Tagged) -> bool:
-        """Takes an answer of `run`, and says whether that run goes on."""
+    def add(self, run: object, number: int, row: Tagged) -> Tagged | None:
+        """Takes an answer of `run`, and gives it as in `rows`; None where that run has ended."""
         with self._lock:
             if run is None or self.run is not run:
-                return False
+                return None
             self._rows[number] = row
-            return True
+            return self._as_said(number)
 
     def finish(self, run: object) -> bool:
         """Ends a run, and says whether it went on until now."""

@@ -30,6 +30,7 @@ from landmark_model.web.uploads import MAX_PHOTOS, open_upload
 from landmark_model.web.widgets import advanced_choice, language_of
 
 MOST_SURE = 99  # per cent, of the slider
+LAST = 8  # rows; four come at once
 KEPT_S = 3600  # a visitor's answers, as long as their uploads
 SAME, SHOWN, HIDDEN = gr.skip(), gr.update(visible=True), gr.update(visible=False)
 RAW = {"preprocess": False, "api_visibility": "private", "show_progress": "hidden"}
@@ -96,26 +97,30 @@ class ManyTab:
         if run is None:
             return
         language, photos = language_of(request), batch.waiting()
-        rows = batch.mark()
+        rows, looks = batch.mark(), {}
         tagger = self.models.pick(batch.network)
         given = (photo for _, photo in photos)
         tagged = tag_photos(tagger, given, top_k=5, batch_size=1, language=language)
         for (number, (_, path)), answered in zip(photos, tagged, strict=True):
-            if not batch.add(run, number, answered):
+            looks[number] = look_of(path)
+            row = batch.add(run, number, answered)
+            if row is None:
                 return
-            rows += photo_rows.photo_row(number, batch.row(number), look_of(path), language)
+            rows += photo_rows.photo_row(number, row, looks[number], language)
             yield progress(batch, language), rows, *[SAME] * 4
         if batch.finish(run):
-            yield summary(batch, language), "", *after(batch, language), HIDDEN, HIDDEN
+            # The rows are not kept. The last of them may not have reached the page's script yet.
+            last = {number: looks[number] for number in [*looks][-LAST:]}
+            yield summary(batch, language), "", *after(batch, language, last), HIDDEN, HIDDEN
 
     def stop(self, batch: Batch | None, request: gr.Request) -> tuple:
-        """Ends a run after the photo that it is at: status, map, and which buttons."""
+        """Ends a run after the photo that it is at: status, rows, changes, map, which buttons."""
         if batch is None:
-            return (SAME,) * 4
+            return (SAME,) * 6
         batch.run, language = None, language_of(request)
         told = say("many_stopped", language, done=batch.done, total=batch.total)
         more = SHOWN if batch.waiting() else HIDDEN
-        return line(told), map_of(batch.rows().values(), language), HIDDEN, more
+        return line(told), "", *after(batch, language), HIDDEN, more
 
     def change(self, change: object, batch: Batch | None, request: gr.Request) -> tuple:
         """Does what a visitor says of a photo: batch, status, changes of rows, and map.
@@ -172,7 +177,7 @@ def many_tab(models: Models, words: gr.I18n) -> None:
     # The place in the queue is told where the progress is.
     told = {"show_progress": "minimal", "show_progress_on": status}
     begun.success(tab.tag, batch, shown, trigger_mode="multiple", **LONG | told)
-    cancel.click(tab.stop, batch, [status, world, *buttons], **QUICK)
+    cancel.click(tab.stop, batch, shown, **QUICK)
     shown = [batch, status, changes, world]
     change.submit(tab.change, [change, batch], shown, trigger_mode="multiple", **QUICK)
     least.change(tab.ask, [least, batch], shown[1:], trigger_mode="always_last", **QUICK)
@@ -232,10 +237,13 @@ def summary(batch: Batch, language: str) -> str:
     return line(words) if rows else ""
 
 
-def after(batch: Batch, language: str) -> tuple[str, str]:
-    """All rows as they are now, and the map of what they show, as HTML."""
-    rows = batch.rows()
-    changed = (photo_rows.photo_row(number, row, "", language) for number, row in rows.items())
+def after(batch: Batch, language: str, looks: dict[int, str] | None = None) -> tuple[str, str]:
+    """All rows as they are now, those of `looks` with thumbnails, and their map, as HTML."""
+    rows, looks = batch.rows(), looks or {}
+    changed = (
+        photo_rows.photo_row(number, row, looks.get(number, ""), language)
+        for number, row in rows.items()
+    )
     return batch.mark() + "".join(changed), map_of(rows.values(), language)
 
 

@@ -16,7 +16,11 @@ const put = (fresh) => {
   const old = numbered(fresh.dataset.row);
   if ("gone" in fresh.dataset) return old?.remove();
   const face = faceOf(fresh);
-  if (old && faces.get(old) === face) return;
+  if (old && faces.get(old) === face) {
+    const missing = !old.querySelector("img") && fresh.querySelector("img");
+    if (missing) old.querySelector(".photo").prepend(missing);
+    return;
+  }
   faces.set(fresh, face);
   if (!old) return body()?.append(fresh);
   const picture = old.querySelector("img");
