@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import ablation, decode, growth, localisation, results, slices, unknown
+from benchmarks import ablation, decode, growth, localisation, results, slices, trips, unknown
+from landmark_model import Answer, Prediction, distance_km, find_place
 from landmark_model.config import LandmarkError
 from landmark_model.preprocess import DETAIL
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
@@ -178,3 +179,28 @@ def test_step_that_grows_faster_than_linear_is_named():
     assert "14% at 1, 73% at 4, 96% at 12" in page
     page = growth.make_page({"search of the memory": flat}, pixels, {"resnet18": flat})
     assert "Nothing grows faster than linear" in page
+
+
+def asked(truth: str, guess: str, share: float) -> trips.Photo:
+    """A photo, and what it was taken for."""
+    return trips.Photo(truth, Answer([Prediction(guess, guess, share, find_place(guess))], 1, True))
+
+
+def test_made_up_trips_are_possible_and_their_figures_those_of_their_photos():
+    names = ("Louvre", "Eiffel_Tower", "Colosseum", "Tokyo_Tower", "Taj_Mahal")
+    photos = {name: [asked(name, name, 0.95) for _ in range(6)] for name in names}
+    photos[""] = [asked("", "Petra", 0.4) for _ in range(90)]
+    made = [trips.make_trip(number, photos) for number in range(30)]
+    for trip in made:
+        assert len({id(one.photo) for one in trip.taken}) == len(trip.taken)
+        for before, after in zip(trip.taken, trip.taken[1:], strict=False):
+            hours = (after.clock - before.clock) / trips.HOUR + 2 * trip.is_clock_wrong
+            if before.camera == after.camera:
+                assert distance_km(before.position, after.position) <= 900 * hours + 1
+    page = trips.make_page("command", made, 100)
+    (answers, places) = (line.split(" | ") for line in page.splitlines() if "| all |" in line)
+    shown = sum(bool(one.photo.class_name) for trip in made for one in trip.taken)
+    count = sum(len(trip.taken) for trip in made)
+    assert answers[1:5] == ["30", f"{count:,}", f"{shown:,}", "100.0%"]
+    assert answers[6] == f"{shown / count:.1%}" and answers[8] == f"{count - shown:,}"
+    assert float(answers[7].strip("%")) > 90 and places[1] <= f"{count - shown:,}"
