@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import ablation, decode, growth, library, localisation, results, slices, unknown
+from benchmarks import (
+    ablation,
+    decode,
+    growth,
+    library,
+    localisation,
+    results,
+    slices,
+    trips,
+    unknown,
+)
+from landmark_model import Answer, Prediction, distance_km, find_place
 from landmark_model.config import LandmarkError
 from landmark_model.preprocess import DETAIL
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
@@ -194,3 +205,28 @@ def test_a_library_costs_what_the_measured_rate_says(photos, tmp_path):
     assert library.cost_table(1e10 / 3600, 0.5).endswith("| 10,000,000,000 | 1 | 0.1 | 0.0 | $0 |")
     assert int(hours.replace(",", "")) > 0
     assert library.Rates(1.0, 30.0, 60.0).both == pytest.approx(20.0)
+
+
+def asked(truth: str, guess: str, share: float) -> trips.Photo:
+    """A photo, and what it was taken for."""
+    return trips.Photo(truth, Answer([Prediction(guess, guess, share, find_place(guess))], 1, True))
+
+
+def test_made_up_trips_are_possible_and_their_figures_those_of_their_photos():
+    names = ("Louvre", "Eiffel_Tower", "Colosseum", "Tokyo_Tower", "Taj_Mahal")
+    photos = {name: [asked(name, name, 0.95) for _ in range(6)] for name in names}
+    photos[""] = [asked("", "Petra", 0.4) for _ in range(90)]
+    made = [trips.make_trip(number, photos) for number in range(30)]
+    for trip in made:
+        assert len({id(one.photo) for one in trip.taken}) == len(trip.taken)
+        for before, after in zip(trip.taken, trip.taken[1:], strict=False):
+            hours = (after.clock - before.clock) / trips.HOUR + 2 * trip.is_clock_wrong
+            if before.camera == after.camera:
+                assert distance_km(before.position, after.position) <= 900 * hours + 1
+    page = trips.make_page("command", made, 100)
+    (answers, places) = (line.split(" | ") for line in page.splitlines() if "| all |" in line)
+    shown = sum(bool(one.photo.class_name) for trip in made for one in trip.taken)
+    count = sum(len(trip.taken) for trip in made)
+    assert answers[1:5] == ["30", f"{count:,}", f"{shown:,}", "100.0%"]
+    assert answers[6] == f"{shown / count:.1%}" and answers[8] == f"{count - shown:,}"
+    assert float(answers[7].strip("%")) > 90 and places[1] <= f"{count - shown:,}"

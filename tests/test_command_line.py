@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import ExifTags, Image
 
 from landmark_model import load
 from landmark_model.cli import main
@@ -271,6 +272,42 @@ def test_probability_may_be_written_as_percentage(run, library, tmp_path):
     assert status == 2 and "'much' is no number. Write 0.8, or 80%." in err
 
 
+def take(source: str, path: Path, clock: str, model: str = "R5") -> None:
+    """A photo as a camera takes it, at a clock of one day."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Model] = model
+    shot = exif.get_ifd(ExifTags.IFD.Exif)
+    shot[ExifTags.Base.DateTimeOriginal] = f"2024:05:01 {clock}:00"
+    path.parent.mkdir(exist_ok=True)
+    with Image.open(source) as image:
+        image.save(path, exif=exif)
+
+
+def test_photo_without_a_landmark_is_placed_by_those_around_it(run, tmp_path, monkeypatch):
+    folder, out = tmp_path / "trip", tmp_path / "tags"
+    for clock in ("10:00", "10:20"):
+        take(EIFFEL, folder / f"{clock[3:]}.jpg", clock)
+    take(STRANGER, folder / "lunch.jpg", "10:05")
+    take(STRANGER, folder / "home.jpg", "10:06", model="A7")
+    status, text, _ = run("tag", folder, "--out", out)
+    assert status == 0 and "Trips: 2. " in text and "photos placed by others: 1." in text
+    monkeypatch.setattr("landmark_model.hub.repo.find", None)
+    shutil.rmtree(folder)
+
+    def whys(*words: str) -> dict[str, str]:
+        assert run("tag", "--out", out, "--json", *words)[0] == 0
+        return {row["file"]: row["why"] for row in read_lines(out / "tags.jsonl")}
+
+    between = "between Eiffel Tower 10:00 and Eiffel Tower 10:20"
+    alone = {"00.jpg": "seen", "20.jpg": "seen", "lunch.jpg": between, "home.jpg": None}
+    assert whys() == alone
+    assert whys("--together", "r5, a7") == alone | {"home.jpg": between}
+    assert whys("--max-gap", "1m") == alone | {"lunch.jpg": None}
+    assert whys("--max-gap", "6h", "--together", "none") == alone
+    status, text, err = run("tag", "--out", out, "--camera-offset", "Leica=1h")
+    assert (status, text) == (1, "") and "No camera is called Leica. These took" in err
+
+
 def test_strict_run_stops_at_a_photo_that_cannot_be_read(run, library, tmp_path):
     for _ in range(2):
         status, _, err = run("tag", library, "--out", tmp_path / "tags", "--csv", "--strict")
@@ -351,6 +388,9 @@ def test_card_is_written_to_the_folder_or_elsewhere_with_links_into_it(run, ship
         ["tag", str(EXAMPLES), "--out", "tags", "--min-probability", "80"],
         ["tag", str(EXAMPLES), "--out", "tags", "--xmp", EIFFEL],
         ["tag", "--out", "no such folder"],
+        ["tag", str(EXAMPLES), "--out", "tags", "--camera-offset", "Canon=soon"],
+        ["tag", str(EXAMPLES), "--out", "tags", "--together", ", ,"],
+        ["tag", str(EXAMPLES), "--out", "tags", "--max-gap", "often"],
         ["tag", "@no such list.txt", "--out", "tags"],
         ["export", "--source", "no such folder"],
         ["export", "--source", str(EXAMPLES)],

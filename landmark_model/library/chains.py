@@ -102,7 +102,7 @@ def _group(text: str) -> list[str]:
     return names
 
 
-def _offset(text: str) -> tuple[str, float]:
+def _offset(text: str) -> list[str | float]:
     name, _, time = text.rpartition("=")
     offset = read_duration(time)
     if not name.strip() or offset is None:
@@ -110,7 +110,7 @@ def _offset(text: str) -> tuple[str, float]:
             f"--camera-offset {text} cannot be read. Write a camera and what to add to its clock, "
             'such as --camera-offset "CANON=+1h" or "CANON=-1h30m".'
         )
-    return name.strip(), offset.total_seconds()
+    return [name.strip(), offset.total_seconds()]  # as JSON has it
 
 
 def read_duration(text: str) -> timedelta | None:
@@ -216,8 +216,8 @@ def _decoded(
 
 def _seen_by(index: Index, camera: Camera, choices: Choices, found: Found) -> Iterator[Seen]:
     """The photos of a camera with a time that can be believed, put right by its offset."""
-    offsets = (offset for name, offset in choices.offsets if _is_named(camera, name))
-    offset = sum(offsets, timedelta())
+    offsets = [offset for name, offset in choices.offsets if _is_named(camera, name)]
+    offset = offsets[-1] if offsets else timedelta()
     # Somewhere it is up to 14 hours later than here.
     latest = datetime.now() + timedelta(days=1)
     for row in index.taken_by(camera):

@@ -131,8 +131,10 @@ class Tagged:
     @property
     def why(self) -> str:
         """Why we say where it was: "seen", "camera", or the photos that it lies between."""
-        if self.stop and self.stop.how in ("camera", "trip"):
-            return self.stop.why
+        if self.trip:
+            return self.trip.why
+        if self.camera.position:
+            return "camera"
         return "seen" if self.best else ""
 
 
