@@ -24,7 +24,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), "")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update",
          "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # fmt: skip
-TABS = ("One photo", "Compare", "Many photos", "Explore", "How good is it?")
+TABS = ("One photo", "Compare", "Many photos", "Teach", "Explore", "How good is it?")
 DESKTOP, PHONE = 1280, 390
 SLOW_MS = 60_000  # a machine that does other things meanwhile; nothing waits in vain
 

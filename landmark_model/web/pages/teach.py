@@ -69,11 +69,12 @@ class TeachTab:
         learner: InTurn | None,
     ) -> InTurn:  # fmt: skip
         """The learner that knows the landmark, too."""
-        name, learner = text_of(name), learner or self.models.pick("")
-        uploads = [one for one in uploads or () if isinstance(one, dict)]
+        name, shared = text_of(name), self.models.pick("")
+        learner = learner or shared
+        uploads = [one for one in uploads or () if isinstance(one, dict) and "path" in one]
         if len(uploads) > MOST_PHOTOS:
             raise Told("teach_many", count=len(uploads), limit=MOST_PHOTOS)
-        if len(set(learner.taught) - {name}) >= MOST_LANDMARKS:
+        if len({*learner.taught} - {*shared.taught, name}) >= MOST_LANDMARKS:
             raise Told("teach_full", limit=MOST_LANDMARKS)
         if not name:
             raise Told("teach_no_name")
