@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--bare", type=float, default=20, help="seconds of `predict`, twice")
     parser.add_argument("--photos", type=Path, default=ROOT / "examples", metavar="FOLDER")
     options = parser.parse_args(arguments)
-    paths = sorted(options.photos.glob("*.jpg"))
+    paths = sorted(options.photos.resolve().glob("*.jpg"))
     if options.users < 1 or not paths:
         raise LandmarkError("Give --users 1 or more, and --photos a folder with .jpg files.")
     bare = [bare_rate(paths, options.bare)]
