@@ -17,6 +17,7 @@ from landmark_model.files import printable
 if TYPE_CHECKING:
     from landmark_model import Prediction
     from landmark_model.folders import FoundPhotos, Skipped
+    from landmark_model.library.addresses import FoundAddresses
     from landmark_model.library.index import Index, View
 
 MOST_NAMED = 20
@@ -133,14 +134,16 @@ def tag(options: argparse.Namespace) -> int:
     choices = read_choices(options.together, options.camera_offset, options.max_gap)
     kinds = _chosen(options)
     named = named_paths(options.photos, sys.stdin.buffer)
-    photos = _find(named, options.photos[0]) if options.photos else None
+    photos, remote = _find(named, options.photos[0]) if options.photos else (None, None)
     view = View(options.language, options.min_probability, options.file_time)
     writes = bool(photos or choices) or "xmp" in kinds
     try:
         with open_index(options.out, bool(photos), writes) as index:
             if photos:
-                index.set_base([common_folder(named)])
-                _answer(index, photos, named, options)
+                named = [path for path in named if isinstance(path, Path)]
+                if named:
+                    index.set_base([common_folder(named)])
+                _answer(index, photos, remote, named, options)
             if writes:
                 _print_trips(decode_trips(index, choices))
             unwritten = _export(index, view, kinds, options)
@@ -159,25 +162,28 @@ def tag(options: argparse.Namespace) -> int:
     return 1 if unwritten or broken or (photos and photos.failed) else 0
 
 
-def _find(named: Sequence[Path], first: str) -> FoundPhotos:
-    """The photos in what is `named`; says what is left out. `first` is what the user wrote first.
+def _find(named: Sequence[Path | str], first: str) -> tuple[FoundPhotos, FoundAddresses]:
+    """The photos in what is `named`, paths and addresses; says what is left out. `first` is what
+    the user wrote first.
 
     Raises LandmarkError if there are none.
     """
-    from landmark_model.folders import find_named
+    from landmark_model.folders import Skipped, find_named
+    from landmark_model.library.addresses import find_at
     from landmark_model.library.run import common_folder
 
-    photos = find_named(named, common_folder(named))
+    paths = [path for path in named if isinstance(path, Path)]
+    photos = find_named(paths, common_folder(paths))
+    remote = find_at(name for name in named if not isinstance(name, Path))
+    photos.failed.extend(Skipped(*item) for item in remote.failed)
     _print_items("Skipped", photos.skipped)
     _print_items("Failed", photos.failed)
-    if photos.raw:
-        print(f"RAW files passed over: {len(photos.raw)}. Export them as JPEG.", file=sys.stderr)
-    if not photos.paths and not photos.missing:
+    if not (photos.paths or photos.raw or photos.missing or remote.photos):
         where = {"-": "the list on standard input"}.get(first, first)
         raise LandmarkError(
-            f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP."
+            f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF, BMP, RAW."
         )
-    return photos
+    return photos, remote
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:
@@ -196,7 +202,11 @@ def _chosen(options: argparse.Namespace) -> list[str]:
 
 
 def _answer(
-    index: Index, photos: FoundPhotos, named: list[Path], options: argparse.Namespace
+    index: Index,
+    photos: FoundPhotos,
+    remote: FoundAddresses,
+    named: list[Path],
+    options: argparse.Namespace,
 ) -> None:
     """Puts the photos that are not in the index as they are now into it."""
     from tqdm import tqdm
@@ -214,27 +224,33 @@ def _answer(
     taught = [options.taught] if options.taught else []
     stamp = stamp_of(config.architecture, [*files, *taught])
     note_network(index, stamp, len(config.class_names))
-    paths = sorted([*photos.paths, *photos.missing])
+    paths = sorted([*photos.paths, *photos.raw, *photos.missing])
     _require_readable(((path, "It is not there.") for path in photos.missing), options)
-    plan = make_plan(index, paths, named, stamp if options.again else None)
+    plan = make_plan(index, paths, named, stamp if options.again else None, remote)
+    total = len(paths) + len(remote.photos)
+    for found in (paths, photos.paths, photos.raw, remote.photos):
+        found.clear()  # there may be a million
     if plan.done_count:
-        print(f"Already done: {plan.done_count} of {len(paths)}.")
+        print(f"Already done: {plan.done_count} of {total}.")
     if plan.waiting:
         run = LibraryRun(index, load(source, taught=options.taught), stamp, options.again)
-        with tqdm(
-            desc="Tagging", total=len(paths), initial=plan.done_count, unit="photo"
-        ) as progress:
+        with tqdm(desc="Tagging", total=total, initial=plan.done_count, unit="photo") as progress:
             for rows in run.answer(plan.waiting):
                 progress.update(len(rows))
                 _require_readable(((row.path, row.error) for row in rows if row.error), options)
     broken = index.rows(View(), "unreadable")
     _require_readable(((path, row.reason) for path, _, row in broken), options)
+    _tell(index, plan.gone, stamp)
+
+
+def _tell(index: Index, gone: Sequence[str], stamp: str) -> None:
+    """Prints how many photos keep the answer of another network, and how many are gone."""
     others = index.count_others(stamp)
     if others:
         print(f"Answered by another network: {others}. --again answers them anew.")
-    gone = sum(index.get(path) is not None for path in plan.gone)  # others have moved
-    if gone:
-        print(f"No longer there: {gone}. They are in no export, but stay in the index.")
+    count = sum(index.get(path) is not None for path in gone)  # others have moved
+    if count:
+        print(f"No longer there: {count}. They are in no export, but stay in the index.")
 
 
 def _require_readable(
@@ -422,8 +438,9 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
     tag: (
         "answer photos into an index, and write tables and XMP sidecars of it; run it again after "
         "an interruption, and it resumes where it stopped",
-        {"photos": ("PHOTOS", "folders, photos, patterns, @list.txt, or - for a list on standard "
-                    "input; without, exports of what is in the index", {"nargs": "*"}),
+        {"photos": ("PHOTOS", "folders, photos, patterns, addresses (s3://, gs://, https://), "
+                    "@list.txt, or - for a list on standard input; without, exports of what "
+                    "is in the index", {"nargs": "*"}),
          "--out": ("FOLDER", "where the index is, and its exports", {"required": True}),
          "--csv": ("", "write tags.csv; without --csv, --json, --html and --xmp, all are written"),
          "--json": ("", "write tags.jsonl, one JSON object a line"),

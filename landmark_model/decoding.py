@@ -31,7 +31,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from landmark_model import photos
+from landmark_model import photos, raw
 from landmark_model.config import LandmarkError
 from landmark_model.cores import usable_cores
 from landmark_model.photos import CameraFacts, Photo
@@ -93,21 +93,26 @@ class Outcome:
     has_ended_worker: bool = False
 
 
-def open_safely(photo: Photo, fewest_pixels: int | None = None) -> OpenedPhoto:
+def open_safely(
+    photo: Photo, fewest_pixels: int | None = None, takes_raw: bool = False
+) -> OpenedPhoto:
     """The result of `open_photo`, and what the camera wrote, decoded in a process with limits.
 
     `photo` is anything that they take; what is decoded already stays in this process. With
     `fewest_pixels` it comes as a smaller copy that has as many or more (`photos.open_reduced`). For
-    what a network needs see `LandmarkClassifier.fewest_pixels`. Raises LandmarkError as they do,
+    what a network needs see `LandmarkClassifier.fewest_pixels`. With `takes_raw`, a RAW file is
+    the camera's picture in it, which takes the extra `raw`. Raises LandmarkError as they do,
     and where the decoder takes too long, too much memory, or crashes.
     """
-    outcome = open_measured(photo, fewest_pixels)
+    outcome = open_measured(photo, fewest_pixels, takes_raw)
     if outcome.error:
         raise outcome.error
     return outcome.photo
 
 
-def open_measured(photo: Photo, fewest_pixels: int | None = None) -> Outcome:
+def open_measured(
+    photo: Photo, fewest_pixels: int | None = None, takes_raw: bool = False
+) -> Outcome:
     """Like `open_safely`, with the cost in the worker; errors of a photo are not raised.
 
     Raises LandmarkError if `photo` is missing, empty, too large a file, or no photo at all.
@@ -118,7 +123,8 @@ def open_measured(photo: Photo, fewest_pixels: int | None = None) -> Outcome:
         camera = CameraFacts() if is_array else photos.camera_facts(photo)
         return Outcome(OpenedPhoto(image, camera, size), None)
     name = photos.name_of(photo)
-    return _pool().open(photos.read_content(photo, name), name, fewest_pixels)
+    takes_raw = takes_raw and photos.is_raw(name)
+    return _pool().open(photos.read_content(photo, name), name, fewest_pixels, takes_raw)
 
 
 def close() -> None:
@@ -151,13 +157,16 @@ class _Pool:
         self._speed: float | None = None  # CPU seconds for a megapixel of a usual JPEG
         self._stopped: OrderedDict[tuple[int, bytes], None] = OrderedDict()
 
-    def open(self, content: bytes, name: str, fewest_pixels: int | None) -> Outcome:
+    def open(
+        self, content: bytes, name: str, fewest_pixels: int | None, takes_raw: bool
+    ) -> Outcome:
         if self._was_stopped(content):
             return Outcome(None, photos.refusal("costly", name))
         with self._turns:
             worker = self._take()
             try:
-                request = {"name": name, "speed": self._speed, "fewest_pixels": fewest_pixels}
+                request = {"name": name, "speed": self._speed, "fewest_pixels": fewest_pixels,
+                           "takes_raw": takes_raw}  # fmt: skip
                 outcome = worker.open(content, request)
             except _Dead as death:
                 worker.end()
@@ -379,12 +388,14 @@ def _limit_memory() -> None:
 
 
 def _serve(answers: BinaryIO, content: bytes, request: dict) -> None:
-    name, speed = request["name"], request["speed"]
+    name, speed, takes_raw = request["name"], request["speed"], request["takes_raw"]
+    if takes_raw:
+        raw.is_installed()  # before the clock starts
     start, memory = time.process_time(), _peak_memory(reset=True)
     found: dict[str, object] = {"reason": "", "is_worn": False}
     try:
         _limit_time(BASE_SECONDS, answers)
-        image = photos.identify(content, name)
+        image = photos.identify(content, name, takes_raw)
         allowed = allowed_seconds(image.format, image.size, speed)
         _limit_time(max(0.01, allowed - (time.process_time() - start)), answers)
         found["camera"] = asdict(photos.camera_facts(image))

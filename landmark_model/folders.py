@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from landmark_model.files import printable
-from landmark_model.photos import PHOTO_ENDINGS, RAW_ENDINGS
+from landmark_model.photos import PHOTO_ENDINGS, is_raw
 
 # What Windows, macOS, Linux and network drives make: thumbnails, recycle bins, snapshots. Names
 # that start with a dot (.Trash-1000, ._copy.jpg, .ipynb_checkpoints) are hidden anyway.
@@ -153,7 +153,7 @@ class _Walk:
         elif not stat.S_ISREG(found.st_mode):
             self.leave_out(path, "a device or pipe, not a file", self.skipped)
         elif self._is_first(path, found):
-            (self.raw if is_raw(path) else self.paths).append(path)
+            (self.raw if is_raw(path.name) else self.paths).append(path)
 
     def _is_first(self, path: Path, found: os.stat_result) -> bool:
         """Whether this file or folder is new; if not, that is recorded."""
@@ -179,12 +179,7 @@ class _Walk:
 
 def _is_named_so(path: Path) -> bool:
     """Whether a file is named like a photo or a RAW file."""
-    return path.suffix.lower() in PHOTO_ENDINGS or is_raw(path)
-
-
-def is_raw(path: Path) -> bool:
-    """Whether a file is named like the readings of a camera's sensor."""
-    return path.suffix.lower() in RAW_ENDINGS
+    return path.suffix.lower() in PHOTO_ENDINGS or is_raw(path.name)
 
 
 def _identity(path: Path, found: os.stat_result) -> object:

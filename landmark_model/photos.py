@@ -22,7 +22,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from landmark_model import traps
+from landmark_model import raw, traps
 from landmark_model.config import LandmarkError
 
 Photo = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
@@ -48,6 +48,8 @@ REASONS = {
     "large_file": "{name} is larger than {limit} MB. Export a smaller copy.",
     "drawing": "{name} is a drawing (SVG), not a photo. Export it as JPEG or PNG.",
     "raw": "{name} is RAW: export a JPEG.",
+    "raw_reader": "{name} is RAW: export a JPEG, or install what reads the picture in it: "
+    'pip install "landmark-model[raw]".',
     "document": "{name} is a PDF document, not a photo. Export the page as JPEG or PNG.",
     "no_photo": "{name} is not a photo that can be read. "
     "Use JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP.",
@@ -140,15 +142,16 @@ def open_reduced(photo: Photo, fewest_pixels: int | None = None) -> Decoded:
         return decode(image, name, fewest_pixels)
 
 
-def identify(content: bytes, name: str) -> Image.Image:
+def identify(content: bytes, name: str, takes_raw: bool = False) -> Image.Image:
     """The photo in the bytes of a file, called `name` in messages; no pixel is decoded yet.
 
-    Raises LandmarkError as `open_photo` does.
+    With `takes_raw`, of a RAW file it is the camera's picture in it. Raises LandmarkError as
+    `open_photo` does.
     """
+    if is_raw(name) and not content.startswith(COMMON):
+        # Pillow would show the tiniest picture in it as if it were the photo.
+        return _identify_raw(content, name, takes_raw)
     if not content.startswith(COMMON):
-        if Path(name).suffix.lower() in RAW_ENDINGS:
-            # Pillow would show the tiny preview in it as if it were the photo.
-            raise refusal("raw", name)
         register_decoders()
     size = traps.webp_size(content)
     if size and size[0] * size[1] > MAX_MEGAPIXELS * 1_000_000:
@@ -172,6 +175,28 @@ def identify(content: bytes, name: str) -> Image.Image:
     trap = trap or traps.find_size_trap(image.format, image.size, decoders, len(image.getbands()))
     if trap:
         raise refusal(trap, name)
+    return image
+
+
+def is_raw(name: str) -> bool:
+    """Whether a file is named like the readings of a camera's sensor."""
+    return Path(name).suffix.lower() in RAW_ENDINGS
+
+
+def _identify_raw(content: bytes, name: str, takes_raw: bool) -> Image.Image:
+    """The picture in a RAW file. Raises LandmarkError if there is none, or it is not wanted."""
+    if not takes_raw:
+        raise refusal("raw", name)
+    if not raw.is_installed():
+        raise refusal("raw_reader", name)
+    try:
+        picture, turn = raw.preview(content)
+        image = identify(picture, f"{name}.jpg")
+        raw.take_over_exif(image, content, turn)
+    except MemoryError:
+        raise
+    except Exception as error:  # on damaged files the decoders raise whatever comes
+        raise refusal("raw", name) from error
     return image
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from built_photos import SIZE, TRAPS, encode, in_gif, in_jpeg, many_scans, photo, segment
-from PIL import Image
+from PIL import ExifTags, Image
 
 from landmark_model import LandmarkError, decoding, open_photo, open_safely, photos, traps
 from landmark_model.decoding import allowed_seconds, open_measured
@@ -327,3 +327,48 @@ def test_file_object_is_read_from_its_start():
     file = io.BytesIO(photo("PNG"))
     file.read(9)
     assert open_safely(file).image.size == SIZE
+
+
+RAWPY = """
+import enum
+
+class ThumbFormat(enum.Enum):
+    JPEG = 1
+
+class imread:
+    def __init__(self, file):
+        self.data, self.format, self.sizes = file.read()[4:], ThumbFormat.JPEG, self
+        self.flip = 6
+
+    def extract_thumb(self):
+        if not self.data:
+            raise ValueError("no thumbnail")
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+"""
+
+
+def test_raw_file_is_the_cameras_picture_in_it_where_wanted(tmp_path, monkeypatch):
+    (tmp_path / "rawpy.py").write_text(RAWPY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Nikon"
+    Image.new("RGB", (40, 20), "teal").save(buffer, "JPEG", exif=exif)
+    (tmp_path / "a.NEF").write_bytes(b"RAW!" + buffer.getvalue())
+    (tmp_path / "b.NEF").write_bytes(b"RAW!")
+    decoding.close()
+    try:
+        opened = open_safely(tmp_path / "a.NEF", takes_raw=True)
+        assert opened.image.size == (20, 40), "it is turned as the camera was"
+        assert opened.camera.make == "Nikon"
+        for name, wanted in (("a.NEF", False), ("b.NEF", True)):
+            with pytest.raises(LandmarkError, match=f"{name} is RAW: export a JPEG."):
+                open_safely(tmp_path / name, takes_raw=wanted)
+    finally:
+        decoding.close()

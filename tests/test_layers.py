@@ -19,7 +19,7 @@ SOURCES = [*PATHS.values(), *PROGRAMS]
 # From the ground up: a module imports what is on its own floor or below, never above.
 FLOORS = (
     "errors files config cores traps places",
-    "tensors memory calibration explain prediction photos background teaching taught",
+    "tensors memory calibration explain prediction raw photos background teaching taught",
     "decoding folders preprocess networks torch_trunk hub.client",
     "runtime",
     "hub.repo",
@@ -33,6 +33,7 @@ FLOORS = (
 OWNERS = {
     "accelerate": "training.session training.precision training.fit",
     "datasets": "training.data",
+    "fsspec": "library.addresses",
     "gradio": "web.*",
     "huggingface_hub": "hub.client",
     "matplotlib": "training.plots",
@@ -40,6 +41,7 @@ OWNERS = {
     "onnxruntime": "runtime training.export",
     "pillow_heif": "photos",
     "pyarrow": "library.parquet",
+    "rawpy": "raw",
     "scipy": "training.data training.evaluate",
     "sklearn": "training.metrics training.known",
     "sqlite3": "library.index library.browse",

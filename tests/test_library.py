@@ -8,15 +8,20 @@ import os
 import resource
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+import fsspec
 import pyarrow.parquet
 import pytest
+from fsspec import AbstractFileSystem
 from PIL import Image
 
 from landmark_model import Answer, LandmarkError, Prediction, find_place
 from landmark_model.folders import find_named
-from landmark_model.library import exports, parquet, run, sidecar_files, tagging
+from landmark_model.library import addresses, exports, parquet, run, sidecar_files, tagging
+from landmark_model.library.addresses import find_at
 from landmark_model.library.index import INDEX_NAME, Index, View, open_index
 from landmark_model.library.run import LibraryRun, common_folder, make_plan, named_paths
 from landmark_model.library.sidecar_files import SidecarFiles
@@ -69,7 +74,8 @@ def answer(index: Index, folder: Path, namer=None, stamp: str = "one", again: bo
     """Answers what is new in a folder; gives the shades that were asked."""
     namer, found = namer or Namer(), find_named([folder], folder)
     index.set_base([folder])
-    plan = make_plan(index, found.paths, [folder], stamp if again else None)
+    paths = [*found.paths, *found.raw]
+    plan = make_plan(index, paths, [folder], stamp if again else None)
     for _ in LibraryRun(index, namer, stamp, again).answer(plan.waiting):
         pass
     return namer.asked
@@ -396,12 +402,131 @@ def test_photos_are_named_in_many_ways(photos, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("word", "reason"),
     [("missing", "no file or folder"), ("*.tif", "no file or folder"),
-     ("@missing.txt", "list missing.txt cannot be read"), ("s3://bucket/x", "is an address")],
+     ("@missing.txt", "list missing.txt cannot be read")],
 )  # fmt: skip
 def test_what_is_not_there_is_refused_by_name(word, reason, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LandmarkError, match=reason):
         named_paths([word], None)
+
+
+# --- addresses ---
+
+
+@pytest.fixture
+def bucket() -> Iterator[AbstractFileSystem]:
+    """A bucket in memory: memory://bucket."""
+    fs = fsspec.filesystem("memory")
+    yield fs
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
+
+
+def test_photos_at_addresses_are_rows_and_fetched_again_only_where_they_changed(
+    bucket, photos, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    for name in ("b/5.png", "b/6.png"):
+        bucket.pipe(f"/bucket/2024/{name}", (photos / name).read_bytes())
+    bucket.pipe("/bucket/2024/broken.jpg", b"no photo")
+    bucket.pipe("/bucket/2024/notes.txt", b"no photo")
+    bucket.pipe("/bucket/2024/.trash/x.jpg", b"no photo")
+
+    def tag_at(*words: str) -> list[int]:
+        namer, remote = Namer(), find_at(named_paths(words, None))
+        with open_index(out, is_new=True, writes=True) as index:
+            plan = make_plan(index, [], [], None, remote)
+            list(LibraryRun(index, namer, "one", False).answer(plan.waiting))
+        return namer.asked
+
+    assert tag_at("memory://bucket/2024", "memory://bucket/gone.jpg") == [5, 6]
+    found = rows(out)
+    assert sorted(found) == [
+        "memory:///bucket/2024/b/5.png", "memory:///bucket/2024/b/6.png",
+        "memory:///bucket/2024/broken.jpg", "memory:///bucket/gone.jpg",
+    ]  # fmt: skip
+    assert found["memory:///bucket/2024/broken.jpg"].reason.startswith("broken.jpg is not a photo")
+    gone = found["memory:///bucket/gone.jpg"].reason
+    assert gone == "gone.jpg cannot be fetched (not there). Check the address, and the network."
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "fetch", None)
+        assert tag_at("memory://bucket/2024") == []
+    bucket.pipe("/bucket/2024/b/7.png", (photos / "b" / "7.png").read_bytes())
+    bucket.pipe("/bucket/2024/b/5.png", (photos / "b" / "8.png").read_bytes())
+    bucket.rm("/bucket/2024/b/6.png")
+    assert tag_at("memory://bucket/2024/**/*.png") == [8, 7]
+    assert "memory:///bucket/2024/b/6.png" in rows(out), "a pattern may miss what is there"
+    assert tag_at("memory://bucket/2024/") == []
+    assert "memory:///bucket/2024/b/6.png" not in rows(out)
+
+
+def test_sidecars_of_photos_at_addresses_go_to_a_folder(bucket, photos, tmp_path):
+    bucket.pipe("/bucket/5.png", (photos / "b" / "5.png").read_bytes())
+    out = tmp_path / "out"
+    with open_index(out, is_new=True, writes=True) as index:
+        plan = make_plan(index, [], [], None, find_at(["memory://bucket"]))
+        list(LibraryRun(index, Namer("Taj_Mahal"), "one", False).answer(plan.waiting))
+    (unwritten,) = write(out)
+    assert "at an address, where no sidecars are written" in unwritten.reason
+    assert write(out, tmp_path / "xmp") == []
+    assert [*sidecars(tmp_path / "xmp")] == ["memory_/bucket/5.png.xmp"]
+
+
+def test_address_that_is_large_slow_or_odd_is_refused_in_words(bucket, monkeypatch):
+    bucket.pipe("/bucket/large.jpg", b"x" * 3000)
+    monkeypatch.setattr(addresses, "MOST_BYTES", 1000)
+    facts, _, photo = addresses.fetch("memory://bucket/large.jpg")
+    assert facts.size == 3000 and len(photo.read()) == 1000
+    assert find_at(["memory://nowhere"]).photos == {}
+    for address, reason in (
+        ("nosuch://bucket/x.jpg", "unknown kind"),
+        ("https://me:secret@example.com/x.jpg", "example.com holds a password"),
+    ):
+        with pytest.raises(LandmarkError, match=reason) as told:
+            find_at([address])
+        assert "secret" not in str(told.value)
+
+
+# --- RAW files ---
+
+
+def test_raw_file_beside_a_photo_shares_its_answer_and_one_alone_says_what_reads_it(
+    photos, tmp_path
+):
+    out = tmp_path / "out"
+    for name in ("a/0.nef", "b/9.CR2", "alone.dng"):
+        (photos / name).write_text(f"RAW {name}")
+    (photos / "b" / "9.png").rename(photos / "b" / "9.JPG")
+    (photos / "a" / "0.png").rename(photos / "a" / "0.jpeg")
+    assert tag(photos, out) == list(range(10))
+    found = rows(out)
+    assert found["a/0.nef"].best == found["a/0.jpeg"].best
+    assert found["b/9.CR2"].best == found["b/9.JPG"].best and found["b/9.JPG"].best
+    assert found["alone.dng"].best is None
+    if find_spec("rawpy") is None:
+        assert 'pip install "landmark-model[raw]"' in found["alone.dng"].reason
+        assert found["alone.dng"].reason != rows(out, View("de"))["alone.dng"].reason
+    with open_index(out, is_new=False, writes=False) as index:
+        assert all(index.thumbnail(shown.sha256) for shown in index.rows(View(), "tagged"))
+    (photos / "a" / "0.nef").rename(photos / "moved.nef")
+    assert tag(photos, out) == [] and rows(out)["moved.nef"].best, "it was answered before"
+
+
+def test_both_of_a_pair_get_a_sidecar_and_the_one_by_the_stem_is_that_of_the_raw_file(
+    photos, tmp_path
+):
+    out = tmp_path / "out"
+    for name, beside in (("a/0", "a/0.jpg"), ("a/1", "a/1.jpg")):
+        (photos / f"{name}.png").rename(photos / beside)
+        (photos / f"{name}.nef").write_text(f"RAW {name}")
+    (photos / "a" / "1.xmp").write_text(THEIRS)
+    tag(photos, out, namer=Namer("Taj_Mahal"))
+    write(out)
+    assert {"a/0.jpg.xmp", "a/0.nef.xmp", "a/1.jpg.xmp", "a/1.xmp"} < sidecars(photos).keys()
+    write(out, tmp_path / "xmp", style="stem")
+    found = sidecars(tmp_path / "xmp")
+    assert {"a/0.jpg.xmp", "a/0.xmp", "a/1.jpg.xmp", "a/1.xmp"} < found.keys()
+    assert "Taj Mahal" in found["a/0.xmp"] and "a/0.nef.xmp" not in found
 
 
 # --- sidecars ---

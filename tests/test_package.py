@@ -18,7 +18,7 @@ from test_layers import PATHS, imported_names
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "landmark_model"
 EXTRAS = {"training": ("train", "torch"), "web": ("app",)}
-EXTRAS["library.parquet"] = ("parquet",)
+EXTRAS |= {"library.parquet": ("parquet",), "raw": ("raw",), "library.addresses": ("remote",)}
 EXTRAS |= dict.fromkeys(("networks", "torch_trunk", "runtime"), ("torch",))
 SAMPLE = '[project]\nname = "sample"\nversion = "1"\n[tool.setuptools]\npy-modules = ["sample"]\n'
 # What comes with a package that is on a list, and is its to choose.
@@ -65,7 +65,10 @@ def test_a_module_imports_what_its_extra_installs(module):
     owners = packages_distributions()
     roots = {name.partition(".")[0] for name in imported_names(PATHS[module])}
     roots -= {*sys.stdlib_module_names, "landmark_model"}
-    needed = {COMES_WITH.get(root) or owners[root][0].lower().replace("_", "-") for root in roots}
+    needed = {
+        COMES_WITH.get(root) or owners.get(root, [root])[0].lower().replace("_", "-")
+        for root in roots
+    }
     assert needed <= installed
 
 

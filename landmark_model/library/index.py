@@ -27,7 +27,7 @@ INDEX_NAME = "library.sqlite"
 APPLICATION_ID = 0x4C4D4B49  # "LMKI", in the header of the file
 VERSION = 2
 # Reasons that may be gone next time: what is wrong with a photo stays so, a disk may be back.
-PASSING = {"", "missing", "locked"}
+PASSING = {"", "missing", "locked", "raw_reader", "unreachable"}
 AGAIN = "Finished work is kept: run the same command again to resume."
 # Paths are text; bytes where they are not UTF-8. Positions are degrees, times are by ISO 8601.
 # `guesses` are lists of class name, label and probability, best first; of landmarks that were

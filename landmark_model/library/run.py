@@ -21,8 +21,16 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from PIL import Image
 
 from landmark_model import LandmarkError
+from landmark_model.library.addresses import Facts, FoundAddresses, fetch, is_address
 from landmark_model.library.index import Index, Row, to_row
-from landmark_model.library.tagging import Opened, answer_batches, open_one, writable
+from landmark_model.library.tagging import (
+    Opened,
+    Source,
+    answer_batches,
+    is_raw,
+    open_one,
+    writable,
+)
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
@@ -34,11 +42,13 @@ BATCH_SIZE = 8
 AHEAD = 8  # photos that are read and decoded while the network looks at those before
 MOST_COPIES = 256  # in a transaction
 THUMBNAIL_PX = 240  # of the longer side
+# What the photo beside a RAW file is called, after their common stem.
+PAIRED = (".jpg", ".JPG", ".jpeg", ".JPEG", ".heic", ".HEIC", ".heif", ".HEIF")
 
 
-def named_paths(words: Iterable[str], standard_input: BinaryIO) -> list[Path]:
+def named_paths(words: Iterable[str], standard_input: BinaryIO) -> list[Path | str]:
     """The files and folders that `words` name: paths, patterns ("*.jpg"), lists ("@list.txt"), and
-    "-", which is a list on `standard_input`.
+    "-", which is a list on `standard_input`. Addresses ("s3://bucket/2024") are texts.
 
     A list has a path on each line; one with NUL characters has them between the paths, as `find
     -print0` writes it. Raises LandmarkError for what is not there, except in lists.
@@ -49,17 +59,20 @@ def named_paths(words: Iterable[str], standard_input: BinaryIO) -> list[Path]:
             found += _listed(standard_input.read())
         elif word.startswith("@") and not os.path.lexists(word):
             found += _listed(_read_list(Path(word[1:])))
-        elif os.path.lexists(word):
+        elif os.path.lexists(word) or is_address(word):
             found.append(word)
         else:
             found += _matching(word)
     return [*map(_real, found)]
 
 
-def _real(name: str) -> Path:
-    """A path that is the same whichever link leads to the folder, or to the folder of the file."""
+def _real(name: str) -> Path | str:
+    """A path that is the same whichever link leads to the folder, or to the folder of the file; an
+    address as it is."""
     if os.path.isdir(name):
         return Path(os.path.realpath(name))
+    if is_address(name) and not os.path.lexists(name):
+        return name
     return Path(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
 
 
@@ -90,11 +103,6 @@ def _listed(content: bytes) -> list[str]:
 
 
 def _matching(word: str) -> list[str]:
-    if "://" in word:
-        raise LandmarkError(
-            f"{word} is an address. Photos are not fetched from the internet: download them, and "
-            "give their folder."
-        )
     found = sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) else []
     if not found:
         raise LandmarkError(f"There is no file or folder {word}. Check the path.")
@@ -111,32 +119,39 @@ class Plan:
 
 
 def make_plan(
-    index: Index, photos: Iterable[Path], named: Iterable[Path], stamp: str | None
+    index: Index,
+    photos: Iterable[Path],
+    named: Iterable[Path],
+    stamp: str | None,
+    remote: FoundAddresses | None = None,
 ) -> Plan:
-    """Compares the index with the `photos` that were found in `named`.
+    """Compares the index with the `photos` that were found in `named`, and those at addresses.
 
     Photos of the index that are no longer there are marked so, and those that came back, too. With
     `stamp`, photos that another network answered are looked at again. Of `photos` that are not
     there, those without an answer are waiting: they become rows with the reason.
     """
-    plan, back, found = Plan(), [], set()
-    for path in map(str, photos):
+    plan, back, found, remote = Plan(), [], set(), remote or FoundAddresses()
+    for path in (*map(str, photos), *sorted(remote.photos)):
         row = index.get(path)
         if row and row.guesses is not None and not _is_there(path):
             continue  # it is gone, and keeps its answer
         found.add(path)
         if row and row.is_gone:
             back.append(path)
-        if row and row.is_final and stamp in (None, row.stamp) and _is_same(row):
+        if row and row.is_final and stamp in (None, row.stamp) and _is_same(row, remote):
             plan.done_count += 1
         else:
             plan.waiting.append(path)
     tops = {str(path) for path in named}
     folders = tuple(os.path.join(top, "") for top in tops if os.path.isdir(top))
+    listed = tuple(remote.folders)  # a listing says for certain what is no longer there
     plan.gone = [
         path
         for path in index.paths()
-        if path not in found and (path in tops or path.startswith(folders)) and not _is_there(path)
+        if path not in found
+        and (path in tops or path.startswith(folders) or path.startswith(listed))
+        and (path.startswith(listed) or not _is_there(path))
     ]
     index.mark_gone(plan.gone)
     index.mark_gone(back, is_gone=False)
@@ -145,6 +160,8 @@ def make_plan(
 
 def _is_there(path: str) -> bool:
     """Whether there is such a file; True if that cannot be determined."""
+    if is_address(path):
+        return True
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -154,8 +171,11 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _is_same(row: Row) -> bool:
+def _is_same(row: Row, remote: FoundAddresses) -> bool:
     """Whether the file is as it was by its size and time."""
+    if is_address(row.path):
+        facts = remote.photos.get(row.path, Facts())
+        return None not in facts and facts == (row.size, row.mtime_ns)
     try:
         found = os.stat(row.path)
     except OSError:
@@ -178,32 +198,38 @@ class LibraryRun:
         self._twins: dict[str, list[Row]] = {}  # by hash, byte-identical copies of these
         self._copies: list[Row] = []
         self._moved: list[tuple[str, str]] = []
+        self._thumbnails: dict[str, bytes] = {}  # by hash, of RAW files that share an answer
 
     def answer(self, paths: Sequence[str]) -> Iterator[list[Row]]:
         """Puts the photos into the index, batch by batch, and yields each once it is there."""
 
-        def opened(photo: tuple[str, Path]) -> Opened:
-            return open_one(*photo, self._tagger.fewest_pixels)
+        def opened(photo: tuple[str, Source]) -> Opened:
+            return open_one(*photo, self._tagger.fewest_pixels, takes_raw=True)
 
-        photos = ahead(opened, self._unknown(paths))
-        for batch in answer_batches(self._tagger, photos, GUESS_COUNT, BATCH_SIZE):
-            yield self._keep(batch)
-        if self._copies:
-            yield self._keep([])
+        # RAW files last: those beside a photo wait for its answer.
+        parts = [[path for path in paths if is_raw(path) is wanted] for wanted in (False, True)]
+        for part in filter(None, parts):
+            photos = ahead(opened, self._unknown(part))
+            for batch in answer_batches(self._tagger, photos, GUESS_COUNT, BATCH_SIZE):
+                yield self._keep(batch)
+            if self._copies:
+                yield self._keep([])
 
-    def _unknown(self, paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    def _unknown(self, paths: Iterable[str]) -> Iterator[tuple[str, Source]]:
         """The photos whose bytes the index does not know; the others are noted as copies."""
-        for seen in ahead(look, paths):
+        for seen, photo in ahead(read, paths):
             known = seen.sha256 and self._index.find_copy(seen.sha256, self._wanted)
             if known:
                 self._note_copy(seen, known)
             elif seen.sha256 in self._twins:
                 self._twins[seen.sha256].append(seen)
+            elif seen.sha256 and (shown := self._photo_beside(seen.path)):
+                self._share(shown, seen)
             else:
                 self._waiting[seen.path] = seen
                 if seen.sha256:
                     self._twins[seen.sha256] = []
-                yield seen.path, Path(seen.path)
+                yield seen.path, photo
 
     def _note_copy(self, seen: Row, known: Row) -> None:
         self._copies.append(_copy_of(known, seen))
@@ -213,16 +239,34 @@ class LibraryRun:
         if len(self._copies) >= MOST_COPIES:
             self._keep([])
 
+    def _photo_beside(self, path: str) -> Row | None:
+        """The photo that the camera wrote with a RAW file, if it has an answer."""
+        stem, _ = os.path.splitext(path)
+        for ending in PAIRED if is_raw(path) else ():
+            row = self._index.get(stem + ending)
+            is_answered = row and row.guesses is not None and not row.is_gone
+            if is_answered and self._wanted in (None, row.stamp):
+                return row
+        return None
+
+    def _share(self, photo: Row, seen: Row) -> None:
+        """Gives a RAW file the answer and the small copy of the photo beside it."""
+        self._copies.append(replace(_copy_of(photo, seen), sha256=seen.sha256))
+        if image := self._index.thumbnail(photo.sha256):
+            self._thumbnails[seen.sha256] = image
+        if len(self._copies) >= MOST_COPIES:
+            self._keep([])
+
     def _keep(self, batch: Sequence[Opened]) -> list[Row]:
         """Puts a batch into the index, with copies that came up meanwhile."""
-        rows, thumbnails = self._copies, {}
+        rows, thumbnails = self._copies, self._thumbnails
         for tagged, image in batch:
             row = to_row(self._waiting.pop(tagged.file), tagged, self._stamp)
             rows += [row, *(_copy_of(row, twin) for twin in self._twins.pop(row.sha256, ()))]
             if image and row.sha256:
                 thumbnails[row.sha256] = shrink(image)
         self._index.put(rows, thumbnails, self._moved)
-        self._copies, self._moved = [], []
+        self._copies, self._moved, self._thumbnails = [], [], {}
         return rows
 
 
@@ -238,6 +282,14 @@ def ahead(do: Callable[[Thing], Done], things: Iterable[Thing]) -> Iterator[Done
             yield doing.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def read(path: str) -> tuple[Row, Source]:
+    """What a photo's file is, and where its bytes are: those at an address are read."""
+    if not is_address(path):
+        return look(path), Path(path)
+    facts, sha256, photo = fetch(path)
+    return Row(path, *facts, sha256), photo
 
 
 def look(path: str) -> Row:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from landmark_model import LandmarkError
+from landmark_model.library.addresses import is_address
 from landmark_model.library.index import AGAIN, Index, Sidecar, View
 from landmark_model.library.merge import added_to, facts_in, merge, read_sidecar, take_back
 from landmark_model.library.sidecars import names_beside, sidecar_names, to_xmp
@@ -25,6 +26,7 @@ from landmark_model.library.sidecars import names_beside, sidecar_names, to_xmp
 BESIDE = ""  # the target of sidecars that lie beside their photos; others are folders
 SCRATCH_NAME = ".landmark.part"
 BATCH_SIZE = 64
+REMOTE = "It is at an address, where no sidecars are written. Give --xmp a folder."
 AWAY = "It is not there now, so its sidecar beside it stays as it was."
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -88,7 +90,7 @@ class SidecarFiles:
             if path not in tagged:
                 continue
             if self._is_away(path):
-                self._unwritten.append(Unwritten(row.file, AWAY))
+                self._unwritten.append(Unwritten(row.file, REMOTE if is_address(path) else AWAY))
             elif change := self._change(row.file, path, names[path], to_xmp(row)):
                 changes.append(change)
             if len(changes) >= BATCH_SIZE:

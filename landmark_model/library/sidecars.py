@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from landmark_model import LandmarkError, Place, Prediction
 from landmark_model.files import staged
-from landmark_model.library.tagging import Tagged, writable
+from landmark_model.library.tagging import Tagged, is_raw, writable
 
 NAMESPACES = {
     "x": "adobe:ns:meta/",
@@ -151,16 +151,18 @@ def sidecar_names(
     """A path for the sidecar of each file, relative, safe on every system.
 
     It is that of a sidecar which `is_there`: photo.jpg.xmp, or photo.xmp, which belongs to the
-    first photo called so. A new one is called by `style`: "file" or "stem", where the stem is free.
-    No two are the same, and none is the name of a folder that another lies in.
+    RAW file called so, else to the first photo. A new one is called by `style`: "file" or "stem",
+    where the stem is free. No two are the same, and none is the name of a folder that another lies
+    in.
     """
-    safe = [_safe_path(file) for file in files]
+    safe = [file if (path := _safe_path(file)) == file else path for file in files]
+    order = sorted(range(len(safe)), key=lambda number: not is_raw(safe[number]))
     reserved = {_same(f"{path}.xmp") for path in safe}
     taken: set[str] = set()
     folders: set[str] = set()
     numbers: dict[str, int] = {}
-    names = []
-    for path in safe:
+    names = [""] * len(safe)
+    for position, path in ((position, safe[position]) for position in order):
         whole, stem = f"{path}.xmp", f"{PurePosixPath(path).with_suffix('')}.xmp"
         wanted = [whole] if _same(stem) in reserved else [whole, stem]
         wanted = [name for name in wanted if _is_free(_same(name), taken, folders)]
@@ -172,17 +174,17 @@ def sidecar_names(
             name = f"{numbers[whole]}/{whole}"
         taken.add(_same(name))
         folders.update(map(str, PurePosixPath(_same(name)).parents))
-        names.append(name)
+        names[position] = name
     return names
 
 
 def names_beside(photos: Iterable[str], style: str) -> dict[str, str]:
     """Where the sidecar of each photo lies beside it, by the paths of the photos.
 
-    It is one that is there: photo.jpg.xmp, or photo.xmp, which belongs to the first photo called
-    so. A new one is called by `style`, as in `sidecar_names`.
+    It is one that is there: photo.jpg.xmp, or photo.xmp, which belongs to the RAW file called so,
+    else to the first photo. A new one is called by `style`, as in `sidecar_names`.
     """
-    photos = list(photos)
+    photos = sorted(photos, key=lambda photo: not is_raw(photo))
     taken = {f"{photo}.xmp" for photo in photos}  # another's by its whole name
     found = {}
     for photo in photos:

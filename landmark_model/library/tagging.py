@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from PIL import Image
 
 from landmark_model import (
+    RAW_ENDINGS,
     Answer,
     CameraFacts,
     LandmarkError,
@@ -138,6 +139,13 @@ class Tagged:
         return "seen" if self.best else ""
 
 
+def is_raw(file: str) -> bool:
+    """Whether a file is named like the readings of a camera's sensor."""
+    return Path(file).suffix.lower() in RAW_ENDINGS
+
+
+# Where a photo's bytes are, or why they could not be read.
+Source = Path | BinaryIO | LandmarkError
 # A photo that is open, with its row without guesses; or the row of one that cannot be read.
 Opened = tuple[Tagged, Image.Image | None]
 
@@ -164,10 +172,12 @@ def tag_photos(
     return (judged(row, language, min_probability) for batch in batches for row, _ in batch)
 
 
-def open_one(file: str, photo: Path | BinaryIO, fewest_pixels: int) -> Opened:
+def open_one(file: str, photo: Source, fewest_pixels: int, takes_raw: bool = False) -> Opened:
     """Opens a photo, whose name to show is `file`; the only place here that does."""
     try:
-        opened = open_safely(photo, fewest_pixels)
+        if isinstance(photo, LandmarkError):
+            raise photo
+        opened = open_safely(photo, fewest_pixels, takes_raw)
     except LandmarkError as error:
         return Tagged(file, None, str(error), error=error), None
     return Tagged(file, None, camera=opened.camera), opened.image
