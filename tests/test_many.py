@@ -222,7 +222,8 @@ def test_a_batch_holds_while_several_threads_change_it():
     filling = threading.Thread(target=fill)
     filling.start()
     while filling.is_alive():
-        assert list(batch.rows()) == sorted(batch.rows())
+        found = list(batch.rows())
+        assert found == sorted(found)
     assert len(batch.rows()) == 200 and batch.finish(run) and not batch.finish(run)
 
 
