@@ -105,6 +105,7 @@ class ManyTab:
             looks[number] = look_of(path)
             row = batch.add(run, number, answered)
             if row is None:
+                yield (SAME,) * 6  # gradio sends once more what came last
                 return
             rows += photo_rows.photo_row(number, row, looks[number], language)
             yield progress(batch, language), rows, *[SAME] * 4
