@@ -77,10 +77,10 @@ def test_photos_of_a_trip_help_each_other(index):
     assert rows["e.jpg"].best.label == "Eiffel Tower" and rows["e.jpg"].best.probability == 0.41
     reason = "Tokyo Tower at 80% does not fit the photos before and after."
     assert rows["d.jpg"].reason == reason and rows["d.jpg"].answer[0].label == "Tokyo Tower"
-    assert rows["c.jpg"].why == "between Eiffel Tower 10:30 and Eiffel Tower 10:50"
+    assert rows["c.jpg"].why == "between Eiffel Tower 10:30 and Eiffel Tower 11:00"
     assert rows["c.jpg"].city.place == "Paris" and rows["a.jpg"].why == "seen"
     german = shown(index, language="de")["c.jpg"]
-    assert german.why == "between Eiffelturm 10:30 and Eiffelturm 10:50"
+    assert german.why == "between Eiffelturm 10:30 and Eiffelturm 11:00"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_gap_is_as_long_as_asked_for(index):
 def test_clock_without_an_offset_is_in_the_zone_of_the_photo_before(index):
     clock = "2024-05-01T10:35:00"
     decode(index, *PARIS, photo("local.jpg", clock), photo("same second.jpg", clock))
-    why = "between Eiffel Tower 10:30 and Eiffel Tower 10:50"
+    why = "between Eiffel Tower 10:30 and Eiffel Tower 11:00"
     assert whys(index)["local.jpg"] == whys(index)["same second.jpg"] == why
 
 
@@ -141,7 +141,7 @@ def test_clock_that_cannot_be_believed_is_part_of_no_trip_and_named(index, clock
 def test_offset_puts_a_clock_right(index):
     late = photo("p.jpg", "2024-05-01T04:33:00", camera=PHONE)
     decode(index, *PARIS, late, together=["Canon,iPhone"], offsets=["iphone=+6h"])
-    assert whys(index)["p.jpg"] == "between Eiffel Tower 10:30 and Eiffel Tower 10:50"
+    assert whys(index)["p.jpg"] == "between Eiffel Tower 10:30 and Eiffel Tower 11:00"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_trips_are_decoded_again_only_if_something_has_changed(index, monkeypatc
     assert calls and shown(index)["e.jpg"].best.label == "Eiffel Tower"
     index.mark_gone(["/p/b.jpg"])
     decode_trips(index, {})
-    assert whys(index)["c.jpg"] != "between Eiffel Tower 10:30 and Eiffel Tower 10:50"
+    assert whys(index)["c.jpg"] != "between Eiffel Tower 10:30 and Eiffel Tower 11:00"
 
 
 def test_copies_of_one_photo_do_not_confirm_each_other(index):

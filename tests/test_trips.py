@@ -151,8 +151,8 @@ def test_city_is_sure_only_where_it_is_small_and_one():
 def test_place_where_no_landmark_is_near_is_no_more_exact_than_its_radius():
     nowhere = (10.123456, -140.123456)
     stop = follow([shot(0, position=nowhere), nothing(5)])[-1]
-    assert stop.near is None and stop.position == (10.2, -140.2) and stop.why == "near GPS 09:00"
-    assert 12 + distance_km(stop.position, nowhere) == pytest.approx(stop.radius_km)
+    assert stop.near is None and stop.position == (10.1, -140.1) and stop.why == "near GPS 09:00"
+    assert 9.5 + distance_km(stop.position, nowhere) == pytest.approx(stop.radius_km)
 
 
 def test_trips_that_are_days_apart_do_not_know_of_each_other():

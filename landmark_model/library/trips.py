@@ -47,7 +47,8 @@ KM_PER_DEGREE, STEPS_DEGREES = 111.0, (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # which it is one city.
 AROUND_KM, STAY_KMH, TRAVEL_KMH, CITY_KM = 2.0, 30.0, 90.0, 15.0
 CLOSE = timedelta(hours=1)
-LEAST_SURE = 0.9  # of two photos that confirm each other, the surer one: both may be wrong
+# Two photos of a city make it sure if one of them is sure itself, and the other half so.
+LEAST_SURE, LEAST_SHARED = 0.9, 0.5
 
 
 @dataclass(frozen=True)
@@ -303,11 +304,11 @@ def _stop(shot: Shot, place: str, confirmed: float) -> Stop:
         return Stop("seen", plain, plain.probability)
     for guess in _guesses(shot):
         is_risen = confirmed and guess.probability >= LEAST_RISEN
-        stands = guess is plain and place in (ELSEWHERE, guess.class_name)
-        if stands or (guess.class_name == place and is_risen):
+        if guess.class_name == place and (guess is plain or is_risen):
             sure, extent = max(guess.probability, confirmed), guess.landmark.extent_km or 0.0
             return Stop("seen", guess, sure, _position(guess), extent, guess)
-    return NOWHERE
+    # Where nobody knows a place, nothing speaks against a guess, but it is no place for others.
+    return Stop("seen", plain, plain.probability) if plain and place == ELSEWHERE else NOWHERE
 
 
 def _fits(position: Position, guess: Prediction, is_plain: bool) -> bool:
@@ -321,18 +322,33 @@ def _fits(position: Position, guess: Prediction, is_plain: bool) -> bool:
 
 
 def _sure(trip: Sequence[Shot], seen: Sequence[Stop], max_gap: timedelta) -> list[bool]:
-    """Which stops others may be placed by: those that the camera says, and those where the stop
-    before or after is in the same city, and one of them is sure."""
-    known = [number for number, stop in enumerate(seen) if stop.position]
+    """Which stops others may be placed by: those that the camera says, and those where the one
+    before or after is in the same city, unless more guesses around them are on no route."""
+    fits = [shot.taken_at for shot, stop in zip(trip, seen, strict=True) if stop.position]
+    others = [shot.taken_at for shot, stop in zip(trip, seen, strict=True)
+              if _plain(shot) and not stop.position]  # fmt: skip
+
+    def is_outvoted(number: int) -> bool:
+        start, end = (trip[number].taken_at + sign * max_gap for sign in (-1, 1))
+        votes = (bisect_right(times, end) - bisect_left(times, start) for times in (fits, others))
+        return int.__lt__(*votes)
+
+    known = [n for n, stop in enumerate(seen) if stop.position and _share(stop) >= LEAST_SHARED]
     sure = [stop.how == "camera" for stop in seen]
     for one, other in pairwise(known):
         is_soon = trip[other].taken_at - trip[one].taken_at <= max_gap
         extent = seen[one].radius_km + seen[other].radius_km
         distance = distance_km(seen[one].position, seen[other].position)
-        surest = max(seen[one].confirmed, seen[other].confirmed)
+        surest = max(_share(seen[one]), _share(seen[other]))
         if is_soon and distance <= NEAR_KM + extent and surest >= LEAST_SURE:
-            sure[one] = sure[other] = True
+            sure[one] = sure[one] or not is_outvoted(one)
+            sure[other] = sure[other] or not is_outvoted(other)
     return sure
+
+
+def _share(stop: Stop) -> float:
+    """How sure the photo itself, or its camera, is of a stop."""
+    return 1.0 if stop.how == "camera" else stop.landmark.probability
 
 
 def _last(sure: Sequence[bool]) -> list[int | None]:
