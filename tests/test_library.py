@@ -477,7 +477,8 @@ def test_address_that_is_large_slow_or_odd_is_refused_in_words(bucket, monkeypat
     monkeypatch.setattr(addresses, "MOST_BYTES", 1000)
     facts, _, photo = addresses.fetch("memory://bucket/large.jpg")
     assert facts.size == 3000 and len(photo.read()) == 1000
-    assert find_at(["memory://nowhere"]).photos == {}
+    nowhere = find_at(["memory://nowhere"])
+    assert nowhere.failed == [("memory://nowhere", "nothing is there")] and not nowhere.folders
     for address, reason in (
         ("nosuch://bucket/x.jpg", "unknown kind"),
         ("https://me:secret@example.com/x.jpg", "example.com holds a password"),

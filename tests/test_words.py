@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from landmark_model import LandmarkError, photos
+from landmark_model.library.addresses import UNREACHABLE
 from landmark_model.places import reason_in
 from landmark_model.web import i18n, share
 from landmark_model.web import layout as page
@@ -53,8 +54,9 @@ def test_every_text_is_used():
 def test_what_is_wrong_with_a_photo_or_link_is_said_in_the_visitors_language(tmp_path):
     said = {k.removeprefix("why_"): text for k, text in ENGLISH.items() if k.startswith("why_")}
     assert said == share.REASONS
-    english = {reason: reason_in("en", reason) for reason in photos.REASONS}
-    assert english == photos.REASONS
+    reasons = photos.REASONS | {"unreachable": UNREACHABLE}
+    english = {reason: reason_in("en", reason) for reason in reasons}
+    assert english == reasons
     for language in LANGUAGES:
         for reason, text in english.items():
             gaps = [re.findall(r"{(\w+)}", one) for one in (text, reason_in(language, reason))]

@@ -72,7 +72,9 @@ def find_at(addresses: Iterable[str]) -> FoundAddresses:
         except Exception as error:  # each kind of file system has its own
             found.failed.append((address, f"cannot be listed ({_problem(error)})"))
             continue
-        if not has_magic(path):
+        if not files:  # some file systems say so where they were not reached
+            found.failed.append((address, "nothing is there"))
+        elif not has_magic(path):
             found.folders.append(f"{fs.unstrip_protocol(path).rstrip('/')}/")
         for name, about in sorted(files.items()):
             if about["type"] == "file" and _is_photo(name) and "/." not in name:
