@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -130,7 +130,7 @@ def test_clock_without_an_offset_is_in_the_zone_of_the_photo_before(index):
 @pytest.mark.parametrize(
     "clock",
     ["", "0000-00-00T00:00:00", "1970-01-01T00:00:07", "1970-01-01T10:00:00+02:00", "not a time",
-     (datetime.now() + timedelta(days=3)).isoformat()],
+     "2199-01-01T00:00:00"],
 )  # fmt: skip
 def test_clock_that_cannot_be_believed_is_part_of_no_trip_and_named(index, clock):
     summary = decode(index, *PARIS, photo("x.jpg", clock or "", ("Louvre", 0.9), camera=PHONE))
