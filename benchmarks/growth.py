@@ -97,7 +97,7 @@ def by_landmarks() -> Series:
     for count in LANDMARKS:
         weight = rng.standard_normal((count, WIDTH), np.float32)
         features = unit_length(rng.standard_normal((count * EACH, WIDTH), np.float32))
-        memory = Memory(features, np.repeat(np.arange(count), EACH))
+        memory = Memory(features)
         steps = {
             "last layer and ranking": lambda w=weight: np.argsort(-softmax(photos[:1] @ w.T)),
             "search of the memory": partial(memory.distance, photos[:1]),

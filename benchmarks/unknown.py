@@ -106,8 +106,7 @@ def compare_network(folder: Path, options: argparse.Namespace) -> list[list[Unkn
     def logits_of(features: np.ndarray) -> np.ndarray:
         return compute_logits(network, features) / config.temperature
 
-    trained = features_of(options.known / "train")
-    memory = Memory.remember(trained, np.zeros(len(trained), int))  # whatever the labels
+    memory = Memory.remember(features_of(options.known / "train"))
     features = tuple(
         {split: features_of(root / split) for split in SPLITS}
         for root in (options.known, options.unknown)

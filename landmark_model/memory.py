@@ -15,10 +15,9 @@ FEW_PRODUCTS = 100_000_000
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Training photos by their features, float32 (M, D) of length one, and their labels (M,)."""
+    """Training photos by their features, float32 (M, D) of length one."""
 
     features: np.ndarray
-    labels: np.ndarray
 
     @staticmethod
     def has_room(photo_count: int, feature_count: int) -> bool:
@@ -26,10 +25,10 @@ class Memory:
         return photo_count * feature_count <= MOST_NUMBERS
 
     @classmethod
-    def remember(cls, features: np.ndarray, labels: np.ndarray) -> Memory:
+    def remember(cls, features: np.ndarray) -> Memory:
         """The memory of features (M, D), with the precision of float16, in which it is stored."""
         stored = unit_length(features).astype(np.float16)
-        return cls(stored.astype(np.float32), labels)
+        return cls(stored.astype(np.float32))
 
     @cached_property
     def _squares(self) -> np.ndarray:

@@ -146,7 +146,7 @@ def test_scores_equal_their_definitions():
     random = np.random.default_rng(5)
     logits, features = random.normal(size=(6, 4)), random.normal(size=(6, 8))
     bank = unit_length(random.normal(size=(9, 8)))
-    memory = Memory(bank, np.zeros(9, int))
+    memory = Memory(bank)
     for row in range(6):
         powers = [math.exp(value) for value in logits[row]]
         length = np.linalg.norm(features[row])

@@ -17,7 +17,7 @@ from landmark_model.training.known import choose_score, fit_head, linear_score
 
 RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.normal(size=(6, 40))
-MEMORY = Memory.remember(RANDOM.normal(size=(9, 40)), np.zeros(9, int))
+MEMORY = Memory.remember(RANDOM.normal(size=(9, 40)))
 
 
 def logits_of(features: np.ndarray) -> np.ndarray:

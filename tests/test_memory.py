@@ -8,8 +8,7 @@ from landmark_model.memory import Memory, unit_length
 
 RANDOM = np.random.default_rng(0)
 FEATURES = unit_length(RANDOM.normal(size=(12, 5)))
-LABELS = np.arange(12) % 3
-MEMORY = Memory(FEATURES, LABELS)
+MEMORY = Memory(FEATURES)
 
 
 @pytest.mark.parametrize("k", [1, 3, 12, 50])
@@ -29,7 +28,7 @@ def test_many_photos_are_as_near_as_each_alone(monkeypatch):
 
 
 def test_memory_is_what_is_stored():
-    stored = Memory.remember(100 * FEATURES, LABELS)
+    stored = Memory.remember(100 * FEATURES)
     assert np.array_equal(stored.features, stored.features.astype(np.float16))
     np.testing.assert_allclose(stored.features, FEATURES, atol=1e-3)
 

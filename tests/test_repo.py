@@ -299,11 +299,10 @@ def test_features_of_training_photos_come_back(tmp_path):
     config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, known_method="knn",
                          known_threshold=-2.1)  # fmt: skip
     network = build(config)
-    memory = Memory.remember(np.random.default_rng(0).normal(size=(30, 320)), np.arange(30) % 3)
+    memory = Memory.remember(np.random.default_rng(0).normal(size=(30, 320)))
     save(to_arrays(network), config, tmp_path, memory)
-    found = read_memory(config, tmp_path)
+    found = read_memory(tmp_path)
     assert np.array_equal(found.features, memory.features)
-    assert np.array_equal(found.labels, memory.labels)
     answer = load(tmp_path, device="cpu").predict(Path("examples/taj-mahal.jpg").read_bytes())
     assert answer.is_known == (answer.score >= -2.1)
     (tmp_path / FEATURES_NAME).unlink()
@@ -312,46 +311,36 @@ def test_features_of_training_photos_come_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("features", "labels", "problem"),
+    ("features", "problem"),
     [
-        (torch.ones(3, 320), [0, 1, 3], "labels are not of 3 classes"),
-        (torch.ones(3, 320), [0, -1, 2], "labels are not of 3 classes"),
-        (torch.ones(3, 320), [0, 1], "one whole-number label"),
-        (torch.ones(3, 320), [0.0, 1.0, 2.0], "one whole-number label"),
-        (torch.ones(3, 320), [[0], [1], [2]], "one whole-number label"),
-        (torch.ones(3, 512), [0, 1, 2], "not have 320 features"),
-        (torch.ones(3), [0, 1, 2], "not a table"),
-        (torch.ones(0, 320), [], "not a table"),
-        (torch.full((3, 320), math.nan), [0, 1, 2], "not a table of finite numbers"),
-        (torch.full((3, 320), math.inf).half(), [0, 1, 2], "not a table of finite numbers"),
-        (torch.ones(3, 320).int(), [0, 1, 2], "not a table"),
-        (torch.ones(3, 320), [False, True, True], "one whole-number label"),
-        (torch.ones(3, 320), [0, 1, 2], "longer than 1"),
+        (torch.ones(3, 512), "not have 320 features"),
+        (torch.ones(3), "not a table"),
+        (torch.ones(0, 320), "not a table"),
+        (torch.full((3, 320), math.nan), "not a table of finite numbers"),
+        (torch.full((3, 320), math.inf).half(), "not a table of finite numbers"),
+        (torch.ones(3, 320).int(), "not a table"),
+        (torch.ones(3, 320), "longer than 1"),
     ],
 )
-def test_features_of_something_else_are_refused_when_loading(features, labels, problem, tmp_path):
+def test_features_of_something_else_are_refused_when_loading(features, problem, tmp_path):
     config = ModelConfig("landmark_cnn", CLASSES, LABELS, 32, known_method="knn")
     save(to_arrays(build(config)), config, tmp_path)
-    stored = {"features": features, "labels": torch.tensor(labels)}
-    save_file(stored, tmp_path / FEATURES_NAME)
+    save_file({"features": features}, tmp_path / FEATURES_NAME)
     with pytest.raises(LandmarkError, match=f"do not belong together: it.*{problem}"):
         load(tmp_path, device="cpu")
-    save_file(stored | {"more": torch.zeros(1)}, tmp_path / FEATURES_NAME)
-    with pytest.raises(LandmarkError, match=r"it also holds .*more"):
+    save_file({"features": features, "more": torch.zeros(1)}, tmp_path / FEATURES_NAME)
+    with pytest.raises(LandmarkError, match=r"it holds .*more"):
         load(tmp_path, device="cpu")
 
 
 def test_features_of_too_many_photos_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("landmark_model.memory.MOST_NUMBERS", 1000)
-    names = tuple(map(str, range(100)))
-    config = ModelConfig("landmark_cnn", names, names, 32, known_method="knn")
-    stored = {"features": torch.zeros(11, 100).half(), "labels": torch.zeros(11).int()}
-    save_file(stored, tmp_path / FEATURES_NAME)
+    features = torch.zeros(11, 100).half()
+    save_file({"features": features}, tmp_path / FEATURES_NAME)
     with pytest.raises(LandmarkError, match="its 11 photos are too many"):
-        read_memory(config, tmp_path)
-    ten = {name: tensor[:10] for name, tensor in stored.items()}
-    save_file(ten, tmp_path / FEATURES_NAME)
-    assert len(read_memory(config, tmp_path).labels) == 10
+        read_memory(tmp_path)
+    save_file({"features": features[:10]}, tmp_path / FEATURES_NAME)
+    assert len(read_memory(tmp_path).features) == 10
 
 
 def test_weights_that_overflow_give_an_error_and_no_answer(tmp_path):

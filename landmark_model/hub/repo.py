@@ -81,10 +81,7 @@ def save(
     (folder / WEIGHTS_NAME).write_bytes(serialise(tensors, metadata={"format": "pt"}))
     (folder / CONFIG_NAME).write_text(config.to_json() + "\n", encoding="utf-8")
     if isinstance(reference, Memory):
-        remembered = {
-            "features": reference.features.astype(np.float16),
-            "labels": reference.labels.astype(np.int32),
-        }
+        remembered = {"features": reference.features.astype(np.float16)}
         (folder / FEATURES_NAME).write_bytes(serialise(remembered))
     if isinstance(reference, KnownHead):
         learned = {
@@ -107,7 +104,7 @@ def read_reference(
     if it is missing, damaged, or of another network or other classes.
     """
     if config.known_method == "knn":
-        return read_memory(config, folder, feature_count)
+        return read_memory(folder, feature_count)
     return read_known_head(folder, feature_count) if config.known_method == "linear" else None
 
 
@@ -125,20 +122,24 @@ def read_known_head(folder: Path, feature_count: int | None = None) -> KnownHead
     return KnownHead(stored["features"], stored["evidence"], float(stored["bias"][0]))
 
 
-def read_memory(config: ModelConfig, folder: Path, feature_count: int | None = None) -> Memory:
+def read_memory(folder: Path, feature_count: int | None = None) -> Memory:
     """The kNN memory in `folder`; errors are those of `read_reference`."""
-    class_count, path = len(config.class_names), folder / FEATURES_NAME
+    path = folder / FEATURES_NAME
     claims = _read_claims(path)
-    if missing := {"features", "labels"} - claims.keys():
-        raise _incomplete(path, f" (without {' and '.join(sorted(missing))})")
-    features, labels = claims["features"], claims["labels"]
-    _require(len(claims) == 2, path, f"it also holds {sorted(claims)[:5]}")
-    _require_shapes(path, features, labels, feature_count)
-    fits = Memory.has_room(*features.shape)
-    _require(fits, path, f"its {features.shape[0]:,} photos are too many to load")
-    stored = read_tensors(path)
-    _require_values(path, stored["features"], stored["labels"], class_count)
-    return Memory(stored["features"], stored["labels"])
+    _require(claims.keys() == {"features"}, path, f"it holds {sorted(claims)[:5]}")
+    claim = claims["features"]
+    _require(claim.is_float and len(claim.shape) == 2 and claim.count, path, NO_TABLE)
+    photo_count, width = claim.shape
+    fits = feature_count in (None, width)
+    _require(fits, path, f"it does not have {feature_count} features for each photo")
+    fits = Memory.has_room(photo_count, width)
+    _require(fits, path, f"its {photo_count:,} photos are too many to load")
+    features = read_tensors(path)["features"]
+    # Squares of lengths: not finite where a feature is not, and faster to look through.
+    lengths = np.einsum("md,md->m", features, features)
+    _require(np.isfinite(lengths).all(), path, NO_TABLE)
+    _require(not (lengths > 1.02).any(), path, "its features are longer than 1")
+    return Memory(features)
 
 
 def _read_claims(path: Path) -> dict[str, Claim]:
@@ -154,26 +155,6 @@ def _incomplete(path: Path, why: str) -> LandmarkError:
         f"{path.parent.name} lacks a complete {path.name}, which its {CONFIG_NAME} needs{why}. "
         "Copy the whole folder again."
     )
-
-
-def _require_shapes(path: Path, features: Claim, labels: Claim, feature_count: int | None) -> None:
-    """Raises LandmarkError for what the header of a features file says."""
-    _require(features.is_float and len(features.shape) == 2 and features.count, path, NO_TABLE)
-    photo_count, width = features.shape
-    fits = feature_count in (None, width)
-    _require(fits, path, f"it does not have {feature_count} features for each photo")
-    is_label = not labels.is_float and labels.kind != "BOOL" and labels.shape == (photo_count,)
-    _require(is_label, path, "it does not have one whole-number label for each photo")
-
-
-def _require_values(path: Path, features: np.ndarray, labels: np.ndarray, class_count: int) -> None:
-    """Raises LandmarkError for the numbers in a features file."""
-    # Squares of lengths: not finite where a feature is not, and faster to look through.
-    lengths = np.einsum("md,md->m", features, features)
-    _require(np.isfinite(lengths).all(), path, NO_TABLE)
-    fits = not ((labels < 0) | (labels >= class_count)).any()
-    _require(fits, path, f"its labels are not of {class_count} classes")
-    _require(not (lengths > 1.02).any(), path, "its features are longer than 1")
 
 
 def _require(kept: object, path: Path, problem: str) -> None:

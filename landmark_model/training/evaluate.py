@@ -54,7 +54,7 @@ def evaluate(
     features_of = partial(_gather_features, frozen, accelerator)
     found = {split: features_of(batches) for split, batches in known.items()}
     others = {split: features_of(batches)[0] for split, batches in unknown.items()}
-    memory = Memory.remember(*found.pop("memory"))
+    memory = Memory.remember(found.pop("memory")[0])
     features, labels = found["validation"]
     temperature = round(fit_temperature(compute_logits(network, features), labels), 4)
 
