@@ -7,8 +7,8 @@ SIZE_dev := several GB of packages, torch among them,
 FIT = $(BIN)/landmark train --data $(DATA) --unknown $(UNKNOWN)
 FILES := config.json model.safetensors metrics.json training_curve.png reliability.png confusion_matrix.png
 WEIGHTS := $(CURDIR)/landmark_model/weights
-# A network with a kNN memory has a file more, and one that can be taught landmarks another.
-MORE := features.safetensors background.safetensors
+# Of files that some networks have: what tells "none of these", and what landmarks are taught by.
+MORE := known_head.safetensors features.safetensors background.safetensors
 SHIP = cd runs/$(1) && (cd $(2) && rm -f $(MORE)) && cp $(FILES) $$(ls $(MORE) 2>/dev/null) $(2)
 PACKAGES := tests/javascript/node_modules
 .PHONY: install demo test test-space check javascript fix smoke train ship card screenshot wheel
