@@ -119,6 +119,7 @@ def test_where_it_is_comes_from_the_gazetteer_or_from_the_map(tab):
         return [None if value is teach.SAME else value for value in found]
 
     assert suggest("Neuschwanstein", "", "", None, None)[:2] == ["Schwangau", "Germany"]
+    assert suggest("Neuschwanstein", "", "", 0, 0)[2:] == [47.5576, 10.7498], "empty fields"
     assert suggest("Burg X", "", "", 48.86, 2.3) == ["Paris", None, None, None]
     assert suggest("Burg X", "Rome", "", 48.86, 2.3) == [None] * 4
     assert suggest("Burg X", "", "", 0.0, -150.0) == [None] * 4
