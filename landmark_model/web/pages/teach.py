@@ -91,6 +91,14 @@ class TeachTab:
                 details["file"] = uploads[details["number"] - 1]["orig_name"]
             raise Told(error.reason, **details) from error
 
+    def forget(self, name: object, learner: InTurn | None) -> InTurn:
+        """The learner without the landmark."""
+        tagger = learner or self.models.pick("")
+        try:
+            return tagger.changed(lambda one: one.forget(text_of(name)))
+        except LandmarkError as error:
+            raise Told("teach_unknown") from error
+
     def load(self, upload: object) -> InTurn:
         """The learner that knows what a file says, and nothing else."""
         path = Path(upload["path"]) if isinstance(upload, dict) else None
@@ -262,8 +270,7 @@ def _wire(tab: TeachTab, fields: list, given: tuple, shown: list, buttons: tuple
 
     def forget(name, learner, request: gr.Request) -> Iterator[tuple]:
         language = language_of(request)
-        tagger = learner or tab.models.pick("")
-        change = partial(tagger.changed, lambda one: one.forget(text_of(name)))
+        change = partial(tab.forget, name, learner)
         yield from outcome(change, say("teach_forgot", language), learner, language)
 
     def load_again(upload, learner, request: gr.Request) -> Iterator[tuple]:
