@@ -105,6 +105,14 @@ def test_what_cannot_be_taught_is_said_in_a_sentence(tab, uploads, name, count, 
     assert re.search(why or "Done.", said) and (state is None) is bool(why)
 
 
+def test_a_visit_forgets_what_it_was_taught_and_nothing_else(tab, uploads):
+    learner = tab.teach("Burg Eltz", uploads[:4], {}, True, None)
+    assert tab.forget("burg eltz", learner).taught == () and learner.taught == ("Burg Eltz",)
+    for name in ("Eiffel Tower", "", None):
+        with pytest.raises(Told, match="teach_unknown"):
+            tab.forget(name, learner)
+
+
 def test_a_name_with_html_in_it_is_text_everywhere(tab, uploads):
     learner = tab.teach(ODD, uploads[:4], {"place": ODD, "country": ODD}, True, None)
     ((_, said, known, _),) = teach.outcome(lambda: learner, ODD, None, "en")
@@ -119,6 +127,7 @@ def test_where_it_is_comes_from_the_gazetteer_or_from_the_map(tab):
         return [None if value is teach.SAME else value for value in found]
 
     assert suggest("Neuschwanstein", "", "", None, None)[:2] == ["Schwangau", "Germany"]
+    assert suggest("Neuschwanstein", "", "", 0, 0)[2:] == [47.5576, 10.7498], "empty fields"
     assert suggest("Burg X", "", "", 48.86, 2.3) == ["Paris", None, None, None]
     assert suggest("Burg X", "Rome", "", 48.86, 2.3) == [None] * 4
     assert suggest("Burg X", "", "", 0.0, -150.0) == [None] * 4

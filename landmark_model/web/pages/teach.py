@@ -55,7 +55,7 @@ class TeachTab:
         position = position_of(latitude, longitude)
         given = [text_of(place), text_of(country)]
         found: list[object] = [SAME] * 4
-        if position is None and known.latitude is not None and latitude in (None, ""):
+        if position is None and known.latitude is not None and not latitude:
             position = known.latitude, known.longitude
             found[2:] = position
         city = known.place if position == (known.latitude, known.longitude) else near(position)
@@ -90,6 +90,14 @@ class TeachTab:
             if "number" in details:
                 details["file"] = uploads[details["number"] - 1]["orig_name"]
             raise Told(error.reason, **details) from error
+
+    def forget(self, name: object, learner: InTurn | None) -> InTurn:
+        """The learner without the landmark."""
+        tagger = learner or self.models.pick("")
+        try:
+            return tagger.changed(lambda one: one.forget(text_of(name)))
+        except LandmarkError as error:
+            raise Told("teach_unknown") from error
 
     def load(self, upload: object) -> InTurn:
         """The learner that knows what a file says, and nothing else."""
@@ -135,9 +143,10 @@ def text_of(value: object) -> str:
 
 
 def position_of(latitude: object, longitude: object) -> tuple[float, float] | None:
-    """A position in degrees; None where there is none."""
+    """A position in degrees; None where there is none. Empty fields are 0 to some browsers, where
+    there is nothing but sea."""
     is_number = [isinstance(one, int | float) for one in (latitude, longitude)]
-    if all(is_number) and abs(latitude) <= 90 and abs(longitude) <= 180:
+    if all(is_number) and (latitude or longitude) and abs(latitude) <= 90 and abs(longitude) <= 180:
         return float(latitude), float(longitude)
     return None
 
@@ -215,7 +224,8 @@ def teach_tab(tab: TeachTab, words: gr.I18n) -> None:
     fields = [name, place, country, latitude, longitude]
     raw = {"preprocess": False, "api_visibility": "private", "show_progress": "hidden"}
     moved = [name.blur, latitude.change, longitude.change]
-    gr.on(moved, tab.suggest, fields, [*fields[1:], world], **raw)
+    # "always_last": a click moves both, and leaves the name.
+    gr.on(moved, tab.suggest, fields, [*fields[1:], world], trigger_mode="always_last", **raw)
     shown = [learner, status, known, file]
     _wire(tab, fields, (photos, anyway, learner), shown, (start, drop, load))
     asked = {**raw, "concurrency_id": "model"}
@@ -248,22 +258,19 @@ def _wire(tab: TeachTab, fields: list, given: tuple, shown: list, buttons: tuple
     start, drop, load = buttons
 
     def teach(values: dict, request: gr.Request) -> Iterator[tuple]:
-        language, (name, *where) = language_of(request), [values[field] for field in fields]
-        keys, uploads = ("place", "country", "latitude", "longitude"), values[photos]
-        # Of a number that is none of either kind nothing is said: it is an empty field.
-        places = {
-            key: one for key, one in zip(keys, where, strict=True)
-            if isinstance(one, str | int | float) and one != ""
-        }  # fmt: skip
+        language, uploads = language_of(request), values[photos]
+        name, place, country, latitude, longitude = (values[field] for field in fields)
+        where: dict[str, object] = {"place": text_of(place), "country": text_of(country)}
+        if latitude or longitude:
+            where |= {"latitude": latitude, "longitude": longitude}
         learner_now, is_odd = values[learner], values[anyway]
-        done = say("teach_done", language, name=text_of(name), count=len(uploads or ()))
-        change = partial(tab.teach, name, uploads, places, is_odd, learner_now)
+        done = say("teach_done", language, name=text_of(name))
+        change = partial(tab.teach, name, uploads, where, is_odd, learner_now)
         yield from outcome(change, done, learner_now, language)
 
     def forget(name, learner, request: gr.Request) -> Iterator[tuple]:
         language = language_of(request)
-        tagger = learner or tab.models.pick("")
-        change = partial(tagger.changed, lambda one: one.forget(text_of(name)))
+        change = partial(tab.forget, name, learner)
         yield from outcome(change, say("teach_forgot", language), learner, language)
 
     def load_again(upload, learner, request: gr.Request) -> Iterator[tuple]:
