@@ -27,7 +27,7 @@ from landmark_model.memory import Memory
 from landmark_model.training.data import PhotoSet, make_batches, read_photos, seen_photos
 from landmark_model.training.evaluate import compute_logits
 from landmark_model.training.frozen import freeze
-from landmark_model.training.known import Logits, linear_score
+from landmark_model.training.known import FEWEST, Logits, linear_score
 from landmark_model.training.metrics import UnknownScores, measure_unknown
 from landmark_model.training.session import keep_freed_memory
 
@@ -74,9 +74,12 @@ def add_linear(
     features: tuple[dict[str, np.ndarray], ...],
     scores: tuple[dict[str, Scores], ...],
 ) -> None:
-    """Adds the head that is fitted to validation photos, known and unknown; its scores of these
-    are cross-validated."""
-    fitted = linear_score(logits_of, *(group["validation"] for group in features))
+    """Adds the head that is fitted to validation photos, if there are enough of either; its scores
+    of these are cross-validated."""
+    validation = [group["validation"] for group in features]
+    if min(map(len, validation)) < FEWEST:
+        return
+    fitted = linear_score(logits_of, *validation)
     for group, found, own in zip(features, scores, (fitted.known, fitted.unknown), strict=True):
         found["validation"]["linear"] = own
         found["test"]["linear"] = fitted.of(logits_of(group["test"]), group["test"])

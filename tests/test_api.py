@@ -85,7 +85,7 @@ def test_a_batch_is_in_the_language_asked_for_and_a_broken_photo_has_its_reason(
     photos = [handle_file(path) for path in (TAJ, broken, FLOWER)]
     rows = client.predict(photos, top_k=1, language="zh", api_name="/predict_batch")
     assert [row["file"] for row in rows] == ["taj-mahal.jpg", "broken.jpg", "none-of-these.jpg"]
-    assert rows[1]["answer"] is None and "broken.jpg is not a photo" in rows[1]["reason"]
+    assert rows[1]["answer"] is None and "broken.jpg 不是可读取的照片" in rows[1]["reason"]
     (best,) = rows[0]["answer"]["guesses"]
     assert best["country"] == "印度" and "陵墓" in best["tags"] and rows[0]["reason"] == ""
     assert rows[2]["answer"]["is_known"] is False

@@ -209,7 +209,7 @@ def test_models_are_named_loaded_once_and_stamped(models):
 
 
 def test_a_folder_can_stand_in_for_the_shipped_weights(tmp_path):
-    for name in ("config.json", "model.safetensors", "features.safetensors"):
+    for name in ("config.json", "model.safetensors", "known_head.safetensors"):
         (tmp_path / name).symlink_to(ROOT / "landmark_model" / "weights" / name)
     models = open_models(str(tmp_path))
     assert list(models.taggers) == ["resnet18"] and not models.metrics("resnet18").test

@@ -155,7 +155,7 @@ def test_photos_of_no_class_in_train_are_learned_from_and_the_others_measured(
     found = find_photos(splits, tables, config, LITTLE).unknown
     counts = {split: len(some) for split, some in found.items()}
     assert counts == {"train": 1, "validation": 6, "test": 4}
-    (seen,), label = found["test"][0]
+    seen, label = found["test"][0]
     varied, _ = found["train"][0]
     assert seen.ndim == 3 and label == -1 and varied.shape == (3, 32, 32)
 

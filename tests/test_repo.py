@@ -34,6 +34,7 @@ from landmark_model.hub.publish import assemble
 from landmark_model.hub.repo import (
     CHECKSUMS_NAME,
     FEATURES_NAME,
+    KNOWN_HEAD_NAME,
     METRICS_NAME,
     PUBLISHED,
     best_first,
@@ -381,7 +382,11 @@ def test_run_without_its_features_is_not_published(small_run, tmp_path):
 def test_run_folder_passes_the_usual_tool(smoke_run):
     subprocess.run(["sha256sum", "--check", CHECKSUMS_NAME], cwd=smoke_run.folder, check=True)
     lines = (smoke_run.folder / CHECKSUMS_NAME).read_text().splitlines()
-    assert [line.split("  ")[1] for line in lines] == list(PUBLISHED)
+    assert [line.split("  ")[1] for line in lines] == [
+        name
+        for name in PUBLISHED
+        if name != KNOWN_HEAD_NAME  # too few photos for one
+    ]
 
 
 def test_card_that_is_written_again_keeps_its_checksum_right(small_run, tmp_path):

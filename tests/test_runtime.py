@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from landmark_model import LandmarkClassifier, LandmarkError, load, open_photo
 from landmark_model.config import CONFIG_NAME, WEIGHTS_NAME, ModelConfig
-from landmark_model.hub.repo import FEATURES_NAME, SHIPPED, networks_in
+from landmark_model.hub.repo import ANSWERING, SHIPPED, networks_in
 from landmark_model.networks import NETWORKS, build
 from landmark_model.runtime import Runtime, tensor_tables
 from landmark_model.torch_trunk import TorchTrunk
@@ -75,8 +75,9 @@ def test_graph_asks_for_every_tensor_of_its_network(name):
 def copied(tmp_path):
     """A copy of a network that ships: its folder and its tensors."""
     folder = networks_in(SHIPPED)["landmark_cnn"]
-    for name in (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME):
-        shutil.copy(folder / name, tmp_path)
+    for name in ANSWERING:
+        if (folder / name).exists():
+            shutil.copy(folder / name, tmp_path)
     return tmp_path, load_file(folder / WEIGHTS_NAME)
 
 

@@ -235,7 +235,7 @@ class Index:
         base, names = self.base, ", ".join(f"photos.{name}" for name in COLUMNS)
         found = self._connection.execute(
             f"SELECT {names}, stops.* FROM photos LEFT JOIN stops USING (path) "
-            "WHERE NOT is_gone AND status = ifnull(?, status) ORDER BY path",
+            "WHERE NOT is_gone AND status = ifnull(?, status) ORDER BY photos.path",
             (status,),
         )
         for values in found:

@@ -17,10 +17,11 @@ from landmark_model import LandmarkError, Library, LibraryQuery, open_safely
 from landmark_model.web.guard import LIBRARY
 from landmark_model.web.html.library import PHOTOS_OF_A_PAGE, STATUSES, library_page
 from landmark_model.web.i18n import pick_language, say
-from landmark_model.web.overlay import THUMBNAIL_PX, shrink
+from landmark_model.web.overlay import shrink
 
 DATE = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}")
 MOST_TEXT = 200
+PHOTO_PX = 320
 MOST_ROW = 2**63  # of SQLite
 
 
@@ -67,9 +68,9 @@ def small_copy(library: Library, row: int) -> bytes | None:
         if found is None:
             return None
         path, kept = found
-        photo = open_safely(path, THUMBNAIL_PX**2).image
+        photo = open_safely(path, PHOTO_PX**2).image
     except LandmarkError:
         return kept
     file = BytesIO()
-    shrink(photo).save(file, "WEBP")
+    shrink(photo, PHOTO_PX).save(file, "WEBP")
     return file.getvalue()

@@ -199,7 +199,7 @@ def _options(batch: gr.State, words: gr.I18n) -> gr.Slider:
             ):
                 button = gr.Button(words(key), elem_id=key)
                 made = button.click(_writer(name), batch, file, **QUICK)
-                made.success(None, file, None, js=SAVE)
+                made.success(None, file, None, js=SAVE, preprocess=False)
     return least
 
 
