@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from landmark_model import LandmarkError, Prediction, find_place
-from landmark_model.library.index import APPLICATION_ID, INDEX_NAME, VERSION
+from landmark_model.library.index import INDEX_NAME, require_ours
 
 MOST_MOMENTS = 60  # of the timeline: days, months or years, the finest of which there are not more
 LENGTHS = (10, 7, 4)  # of a day, a month, a year by ISO 8601
@@ -137,17 +137,7 @@ def open_library(folder: Path) -> Library:
         raise LandmarkError(f"{folder} {what}. Make one: landmark tag PHOTOS --out {folder}")
     library = Library(folder)
     with library._open() as connection:
-        owner, version = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("application_id", "user_version")
-        )
-    if owner != APPLICATION_ID:
-        raise LandmarkError(f"{path} is of another program. Give the folder of `landmark tag`.")
-    if version > VERSION:
-        raise LandmarkError(
-            f"{path} is of a newer version of this program. Update it: "
-            "pip install --upgrade landmark-model"
-        )
+        require_ours(connection, path, "Give the folder of `landmark tag`.")
     return library
 
 

@@ -381,18 +381,8 @@ def open_index(folder: Path, is_new: bool, writes: bool) -> Iterator[Index]:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Makes the tables of a new file; raises LandmarkError for one that is not ours."""
-    (owner,), (version,) = (
-        connection.execute(f"PRAGMA {name}").fetchone()
-        for name in ("application_id", "user_version")
-    )
     is_empty = not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-    if not is_empty and owner != APPLICATION_ID:
-        raise LandmarkError(f"{path} is of another program. Choose another folder for --out.")
-    if version > VERSION:
-        raise LandmarkError(
-            f"{path} is of a newer version of this program. Update it: "
-            "pip install --upgrade landmark-model"
-        )
+    version = require_ours(connection, path, "Choose another folder for --out.", is_empty)
     connection.execute("PRAGMA journal_mode = WAL")
     if version == 1:
         connection.executescript("BEGIN; ALTER TABLE photos ADD COLUMN cause TEXT; "
@@ -404,6 +394,25 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"BEGIN; {SCHEMA} {STOPS} PRAGMA application_id = {APPLICATION_ID}; "
             f"PRAGMA user_version = {VERSION}; COMMIT"
         )
+
+
+def require_ours(
+    connection: sqlite3.Connection, path: Path, way_out: str, is_empty: bool = False
+) -> int:
+    """The version of an index; an empty file has no owner yet. Raises LandmarkError for one of
+    another program, with the `way_out`, or of a newer version."""
+    (owner,), (version,) = (
+        connection.execute(f"PRAGMA {name}").fetchone()
+        for name in ("application_id", "user_version")
+    )
+    if not is_empty and owner != APPLICATION_ID:
+        raise LandmarkError(f"{path} is of another program. {way_out}")
+    if version > VERSION:
+        raise LandmarkError(
+            f"{path} is of a newer version of this program. Update it: "
+            "pip install --upgrade landmark-model"
+        )
+    return version
 
 
 def _explained(path: Path, error: sqlite3.Error) -> LandmarkError:
