@@ -140,6 +140,11 @@ def tag_chips(best: Prediction, sidecar: tuple[str, str] | None, language: str) 
     return f'{title}<ul class="tags">{chips}</ul>'
 
 
+def status_line(text: str, role: str = "status") -> str:
+    """A sentence on what was done, or with the role "alert" on what could not be."""
+    return f'<p class="status" role="{role}">{html.escape(text)}</p>'
+
+
 def share_line(link: str, language: str) -> str:
     """A button that copies a link to the result, and what it holds; "" without a link."""
     if not link:

@@ -21,7 +21,7 @@ from landmark_model import (
 )
 from landmark_model.web.batch import MAX_NAME, Batch
 from landmark_model.web.fair_queue import MANY_AT_ONCE
-from landmark_model.web.html import photo_rows, tables
+from landmark_model.web.html import cards, photo_rows, tables
 from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import say
 from landmark_model.web.models import Models
@@ -82,7 +82,7 @@ class ManyTab:
         if len(files) > MAX_PHOTOS:
             batch.run = None
             told = say("many_too_many", language, count=len(files), limit=MAX_PHOTOS)
-            return batch, line(told), SAME, SAME, HIDDEN, HIDDEN
+            return batch, cards.status_line(told), SAME, SAME, HIDDEN, HIDDEN
         files = [file for file in files if file and "path" in file]
         photos = [(file["orig_name"] or "", Path(file["path"])) for file in files]
         table = photo_rows.empty_table(self.models.landmarks(network), MAX_NAME, language)
@@ -121,7 +121,7 @@ class ManyTab:
         batch.run, language = None, language_of(request)
         told = say("many_stopped", language, done=batch.done, total=batch.total)
         more = SHOWN if batch.waiting() else HIDDEN
-        return line(told), "", *after(batch, language), HIDDEN, more
+        return cards.status_line(told), "", *after(batch, language), HIDDEN, more
 
     def change(self, change: object, batch: Batch | None, request: gr.Request) -> tuple:
         """Does what a visitor says of a photo: batch, status, changes of rows, and map.
@@ -215,11 +215,6 @@ def share_of(least: object) -> float:
     return least / 100
 
 
-def line(text: str) -> str:
-    """A line of status as HTML."""
-    return f'<p class="status" role="status">{text}</p>'
-
-
 def progress(batch: Batch, language: str) -> str:
     """A progress bar as HTML."""
     done, total = batch.done, batch.total
@@ -235,7 +230,7 @@ def summary(batch: Batch, language: str) -> str:
     broken = sum(row.answer is None for row in rows)
     words = say("many_done", language, known=known, total=batch.total)
     words += f" {say('many_broken', language, count=broken)}" if broken else ""
-    return line(words) if rows else ""
+    return cards.status_line(words) if rows else ""
 
 
 def after(batch: Batch, language: str, looks: dict[int, str] | None = None) -> tuple[str, str]:

@@ -172,22 +172,17 @@ def known_list(learner: InTurn | None, language: str) -> str:
     return f'<h3>{say("teach_taught", language)}</h3><ul class="tags">{rows}</ul>'
 
 
-def line(text: str, role: str = "status") -> str:
-    """A sentence to be shown, as HTML."""
-    return f'<p class="status" role="{role}">{html.escape(text)}</p>'
-
-
 def outcome(
     change: Callable[[], InTurn | None], done: str, learner: InTurn | None, language: str
 ) -> Iterator[tuple]:
     """The learner, what is said, what it knows, and its file, after `change`."""
     try:
         learner = change()
-        said = line(done)
+        said = cards.status_line(done)
     except Told as told:
-        said = line(say(told.key, language, **told.values), "alert")
+        said = cards.status_line(say(told.key, language, **told.values), "alert")
     except LandmarkError as error:
-        said = line(explain(error, language), "alert")
+        said = cards.status_line(explain(error, language), "alert")
     with tempfile.TemporaryDirectory(prefix="landmarks-") as folder:
         file = gr.update(visible=False)
         if learner is not None and learner.taught:
