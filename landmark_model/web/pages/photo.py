@@ -59,7 +59,7 @@ class PhotoTab:
     ) -> tuple[str, str, object]:
         """The result card, what `looks` asks for, and a new value if a copy is to be made.
 
-        All in one, since a request costs half as much as an answer.
+        All in one, since each request of a page has its price.
         """
         card = self.answer(upload, network, copy, request)
         look = self.look(upload, network, looks, request)
