@@ -62,31 +62,44 @@ class Figures:
 
 
 class Visitor:
-    """A page that is open: speaks to the app as a browser does."""
+    """A page that is open: speaks to the app as a browser does, which keeps its connections."""
 
     def __init__(self, address: str) -> None:
         self.host, self.session = urlsplit(address).netloc, uuid.uuid4().hex[:12]
+        self._idle: list[http.client.HTTPConnection] = []
+
+    def _send(
+        self, path: str, body: bytes | None = None, kind: str = "application/json"
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """The answer, and its connection, for `_idle` once that is read."""
+        while True:
+            is_new = not self._idle
+            new = http.client.HTTPConnection(self.host, timeout=300)  # opened by its first request
+            line = new if is_new else self._idle.pop()
+            try:
+                method = "GET" if body is None else "POST"
+                line.request(method, path, body, {"Content-Type": kind} if body else {})
+                return line, line.getresponse()
+            except (OSError, http.client.HTTPException):
+                line.close()
+                if is_new:  # else the app had closed it
+                    raise
 
     def ask(self, path: str, body: bytes | None = None, kind: str = "application/json") -> bytes:
         """The body of an answer; raises LandmarkError for one that refuses."""
-        line = http.client.HTTPConnection(self.host, timeout=300)
-        try:
-            method = "GET" if body is None else "POST"
-            line.request(method, path, body, {"Content-Type": kind} if body else {})
-            answer = line.getresponse()
-            text = answer.read()
-        finally:
-            line.close()
+        line, answer = self._send(path, body, kind)
+        text = answer.read()
+        self._idle.append(line)
         if answer.status != 200:
             raise LandmarkError(f"{answer.status}: {text[:200].decode(errors='replace')}")
         return text
 
     def upload(self, photo: bytes) -> dict[str, object]:
-        """The file, as events take it."""
-        body = HEAD + photo + b"\r\n--x--\r\n"
-        (path,) = json.loads(
-            self.ask("/gradio_api/upload", body, "multipart/form-data; boundary=x")
-        )
+        """The file, as events take it; a page also asks how far the upload is."""
+        body, number = HEAD + photo + b"\r\n--x--\r\n", f"upload_id={uuid.uuid4().hex[:11]}"
+        kind = "multipart/form-data; boundary=x"
+        (path,) = json.loads(self.ask(f"/gradio_api/upload?{number}", body, kind))
+        self.ask(f"/gradio_api/upload_progress?{number}")
         return {"path": path, "orig_name": "photo.jpg", "meta": {"_type": "gradio.FileData"}}
 
     def join(self, event: int, data: list[object]) -> str:
@@ -98,17 +111,13 @@ class Visitor:
 
     def messages(self) -> Iterator[dict]:
         """What the app says until the last event of this page is done."""
-        line = http.client.HTTPConnection(self.host, timeout=300)
-        try:
-            line.request("GET", f"/gradio_api/queue/data?session_hash={self.session}")
-            for text in line.getresponse():
-                if text.startswith(b"data: "):
-                    message = json.loads(text[6:])
-                    if message["msg"] == "close_stream":
-                        return
+        line, answer = self._send(f"/gradio_api/queue/data?session_hash={self.session}")
+        for text in answer:
+            if text.startswith(b"data: "):
+                message = json.loads(text[6:])
+                if message["msg"] != "close_stream":
                     yield message
-        finally:
-            line.close()
+        self._idle.append(line)
 
 
 class Crowd:
@@ -137,7 +146,8 @@ class Crowd:
             start = time.monotonic()
             try:
                 file = page.upload(self.photos[turn % len(self.photos)])
-                _, answer, _ = (self.join(page, name, file) for name in ("see", "answer", "look"))
+                answer = self.join(page, "answer_and_look", file)
+                page.ask(f"/gradio_api/file={file['path']}")
                 self.note(number, start, answer, page.messages())
             except (LandmarkError, OSError, http.client.HTTPException) as error:
                 with self.lock:

@@ -1,15 +1,17 @@
 """Times photos, processes and networks beside what a user would write without us -> speed.md.
 
-python -m benchmarks.speed --out benchmarks
+python -m benchmarks.speed --data world100 --out benchmarks
 
 Contestants take turns in every round, so that a busy machine is busy for all of them; what counts
-is the ratio of medians. Needs the packages of training, for the other side of the comparison.
+is the ratio of medians. Needs the packages of training, for the other side of the comparison; what
+int8 would change is only measured with --data. How accuracy grew with the minutes of training is
+read from the metrics of the networks that ship, and from versus_original.json, where that is.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
+import json
 import os
 import platform
 import statistics
@@ -20,12 +22,14 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from landmark_model import LandmarkClassifier, load
+from benchmarks.pages import HERE, command_line, make_parser, run, table
+from landmark_model import LandmarkClassifier, LandmarkError, load, read_metrics
 from landmark_model.config import WEIGHTS_NAME, read_config
 from landmark_model.cores import usable_cores
 from landmark_model.files import staged
@@ -34,7 +38,7 @@ from landmark_model.networks import NETWORKS
 from landmark_model.photos import open_reduced
 from landmark_model.preprocess import eval_transform
 
-PHOTO = Path(__file__).parents[1] / "examples" / "colosseum.jpg"
+PHOTO = HERE.parent / "examples" / "colosseum.jpg"
 BATCH = 64  # photos in a batch
 COLD = {  # programs of their own, by what they do
     "python alone": "pass",
@@ -181,10 +185,104 @@ def peak_memory() -> dict[str, float]:
     return found
 
 
-def render(rows: list[Row], cold: dict[str, float], memory: dict[str, float]) -> str:
+@dataclass(frozen=True)
+class Curve:
+    """Validation top-1 (0..1) after so many seconds of a training, which began with `before`: of
+    the probe that it went on from."""
+
+    what: str
+    seconds: list[float]
+    top1: list[float]
+    before: float
+    hardware: str
+
+
+def curves_of_ours() -> list[Curve]:
+    """How the networks that ship learned."""
+    curves = []
+    for network in NETWORKS:
+        facts = read_metrics(network=network)["training"]
+        # A teacher's time is its own; a start's belongs to whoever goes on from it.
+        is_alone = "--teacher" in facts["commands"][-1]
+        before = 0 if is_alone else sum(facts["command_seconds"][:-1])
+        seconds = [*accumulate((epoch["seconds"] for epoch in facts["epochs"]), initial=before)][1:]
+        top1 = [epoch["validation_top1"] for epoch in facts["epochs"]]
+        curves.append(Curve(network, seconds, top1, before, facts["hardware"]))
+    return curves
+
+
+def curves_of_original(path: Path) -> list[Curve]:
+    """How the course recipe learned on world100, once from scratch and once by transfer."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    curves: dict[str, Curve] = {}
+    for key, one in found.items():
+        half, recipe, rest = key.split(", ", 2)
+        if recipe == "original" and ": world100, " in rest:
+            count = len(one["curve"])
+            seconds = [one["seconds"] * (number + 1) / count for number in range(count)]
+            what = {"scratch": "from scratch", "transfer": "by transfer"}[half]
+            curve = Curve(f"course recipe {what}", seconds, one["curve"], 0, one["hardware"])
+            curves.setdefault(half, curve)
+    return [*curves.values()]
+
+
+def curve_section(curves: list[Curve]) -> str:
+    """The section about training."""
+    heads = ("training", "epochs", "minutes", "of them its probe", "best validation top-1",
+             "after minutes", "on")  # fmt: skip
+    rows = []
+    for curve in curves:
+        best = max(curve.top1)
+        rows.append((
+            curve.what, len(curve.top1), f"{curve.seconds[-1] / 60:.0f}",
+            f"{curve.before / 60:.0f}" if curve.before else "", f"{best:.1%}",
+            f"{curve.seconds[curve.top1.index(best)] / 60:.0f}", curve.hardware,
+        ))  # fmt: skip
+    return f"""
+## Training
+
+Validation top-1 against minutes, on world100: the networks that ship, from their `metrics.json`,
+and the original course recipe, from `versus_original.json` where it ran. Minutes are of the clock
+on the wall, and other work ran beside the trainings: they say at most how long one takes. Those of
+the network that a training learned from as its teacher are not counted; those of the probe that
+it went on from are, but the probe kept no top-1 of its own.
+
+{table(heads, rows)}
+"""
+
+
+def int8_section(data: Path, rounds: int) -> str:
+    """The section about int8."""
+    from benchmarks import int8
+
+    rows = []
+    for network in NETWORKS:
+        outcome, *trunks = int8.compare(network, data)
+        image = seen_by(load(network=network), 1)
+        contest = {trunk: partial(trunk.features, image) for trunk in trunks}
+        own, other = medians(contest, rounds).values()
+        lost = 100 * (outcome.top1 - outcome.int8_top1)
+        rows.append((
+            network, f"{outcome.top1:.1%}", f"{outcome.int8_top1:.1%}", f"{lost:.1f}",
+            f"{own * 1e3:.1f} ms", f"{other * 1e3:.1f} ms", f"**{own / other:.1f}**",
+        ))  # fmt: skip
+    heads = ("", "top-1", "of int8", "points lost", "forward pass", "of int8", "times as fast")
+    return f"""
+## In eight bits
+
+Networks in int8 (static, per channel, calibrated on {int8.CALIBRATED_ON} training photos; the last
+layer stays as it is) beside those that ship, on {outcome.photos} validation photos. They do not
+ship: answers are to be the same to 0.001 on CPU and GPU, in torch and ONNX Runtime, and what is
+called unknown is measured on the networks as they are.
+
+{table(heads, rows)}
+"""
+
+
+def render(command: str, rows: list[Row], cold: dict[str, float], memory: dict[str, float]) -> str:
     """The document."""
     parts = [
-        "# Speed\n\nWritten by `python -m benchmarks.speed`: medians of interleaved rounds on "
+        f"# Speed\n\nWritten by `{command}`: medians of interleaved rounds on "
         f"{usable_cores()} cores ({platform.machine()}), ratios within one run. The other side is "
         "PIL and timm's own transform and network in eager torch, as one would write it in three "
         "lines.\n\n![How many times as fast](speed.png)\n",
@@ -200,12 +298,21 @@ def render(rows: list[Row], cold: dict[str, float], memory: dict[str, float]) ->
     return "\n".join(parts) + "\n"
 
 
-def draw(rows: list[Row], path: Path) -> None:
-    """A bar for each comparison: how many times as fast ours is."""
+def draw(rows: list[Row], curves: list[Curve], path: Path) -> None:
+    """A bar for each comparison: how many times as fast ours is; and the curves of training."""
     from matplotlib.figure import Figure
 
-    figure = Figure((8, 0.4 * len(rows) + 1), layout="constrained")
-    axes = figure.subplots()
+    height, more = 0.4 * len(rows) + 1, 3.5
+    figure = Figure((8, height + more), layout="constrained")
+    axes, below = figure.subplots(2, 1, height_ratios=(height, more))
+    for curve in curves:
+        style = "--" if curve.what.startswith("course") else "-"
+        minutes, points = ([scale * x for x in values] for scale, values in
+                           ((1 / 60, curve.seconds), (100, curve.top1)))  # fmt: skip
+        below.plot(minutes, points, style, label=curve.what)
+    below.set(xlabel="minutes of training", ylabel="validation top-1 (%)")
+    below.grid(alpha=0.3)
+    below.legend(fontsize=8)
     bars = axes.barh([row.what for row in rows], [row.ratio for row in rows], color="#2f6f9f")
     axes.bar_label(bars, fmt="%.1f", padding=3)
     axes.axvline(1, color="grey", linewidth=1)
@@ -216,21 +323,24 @@ def draw(rows: list[Row], path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measures and writes speed.md and speed.png."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"), metavar="FOLDER")
+    parser = make_parser("speed", __doc__)
+    parser.add_argument("--data", type=Path, metavar="FOLDER",
+                        help="photos in train/ and validation/, for int8")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=11, metavar="N")
     options = parser.parse_args(arguments)
+    data = options.data
+    if data and not all((data / split).is_dir() for split in ("train", "validation")):
+        raise LandmarkError(f"{data} has no train/ and validation/. Check --data.")
     rows = compare_photos(options.rounds) + compare_batch(options.rounds)
-    text = render(rows, cold_starts(max(3, options.rounds // 3)), peak_memory())
+    command = command_line("speed", arguments)
+    text = render(command, rows, cold_starts(max(3, options.rounds // 3)), peak_memory())
+    curves = curves_of_ours() + curves_of_original(HERE / "versus_original.json")
+    text += curve_section(curves) + (int8_section(data, 3 * options.rounds) if data else "")
     with staged(options.out) as folder:
         (folder / "speed.md").write_text(text, encoding="utf-8")
-        draw(rows, folder / "speed.png")
+        draw(rows, curves, folder / "speed.png")
     print(text)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,7 +8,6 @@ import socket
 import time
 import urllib.request
 from base64 import b64decode
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qsl
@@ -24,7 +23,7 @@ from landmark_model.web.cleanup import delete_old, keep_clean
 from landmark_model.web.html.figures import landmark_rows
 from landmark_model.web.models import Models, open_models
 from landmark_model.web.pages import compare, explore
-from landmark_model.web.pages.photo import PhotoTab, see, show_copy
+from landmark_model.web.pages.photo import PhotoTab, copy_of
 from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.settings import make_parser, read_settings
 from landmark_model.web.share import read_link
@@ -86,23 +85,28 @@ def test_a_bad_photo_gives_one_plain_sentence_without_server_paths(tab, tmp_path
     assert "holiday.heic" in card and 'role="alert"' in card
     assert str(tmp_path) not in card and "Traceback" not in card
     assert tab.look({"path": str(path)}, "resnet18", ["heat"], visitor()) == ""
-    assert see({"path": str(path)}) is None
+    assert copy_of({"path": str(path)}) == (gr.skip(), gr.skip())
 
 
 def test_what_the_camera_says_stands_beside_the_guess_also_of_a_heic_and_its_copy(tab, tmp_path):
     photo, phone = (photo_with_gps(tmp_path / name) for name in ("a.jpg", "phone.heic"))
     card = tab.answer({"path": str(photo)}, "resnet18", None, visitor())
     assert "The camera says 27.0000° N, 78.0000° E, 20 km away." in card
-    copy = see({"path": str(phone)})  # that browsers can show
+    upload = {"path": str(phone)}
+    *_, first = tab.answer_and_look(upload, "resnet18", None, [], visitor())
+    *_, again = tab.answer_and_look(upload, "resnet18", None, [], visitor())
+    assert first != again, "the same photo once more is copied once more"
+    file, copy = copy_of(upload)  # that browsers can show
     assert copy.path.suffix == ".webp" and copy.camera == (27, 78)
     assert copy.name == "phone.heic"
-    assert show_copy(copy) == str(copy.path)
+    assert file == str(copy.path)
     assert "The camera says" in tab.answer({"path": str(copy.path)}, "resnet18", copy, visitor())
     assert "camera" not in tab.answer(TAJ, "resnet18", copy, visitor())
     name, sidecar = xmp_in(tab.answer({"path": str(copy.path)}, "resnet18", copy, visitor()))
     assert name == "phone.heic.xmp" and "GPSLatitude" not in sidecar  # the camera wrote its own
-    assert see(None) is None is see(TAJ)
-    assert copy != replace(copy, made_at=copy.made_at + 1), "the same photo once more"
+    for shown in (None, TAJ, {"path": file}):
+        assert copy_of(shown) == (gr.skip(), gr.skip())
+        assert tab.answer_and_look(shown, "resnet18", None, [], visitor())[1:] == ("", gr.skip())
     copy.path.unlink()
 
 
@@ -136,8 +140,8 @@ def test_a_link_to_a_result_opens_as_the_same_result_after_a_restart(tab, models
     assert "Taj Mahal" in card and "Someone shared" in card and "Try your own photo" in card
     assert re.findall("<[^>]*resnet18@[^>]*>|resnet18@", card) == [re.search("<p[^>]*>", card)[0]]
     assert read_link(query, models.class_names).guesses[0][0] == "Taj_Mahal"
-    assert tab.answer_again(None, "landmark_cnn", None, visitor()) == gr.skip()
-    assert "Taj Mahal" in tab.answer_again(TAJ, "landmark_cnn", None, visitor())
+    assert tab.answer_again(None, "landmark_cnn", None, [], visitor()) == (gr.skip(),) * 3
+    assert "Taj Mahal" in tab.answer_again(TAJ, "landmark_cnn", None, [], visitor())[0]
     refused = tab.open_link(visitor(**query | {"result": "Petra:0.9000"}))
     assert "changed or cut off" in refused and 'role="alert"' in refused
 

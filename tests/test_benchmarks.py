@@ -18,6 +18,7 @@ from benchmarks import (
     localisation,
     results,
     slices,
+    speed,
     trips,
     unknown,
 )
@@ -190,6 +191,22 @@ def test_step_that_grows_faster_than_linear_is_named():
     assert "14% at 1, 73% at 4, 96% at 12" in page
     page = growth.make_page({"search of the memory": flat}, pixels, {"resnet18": flat})
     assert "Nothing grows faster than linear" in page
+
+
+def test_curves_of_training_begin_after_the_probe_and_take_the_time_of_all_epochs(tmp_path):
+    ours = {curve.what: curve for curve in speed.curves_of_ours()}
+    lite2, resnet18 = ours["tf_efficientnet_lite2"], ours["resnet18"]
+    first, whole = lite2.seconds[0], lite2.seconds[-1]
+    assert 0 < lite2.before < first < whole and resnet18.before == 0
+    one = {"curve": [0.1, 0.3], "seconds": 120, "hardware": "CPU"}
+    path = tmp_path / "versus_original.json"
+    kept, others = "scratch, original, seed 0: world100, 2", "scratch, ours, seed 0: world100, 2"
+    path.write_text(json.dumps({kept: one, others: one, kept.replace("100", "10"): one}))
+    (course,) = speed.curves_of_original(path)
+    assert (course.seconds, course.top1) == ([60, 120], [0.1, 0.3])
+    row = "| course recipe from scratch | 2 | 2 |  | 30.0% | 2 | CPU |"
+    assert row in speed.curve_section([course])
+    assert speed.curves_of_original(tmp_path / "none.json") == []
 
 
 def test_a_library_costs_what_the_measured_rate_says(photos, tmp_path):

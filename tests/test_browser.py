@@ -173,6 +173,15 @@ def test_a_photo_is_named_placed_tagged_and_explained(visit, width):
     assert "<rdf:li>mausoleum</rdf:li>" in sidecar and "exif:GPSLatitude" in sidecar
 
 
+def test_a_photo_costs_one_request_of_the_queue(visit):
+    page, asked = visit(), []
+    page.on("request", lambda r: asked.append(r.post_data) if "/queue/join" in r.url else None)
+    upload(page, EXAMPLES / "taj-mahal.jpg")
+    expect(page.locator("#result h2")).to_have_text("Taj Mahal")
+    page.wait_for_timeout(1000)
+    assert len([data for data in asked if "taj-mahal" in data]) == 1
+
+
 def test_heat_and_patch_lie_on_the_photo_which_keeps_its_buttons(visit):
     page = visit()
     looks = page.locator("#looks")

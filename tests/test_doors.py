@@ -204,12 +204,12 @@ def event_of(visitor: Visitor, name: str, inputs: int) -> int:
 
 
 def test_a_link_with_a_photo_carries_no_foreign_picture_and_no_foreign_choice(visitor):
-    session, answer = uuid.uuid4().hex[:10], event_of(visitor, "answer", 3)
+    session, answer = uuid.uuid4().hex[:10], event_of(visitor, "answer", 4)
     assert shared_by(visitor, session) == ""
     path = visitor.upload("a.jpg", TAJ.read_bytes())
     photo = {"path": path, "url": f"https://evil.example/{MARK}.jpg", "orig_name": f"../{MARK}"}
-    visitor.event(answer, [photo, "resnet18", None], session)
-    visitor.event(answer, [photo, f"<b>{MARK}", None], session)
+    visitor.event(answer, [photo, "resnet18", None, []], session)
+    visitor.event(answer, [photo, f"<b>{MARK}", None, []], session)
     shown = shared_by(visitor, session)
     assert "Taj Mahal" in shown and "evil.example" not in shown and f"<b>{MARK}" not in shown
 
@@ -218,7 +218,7 @@ def test_a_link_with_a_photo_shows_the_photo_of_its_card_and_no_other_of_the_vis
     session = uuid.uuid4().hex[:10]
     mine, other = (visitor.upload(f"{name}.jpg", TAJ.read_bytes() + name.encode())
                    for name in ("mine", "other"))  # fmt: skip
-    visitor.event(event_of(visitor, "answer", 3), [{"path": mine}, "resnet18", None], session)
+    visitor.event(event_of(visitor, "answer", 4), [{"path": mine}, "resnet18", None, []], session)
     for event in events(visitor.config()):
         if "answer" not in str(event["api_name"]):
             file = {"path": other}

@@ -9,7 +9,7 @@ import gradio as gr
 from landmark_model import LandmarkError
 from landmark_model.web.html import cards
 from landmark_model.web.models import Models
-from landmark_model.web.pages.photo import see, show_copy
+from landmark_model.web.pages.photo import copy_of, is_unseen
 from landmark_model.web.uploads import open_upload
 from landmark_model.web.widgets import language_of, photo_input
 
@@ -17,8 +17,9 @@ from landmark_model.web.widgets import language_of, photo_input
 def compare_tab(tab: gr.Tab, models: Models, words: gr.I18n, photo: gr.Image) -> None:
     """Lays out the tab; without a photo of its own it uses that of the first tab, `photo`."""
 
-    def compare(upload: dict | None, request: gr.Request) -> str:
-        return verdicts(models, upload, language_of(request))
+    def compare(upload: dict | None, request: gr.Request) -> tuple[str, object]:
+        found = verdicts(models, upload, language_of(request))
+        return found, time.time() if is_unseen(upload) else gr.skip()
 
     gr.HTML(words("compare_intro"), elem_classes="intro")
     with gr.Row(equal_height=False):
@@ -27,10 +28,10 @@ def compare_tab(tab: gr.Tab, models: Models, words: gr.I18n, photo: gr.Image) ->
         with gr.Column(scale=7, min_width=320):
             result = gr.HTML("", elem_id="verdicts")
     raw = {"preprocess": False, "api_visibility": "private"}
-    taken, copy = gr.State(None), gr.State(None)
-    own.change(compare, own, result, concurrency_id="model", show_progress="minimal", **raw)
-    own.upload(see, own, copy, **raw)
-    copy.change(show_copy, copy, own, **raw)
+    taken, unseen, copy = gr.State(None), gr.State(None), gr.State(None)
+    asked = {**raw, "concurrency_id": "model", "show_progress": "minimal"}
+    own.change(compare, own, [result, unseen], show_progress_on=result, **asked)
+    unseen.change(copy_of, own, [own, copy], **raw)
     gr.on([own.upload, own.input], lambda: None, None, taken, **raw)
     tab.select(take_over, [photo, own, taken], [own, taken], **raw)
 

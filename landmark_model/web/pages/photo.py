@@ -29,14 +29,12 @@ COPY_SCRIPT = (STATIC / "copy.js").read_text(encoding="utf-8")
 class Copy:
     """A copy of an upload. It lacks what the camera wrote into the photo, so that comes with it.
 
-    `name` is what the upload was called, `camera` a (latitude, longitude) in degrees; `made_at`
-    tells copies of the same photo apart, so that each is shown.
+    `name` is what the upload was called, `camera` a (latitude, longitude) in degrees.
     """
 
     path: Path
     name: str
     camera: tuple[float, float] | None
-    made_at: float
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,41 @@ class PhotoTab:
     """The tab's callbacks; `secret` signs links to results, "" for none.
 
     `links` remembers what a link with the photo will show. An `upload` is a file as gradio hands it
-    over when it does not decode it; a `copy` is what `see` made of it, if it did.
+    over when it does not decode it; a `copy` is what `copy_of` made of it, if it did.
     """
 
     models: Models
     secret: str
     links: PhotoLinks
+
+    def answer_and_look(
+        self,
+        upload: dict | None,
+        network: str,
+        copy: Copy | None,
+        looks: list[str],
+        request: gr.Request,
+    ) -> tuple[str, str, object]:
+        """The result card, what `looks` asks for, and a new value if a copy is to be made.
+
+        All in one, since each request of a page has its price.
+        """
+        card = self.answer(upload, network, copy, request)
+        look = self.look(upload, network, looks, request)
+        return card, look, time.time() if is_unseen(upload) else gr.skip()
+
+    def answer_again(
+        self,
+        upload: dict | None,
+        network: str,
+        copy: Copy | None,
+        looks: list[str],
+        request: gr.Request,
+    ) -> tuple[object, object, object]:
+        """`answer_and_look` by another network; without a photo, a shared result stays."""
+        if not upload:
+            return gr.skip(), gr.skip(), gr.skip()
+        return self.answer_and_look(upload, network, copy, looks, request)
 
     def answer(
         self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request
@@ -87,12 +114,6 @@ class PhotoTab:
         card = partial(cards.card, shared, language, self.models.known_count)
         values = {"photo": upload, "network": network, "result": card}
         self.links.remember(request.session_hash, values)
-
-    def answer_again(
-        self, upload: dict | None, network: str, copy: Copy | None, request: gr.Request
-    ) -> str | dict:
-        """`answer` by another network; without a photo, a shared result stays."""
-        return self.answer(upload, network, copy, request) if upload else gr.skip()
 
     def link(self, answer: Answer, network: str) -> str:
         """The query string of a link to an answer."""
@@ -146,23 +167,22 @@ def sidecar_of(row: Tagged) -> tuple[str, str] | None:
     return (f"{row.file}.xmp", to_xmp(row)) if row.best else None
 
 
-def see(upload: dict | None) -> Copy | None:
-    """A copy that a browser can show, for the formats that browsers cannot (HEIC, TIFF)."""
-    path = Path((upload or {}).get("path") or "")
-    if path.suffix.lower() not in UNSEEN:
-        return None
+def is_unseen(upload: dict | None) -> bool:
+    """Whether an upload is of a format that browsers cannot show (HEIC, TIFF)."""
+    return Path((upload or {}).get("path") or "").suffix.lower() in UNSEEN
+
+
+def copy_of(upload: dict | None) -> tuple[object, object]:
+    """The file of a copy that browsers can show, and the copy; no news of one that they show."""
+    if not is_unseen(upload):
+        return gr.skip(), gr.skip()
+    path, folder = Path(upload["path"]), gr.utils.get_upload_folder()
     try:
         opened = open_upload(path, COPY_PIXELS)
     except LandmarkError:  # `answer` says so
-        return None
-    folder = gr.utils.get_upload_folder()
-    copy = gr.processing_utils.save_pil_to_cache(opened.image, folder, path.stem)
-    return Copy(Path(copy), name_of(upload), opened.position, time.time())
-
-
-def show_copy(copy: Copy | None) -> object:
-    """The file of a copy, to be shown as the photo."""
-    return gr.skip() if copy is None else str(copy.path)
+        return gr.skip(), gr.skip()
+    file = gr.processing_utils.save_pil_to_cache(opened.image, folder, path.stem)
+    return file, Copy(Path(file), name_of(upload), opened.position)
 
 
 def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str]) -> gr.Image:
@@ -189,14 +209,13 @@ def photo_tab(page: gr.Blocks, tab: PhotoTab, words: gr.I18n, examples: list[str
     # the server's folders to visitors.
     raw = {"preprocess": False, "api_visibility": "private"}
     asked = {**raw, "concurrency_id": "model", "show_progress": "minimal"}
-    copy = gr.State(None)
+    unseen, copy = gr.State(None), gr.State(None)
     page.load(tab.open_link, None, result, api_visibility="private", show_progress="hidden")
+    given, shown = [photo, network, copy, looks], [result, figure, unseen]
+    photo.change(tab.answer_and_look, given, shown, show_progress_on=result, **asked)
+    network.change(tab.answer_again, given, shown, show_progress_on=result, **asked)
+    looks.change(tab.look, [photo, network, looks], figure, **asked)
     # gradio's link with the photo loses what an update was sent to; so the photo is sent a value,
     # and only where there is a copy, and the style sheet shows and hides what depends on it.
-    photo.upload(see, photo, copy, **raw)
-    copy.change(show_copy, copy, photo, **raw)
-    photo.change(tab.answer, [photo, network, copy], result, **asked)
-    network.change(tab.answer_again, [photo, network, copy], result, **asked)
-    seen = [photo.change, looks.change, network.change]
-    gr.on(seen, tab.look, [photo, network, looks], figure, **asked)
+    unseen.change(copy_of, photo, [photo, copy], **raw)
     return photo
