@@ -241,9 +241,12 @@ def _where(words: gr.I18n) -> list[gr.components.Component]:
             ]  # fmt: skip
         with gr.Row():
             numbers = [
-                gr.Number(None, label=words(key), elem_id=key.replace("_", "-"), min_width=120)
-                for key in ("teach_latitude", "teach_longitude")
-            ]
+                gr.Number(
+                    None, label=words(key), placeholder=example, elem_id=key.replace("_", "-"),
+                    min_width=120,
+                )
+                for key, example in (("teach_latitude", "48.8584"), ("teach_longitude", "2.2945"))
+            ]  # fmt: skip
     return [*texts, *numbers, world]
 
 
