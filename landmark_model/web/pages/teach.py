@@ -212,7 +212,7 @@ def teach_tab(tab: TeachTab, words: gr.I18n) -> None:
             status = gr.HTML("", elem_id="teach-status")
             known = gr.HTML("", elem_id="teach-known")
             file = gr.DownloadButton(words("teach_file"), visible=False, elem_id="teach-file")
-            photo = photo_input(words, "teach-photo", height_px=260)
+            photo = photo_input(words, "teach-photo", height_px=260, label="photo_try")
             result = gr.HTML("", elem_id="teach-result")
             with gr.Accordion(words("teach_again"), open=False):
                 load = gr.File(label=words("teach_load"), height=120, elem_id="teach-load")
