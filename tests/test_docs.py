@@ -125,7 +125,7 @@ def test_every_dependency_has_its_reason_and_stands_in_one_list():
 )
 def test_links_and_pictures_lead_somewhere(document):
     text = (ROOT / document).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+    for target in re.findall(r"\]\((?!<?https?:)([^)#]+)\)", text):
         path = os.path.normpath(Path(document).parent / target)
         assert (ROOT / path).exists(), target
         assert (ROOT / path).resolve() == ROOT.resolve() / path, f"{target} is behind a link"
