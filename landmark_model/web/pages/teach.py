@@ -241,8 +241,8 @@ def _where(words: gr.I18n) -> list[gr.components.Component]:
             ]  # fmt: skip
         with gr.Row():
             numbers = [
-                gr.Number(
-                    None, label=words(key), placeholder=example, elem_id=key.replace("_", "-"),
+                gr.Number(  # "" stays empty; None is shown as 0
+                    "", label=words(key), placeholder=example, elem_id=key.replace("_", "-"),
                     min_width=120,
                 )
                 for key, example in (("teach_latitude", "48.8584"), ("teach_longitude", "2.2945"))
@@ -257,7 +257,8 @@ def _wire(tab: TeachTab, fields: list, given: tuple, shown: list, buttons: tuple
 
     def teach(values: dict, request: gr.Request) -> Iterator[tuple]:
         language, uploads = language_of(request), values[photos]
-        name, place, country, latitude, longitude = (values[field] for field in fields)
+        said = (None if values[field] == "" else values[field] for field in fields)
+        name, place, country, latitude, longitude = said
         where: dict[str, object] = {"place": text_of(place), "country": text_of(country)}
         if latitude or longitude:
             where |= {"latitude": latitude, "longitude": longitude}
