@@ -71,7 +71,7 @@ def compare(files: list[Path], details: list[float]) -> dict[tuple, list[tuple[A
                 copy = open_reduced(photo, fewest_pixels(tagger.config, detail)).image
                 for image in (copy, full):  # not by `predict`, which would reduce `full`, too
                     if image.size not in answers:
-                        answers[image.size] = tagger._answer([image], len(tagger.labels))[0]
+                        answers[image.size] = tagger._look([image], len(tagger.labels))[0]
                 found[name, detail, kind].append((answers[copy.size], answers[full.size]))
     return found
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -18,6 +19,7 @@ from PIL.Image import Image
 from landmark_model.background import BACKGROUND_NAME, read_background
 from landmark_model.calibration import Reference, known_score, softmax
 from landmark_model.config import LandmarkError, read_config, require_counts
+from landmark_model.cores import usable_cores
 from landmark_model.explain import Explanation, locate_heat, surest_class
 from landmark_model.hub.repo import best_first, find, locate, read_reference
 from landmark_model.photos import Photo, name_of, open_reduced
@@ -176,7 +178,7 @@ class LandmarkClassifier:
         LandmarkError if it cannot be read, or `top_k` is no whole number from 1.
         """
         require_counts(top_k, 1)
-        return self._answer([self._open(photo)], top_k)[0]
+        return self._answer([photo], top_k)[0]
 
     def predict_batch(
         self,
@@ -198,15 +200,10 @@ class LandmarkClassifier:
         if batch_size is None:
             batch_size = self._runtime.batch_size
         require_counts(top_k, batch_size)
-        opened = partial(self._open, keep_error=errors == "skip")
-        answers: list[Answer | LandmarkError] = []
-        with ThreadPoolExecutor(1) as pool:  # opens photos while the network looks at those before
-            looking = []
-            for start in range(0, len(photos), batch_size):
-                images = [*map(opened, photos[start : start + batch_size])]
-                answers += [answer for done in looking for answer in done.result()]
-                looking = [pool.submit(self._answer, images, top_k)]
-            return answers + [answer for done in looking for answer in done.result()]
+        batches = [photos[i : i + batch_size] for i in range(0, len(photos), batch_size)]
+        answer = partial(self._answer, top_k=top_k, keep_errors=errors == "skip")
+        with ThreadPoolExecutor(_thread_count(photos)) as pool:  # decoding leaves Python's lock
+            return [*chain.from_iterable(pool.map(answer, batches))]
 
     def describe(self, class_name: str, probability: float = 1.0) -> Prediction:
         """The facts about a landmark as `predict` gives them: its place, names and tags.
@@ -361,9 +358,10 @@ class LandmarkClassifier:
             return error
 
     def _answer(
-        self, opened: Sequence[Image | LandmarkError], top_k: int
+        self, photos: Sequence[Photo], top_k: int, keep_errors: bool = False
     ) -> list[Answer | LandmarkError]:
-        """The answer for each photo, and each error as it is."""
+        """The answer for each photo by one forward pass, or its error in its place."""
+        opened = [self._open(photo, keep_errors) for photo in photos]
         images = [image for image in opened if not isinstance(image, LandmarkError)]
         answers = iter(self._look(images, top_k) if images else ())
         return [one if isinstance(one, LandmarkError) else next(answers) for one in opened]
@@ -414,6 +412,13 @@ class LandmarkClassifier:
             return Prediction(name, name, probability, lessons.places[place])
         about = config.labels[index], config.class_names[index]
         return Prediction(*about, probability, self._places[index])
+
+
+def _thread_count(photos: Sequence[Photo]) -> int:
+    """How many threads may open and answer `photos`."""
+    # An image or a file object that is there twice cannot be read by two threads at once.
+    objects = [photo for photo in photos if not isinstance(photo, str | bytes | os.PathLike)]
+    return usable_cores() if len({*map(id, objects)}) == len(objects) else 1
 
 
 def load(

@@ -12,6 +12,7 @@ import io
 import math
 import os
 import re
+import threading
 import warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -105,6 +106,34 @@ class CameraFacts:
         return self.model if is_twice else f"{self.make} {self.model}".strip()
 
 
+class _NoRemarks:
+    """Silences warnings for as long as any thread is in it: `warnings.catch_warnings` alone, left
+    in another order than it was entered, would silence them for good.
+
+    Pillow's remarks on odd metadata are of no use to anybody; damage raises.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(*error)
+
+
+NO_REMARKS = _NoRemarks()
+
+
 class Decoded(NamedTuple):
     """An upright RGB image, maybe a smaller copy of a photo of `size` = (width, height) px."""
 
@@ -131,9 +160,7 @@ def open_reduced(photo: Photo, fewest_pixels: int | None = None) -> Decoded:
     LandmarkError as `open_photo` does.
     """
     name = name_of(photo)
-    with warnings.catch_warnings():
-        # Pillow's remarks on odd metadata are of no use to anybody; damage raises, below.
-        warnings.simplefilter("ignore")
+    with NO_REMARKS:
         if not isinstance(photo, np.ndarray | Image.Image):
             image = identify(read_content(photo, name), name)
             return decode(image, name, fewest_pixels, draft(image, fewest_pixels))
@@ -268,8 +295,7 @@ def camera_position(photo: Photo) -> tuple[float, float] | None:
     """
     if isinstance(photo, np.ndarray):
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with NO_REMARKS:
         if isinstance(photo, Image.Image):
             return position_of(photo)
         name = name_of(photo)

@@ -25,7 +25,8 @@ from landmark_model.preprocess import STRIDE_PX, by_shape, eval_transform, norma
 from landmark_model.tensors import read_network, require_fit
 
 BACKENDS = ("onnx", "torch")
-CPU_BATCH, GPU_BATCH = 8, 32  # photos in a forward pass
+# Photos in a forward pass. More of them leave the caches of a CPU, and cost more each.
+CPU_BATCH, GPU_BATCH = 4, 32
 # Written by training/graphs.py: networks up to their last layer, without weights.
 GRAPHS = Path(__file__).parent / "graphs"
 TABLE_NAME = "tensors.json"

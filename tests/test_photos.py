@@ -5,8 +5,10 @@ import os
 import random
 import struct
 import tempfile
+import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from landmark_model.config import LandmarkError
 from landmark_model.photos import (
+    NO_REMARKS,
     CameraFacts,
     camera_facts,
     camera_position,
@@ -747,3 +750,13 @@ def test_time_and_camera_are_read():
 )  # fmt: skip
 def test_clock_that_was_never_set_or_is_ahead_is_not_believed(clock):
     assert facts_of(DateTimeOriginal=clock, Model="A7") == CameraFacts(model="A7")
+
+
+def test_threads_that_open_photos_leave_the_warnings_as_they_were():
+    before, first, second = list(warnings.filters), ExitStack(), ExitStack()
+    first.enter_context(NO_REMARKS)
+    second.enter_context(NO_REMARKS)
+    first.close()  # before the second, as no stack of one thread would
+    silenced = warnings.filters[0][0] == "ignore"
+    second.close()
+    assert silenced and warnings.filters == before

@@ -109,7 +109,7 @@ def write_results(folder: Path, path: Path) -> None:
 def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, object]:
     """The values for the placeholders of the template."""
     first, *others = reports
-    best = max(reports, key=lambda report: report.metrics["validation"]["top1"])
+    best = _best_first(reports)[0]
     names = [plain(report.title) for report in reports]
     return dict(
         metadata=_metadata(reports),
@@ -223,8 +223,13 @@ def results_table(reports: list[Report]) -> str:
     return _table(
         "| network | test top-1 (95 % range) | test top-5 | calibration error "
         "| none of these: AUROC |",
-        map(_result_row, reports),
+        map(_result_row, _best_first(reports)),
     )
+
+
+def _best_first(reports: list[Report]) -> list[Report]:
+    """The most accurate on validation photos first."""
+    return sorted(reports, key=lambda one: one.metrics["validation"]["top1"], reverse=True)
 
 
 def _result_row(report: Report) -> str:
@@ -241,7 +246,7 @@ def details_table(reports: list[Report]) -> str:
     return _table(
         "| network | validation top-1 | none of these: FPR95 | calibration error by chance "
         "| parameters | file | input | training |",
-        map(_detail_row, reports),
+        map(_detail_row, _best_first(reports)),
     )
 
 
