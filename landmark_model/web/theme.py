@@ -27,6 +27,8 @@ LOOK = {
     "checkbox_label_shadow": "none",
     "input_border_color": "*neutral_400",
     "input_border_color_dark": "*neutral_500",
+    "input_placeholder_color": "*neutral_500",
+    "input_placeholder_color_dark": "*neutral_400",
 }
 SAME_IN_DARK = {
     "block_border_width": "1px",
