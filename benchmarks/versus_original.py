@@ -296,9 +296,10 @@ ABOUT = """\
 
 Written by `benchmarks/versus_original.py`; do not edit. Both recipes see the same photos, cached
 alike, with the same precision, for the same number of epochs, each in batches of the size that
-suits it. Minutes are of training and validation. Each network was measured once on the test
-photos, after its epoch had been chosen on the validation photos: the original's by the lowest
-loss, ours by top-1, as train.py does. Spread is the standard deviation over the seeds.
+suits it. Minutes are of training and validation, by the clock: whatever else ran at that time is in
+them. Each network was measured once on the test photos, after its epoch had been chosen on the
+validation photos: the original's by the lowest loss, ours by top-1, as train.py does. Spread is the
+standard deviation over the seeds.
 
 ```
 {command}
@@ -338,15 +339,15 @@ def make_section(half: str, found: dict[tuple[str, str, int], dict]) -> str:
     theirs, ours = by_recipe.values()
     seeds = sorted(theirs.keys() & ours.keys())
     lead = mean_and_spread([ours[seed]["test_top1"] - theirs[seed]["test_top1"] for seed in seeds])
-    share = sum(ours[s]["seconds"] for s in seeds) / sum(theirs[s]["seconds"] for s in seeds)
     first = theirs[seeds[0]]
     photos = ", ".join(f"{count:,} {split}" for split, count in first["photos"].items())
     head_on = first["head_on"]
-    note = f" The original's linear layer reads {head_on}." if head_on else ""
+    layer = f"{head_on}, the last that --init has"
+    note = f" The original's linear layer reads {layer}." if head_on else ""
     return (
         f"## {HALVES[half]}\n\n{table(HEADS, [make_row(*item) for item in by_recipe.items()])}\n\n"
-        f"**Lead: {lead} points** of test top-1 (seeds {', '.join(map(str, seeds))}), in "
-        f"{share:.0%} of the original's time.{note} {photos} photos; {first['hardware']}.\n"
+        f"**Lead: {lead} points** of test top-1 (seeds {', '.join(map(str, seeds))}).{note} "
+        f"{photos} photos; {first['hardware']}.\n"
     )
 
 
