@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -324,8 +325,11 @@ class LandmarkClassifier:
 
     def _no_such(self, class_name: str) -> LandmarkError:
         names = self.config.class_names
+        said = {key.casefold(): key for key in (*names, *self.config.labels, *self.taught)}
+        near = get_close_matches(str(class_name).casefold(), said, n=1)
+        hint = f"Did you mean {said[near[0]]!r}? " if near else ""
         return LandmarkError(
-            f"There is no landmark {class_name!r} here. Give one of config.class_names: "
+            f"There is no landmark {class_name!r} here. {hint}Give one of config.class_names: "
             f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
         )
 

@@ -106,9 +106,11 @@ def teach(options: argparse.Namespace) -> None:
         tagger.forget(options.name)
         if tagger.taught:
             tagger.save_taught(path)
+            left = f"In {path}: {', '.join(tagger.taught)}"
         else:
             path.unlink()
-        print(printable(f"{options.name} is forgotten. In {path}: {', '.join(tagger.taught)}"))
+            left = f"{path} held nothing else, and is deleted."
+        print(printable(f"{options.name} is forgotten. {left}"))
         return
     named = named_paths(options.photos, sys.stdin.buffer)
     photos = find_named(named, common_folder(named))
@@ -116,9 +118,8 @@ def teach(options: argparse.Namespace) -> None:
     where = {name: getattr(options, name) for name in WHERE if getattr(options, name) is not None}
     tagger.teach(options.name, photos.paths, options.anyway, **where)
     tagger.save_taught(path)
-    print(
-        printable(f"Taught from {len(photos.paths)} photos. In {path}: {', '.join(tagger.taught)}")
-    )
+    count = "1 photo" if len(photos.paths) == 1 else f"{len(photos.paths)} photos"
+    print(printable(f"Taught from {count}. In {path}: {', '.join(tagger.taught)}"))
     print(printable(f"To use it: landmark predict photo.jpg --taught {path}"))
 
 

@@ -401,7 +401,7 @@ def read_content(photo: str | os.PathLike[str] | bytes | BinaryIO, name: str) ->
         content = _read_file(photo, name)
     else:
         raise LandmarkError(
-            f"A {type(photo).__name__} is not a photo. Give a path, bytes, a file object, "
+            f"The type {type(photo).__name__} is not a photo. Give a path, bytes, a file object, "
             "a PIL image or a uint8 array (H, W, 3)."
         )
     if not content:

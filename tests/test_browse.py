@@ -96,6 +96,11 @@ def test_pages_and_the_timeline_lead_on_and_keep_what_is_looked_for(ask):
     assert len(re.findall("worldmap", page)) and "Statue of Liberty (126)" in page
 
 
+def test_the_map_is_dark_where_the_page_is(ask):
+    dark = ask().text.split("@media (prefers-color-scheme: dark)")[2:]
+    assert dark and dark[0].startswith(" { .worldmap {") and "--map-sea: #16212e" in dark[0]
+
+
 def test_a_photo_is_a_small_copy_by_its_row_and_nothing_else_can_be_opened(ask, folder):
     found = {}
     for number in re.findall(r'src="library/photo/(\d+)"', ask(text="taj").text):

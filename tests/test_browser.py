@@ -216,6 +216,7 @@ def test_a_bad_file_is_explained_and_the_next_photo_works(visit, tmp_path):
         (tmp_path / name).write_bytes(content)
         upload(page, tmp_path / name)
         expect(page.locator("#result [role=alert]")).to_contain_text(f"{name} {reason}")
+        expect(page.locator("#looks")).to_be_hidden()
         shown = page.locator("body").inner_text()
         assert "Traceback" not in shown and "/tmp" not in shown and str(ROOT) not in shown
     upload(page, EXAMPLES / "colosseum.jpg")
@@ -236,6 +237,7 @@ def test_every_field_takes_the_same_files_and_refuses_others_in_the_visitors_wor
     fields = {"Fotos": "#many-photos", "Vergleichen": "#compare-photo", "Ein Foto": "#photo"}
     for name, field in fields.items():
         open_tab(page, name)
+        expect(page.locator(field)).to_contain_text("ierher ziehen")
         box = page.locator(f"{field} input[type=file]")
         for path, reason in (
             (raw, "DSC_1.NEF ist RAW: bitte als JPEG exportieren."),

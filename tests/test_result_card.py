@@ -40,11 +40,13 @@ def test_a_landmark_without_place_gets_a_card_without_links():
     assert not [part for part in ("<a ", "flag", "bars") if part in shown]
 
 
-def test_what_was_shared_says_so_first_and_names_the_model_only_when_pointed_at():
-    shown = card(BEST, note="Somebody shared it.", stamp="resnet18@0.2.0")
+def test_what_was_shared_says_so_first_with_the_version_and_the_model_when_pointed_at():
+    shown = card(BEST, note="Somebody shared it.", stamp="resnet18@0.2.0-1a2b3c4d")
     body = shown.split(">", 1)[1]
-    note = '<p class="note" title="Answered by resnet18@0.2.0.">Somebody shared it.</p>'
-    assert body.startswith(note) and shown.count("resnet18") == 1
+    said = "Somebody shared it. Answered by Landmark tagger 0.2."
+    assert body.startswith(f'<p class="note" title="resnet18@0.2.0-1a2b3c4d">{said}</p>')
+    own = card(BEST, note="Somebody shared it.", stamp="resnet18@1a2b3c4d")
+    assert 'title="resnet18@1a2b3c4d">Somebody shared it.</p>' in own
     assert "Try your own photo" in shown and "Try your own" not in card(BEST)
 
 
@@ -126,6 +128,7 @@ def test_a_network_that_knows_none_of_it_says_so_in_the_comparison(models):
     answer = models.pick("resnet18").predict("examples/taj-mahal.jpg")
     shown = cards.verdict("ResNet18", 0.123, answer, "en")
     assert "<h2>Taj Mahal</h2>" in shown and "0.12 s" in shown
+    assert len(answer) == 5 and shown.count("<li>") == 1  # nothing else has 1 % or more
     answer.is_known = False
     assert "<h2>None I know</h2>" in cards.verdict("ResNet18", 0.123, answer, "en")
 

@@ -180,6 +180,7 @@ def test_shell_teaches_answers_tags_and_forgets(photos, teachable, tmp_path, cap
         shown = [row for *_, row in index.rows(View(), "tagged")]
     assert {row.best.where for row in shown} == {"Wierschem, Germany"}
     assert command_line(["teach", "Burg Eltz", "--forget", *there]) == 0 and not kept.exists()
+    assert "mine.landmarks held nothing else, and is deleted." in capsys.readouterr().out
 
 
 def test_shell_says_what_cannot_be_taught(photos, teachable, tmp_path, capsys):

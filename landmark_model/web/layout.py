@@ -28,6 +28,12 @@ from landmark_model.web.uploads import MAX_PHOTOS, Uploads
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CLEAN_EVERY_S, KEPT_S = 300, 3600
+# What gradio says on fields for files, in words that hold for photos, too.
+OF_GRADIO = {
+    "upload_text.drop_file": "files_drop",
+    "upload_text.click_to_upload": "files_click",
+    "common.upload": "files_add",
+}
 
 
 def translations(known_count: int, titles: list[tuple[str, str]]) -> gr.I18n:
@@ -44,6 +50,7 @@ def translations(known_count: int, titles: list[tuple[str, str]]) -> gr.I18n:
             "many_intro": say("many_intro", language, count=MAX_PHOTOS),
             "to_library": f'<a href="library">{say("open", language, section="library")}</a>',
         }
+        table[language] |= {of: say(ours, language) for of, ours in OF_GRADIO.items()}
         for title, network in titles:
             key = f"about_{network}"
             table[language][key] = table[language].get(key, "{title}").replace("{title}", title)

@@ -25,11 +25,17 @@ LOOK = {
     "checkbox_label_border_color_dark": "*neutral_600",
     "checkbox_label_border_width": "1px",
     "checkbox_label_shadow": "none",
+    "input_border_color": "*neutral_400",
+    "input_border_color_dark": "*neutral_500",
+    "input_placeholder_color": "*neutral_500",
+    "input_placeholder_color_dark": "*neutral_400",
 }
 SAME_IN_DARK = {
     "block_border_width": "1px",
     "block_label_background_fill": "*background_fill_primary",
     "block_title_background_fill": "none",
+    "input_border_width": "1px",
+    "input_shadow": "none",
 }
 QUIET = ("block_label_text_color", "block_title_text_color", "body_text_color_subdued")
 

@@ -15,12 +15,14 @@ def language_of(request: gr.Request) -> str:
     return pick_language(request.headers.get("accept-language"))
 
 
-def photo_input(words: gr.I18n, elem_id: str, height_px: int = PHOTO_HEIGHT_PX) -> gr.Image:
+def photo_input(
+    words: gr.I18n, elem_id: str, height_px: int = PHOTO_HEIGHT_PX, label: str = "photo"
+) -> gr.Image:
     """The field to drop, paste or take a photo, with the rear camera of a phone."""
     camera = gr.WebcamOptions(mirror=False, constraints={"video": {"facingMode": "environment"}})
     return gr.Image(
         type="filepath",
-        label=words("photo"),
+        label=words(label),
         height=height_px,
         sources=["upload", "webcam", "clipboard"],
         placeholder=words("photo_drop"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class Shown:
     `guesses` are best first. `is_known` is None where nobody measured a threshold. `link` is the
     query string of a link to the result, "" for none, `camera` the (latitude, longitude) in degrees
     that the camera wrote into the photo, `sidecar` the name and text of an XMP file. Where somebody
-    shared it, `note` says so above the result, and `stamp`, when pointed at, which model answered.
+    shared it, `note` says so above the result, with the version that answered; when pointed at, it
+    says the `stamp` of the model.
     """
 
     guesses: Sequence[Prediction]
@@ -68,8 +70,10 @@ def card(shown: Shown, language: str, known_count: int) -> str:
 
 
 def _note(shown: Shown, language: str) -> str:
-    by = say("shared_by", language, model=shown.stamp) if shown.stamp else ""
-    return f'<p class="note" title="{html.escape(by)}">{html.escape(shown.note)}</p>'
+    version = re.search(r"@(\d+\.\d+)", shown.stamp)  # not of a network of somebody's own
+    by = f" {say('shared_by', language, version=version[1])}" if version else ""
+    title = html.escape(shown.stamp)
+    return f'<p class="note" title="{title}">{html.escape(shown.note + by)}</p>'
 
 
 def guess_map(guesses: Sequence[Prediction], best: Prediction | None, language: str) -> str:
@@ -224,12 +228,13 @@ def welcome(language: str, known_count: int) -> str:
 
 def verdict(title: str, seconds: float, answer: Answer, language: str) -> str:
     """One network's answer for a photo and the time it took, as a column."""
-    best = answer[0]
+    best, *others = answer
+    listed = [best, *(guess for guess in others if guess.probability >= LEAST_LISTED)]
     name = say("none_short", language) if answer.is_known is False else best.name_in(language)
     kind = "stranger" if answer.is_known is False else "known"
     return (
         f'<section class="verdict {kind}"><div class="line"><h3>{html.escape(title)}</h3>'
         f'<span class="seconds">{seconds:.2f} s</span></div><h2>{html.escape(name)}</h2>'
-        + bars(answer, "", language)
+        + bars(listed, "", language)
         + "</section>"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import cache
 from urllib.parse import urlencode
 
 from landmark_model import LibraryPhoto, LibraryQuery, LibraryView
@@ -26,7 +28,7 @@ def library_page(view: LibraryView, query: LibraryQuery, start: int) -> str:
         "language": language,
         "title": _say("title", language),
         "back": html.escape(say("title", language)),
-        "style": (STATIC / "worldmap.css").read_text(encoding="utf-8"),
+        "style": _map_style(),
         "form": _form(view, query),
         "map_title": _say("map", language),
         "map": _map(view, language),
@@ -42,6 +44,14 @@ def library_page(view: LibraryView, query: LibraryQuery, start: int) -> str:
         name, _, after = gap.partition("}}")
         before += parts[name] + after
     return before
+
+
+@cache
+def _map_style() -> str:
+    """worldmap.css, dark where the browser is: no script sets the class that says so elsewhere."""
+    sheet = (STATIC / "worldmap.css").read_text(encoding="utf-8")
+    dark = "\n".join(re.findall(r"^\.dark ([^}]+})", sheet, re.MULTILINE))
+    return f"{sheet}\n@media (prefers-color-scheme: dark) {{ {dark} }}"
 
 
 def _say(key: str, language: str, **values: object) -> str:

@@ -212,7 +212,7 @@ def teach_tab(tab: TeachTab, words: gr.I18n) -> None:
             status = gr.HTML("", elem_id="teach-status")
             known = gr.HTML("", elem_id="teach-known")
             file = gr.DownloadButton(words("teach_file"), visible=False, elem_id="teach-file")
-            photo = photo_input(words, "teach-photo", height_px=260)
+            photo = photo_input(words, "teach-photo", height_px=260, label="photo_try")
             result = gr.HTML("", elem_id="teach-result")
             with gr.Accordion(words("teach_again"), open=False):
                 load = gr.File(label=words("teach_load"), height=120, elem_id="teach-load")
@@ -241,9 +241,12 @@ def _where(words: gr.I18n) -> list[gr.components.Component]:
             ]  # fmt: skip
         with gr.Row():
             numbers = [
-                gr.Number(None, label=words(key), elem_id=key.replace("_", "-"), min_width=120)
-                for key in ("teach_latitude", "teach_longitude")
-            ]
+                gr.Number(  # "" stays empty; None is shown as 0
+                    "", label=words(key), placeholder=example, elem_id=key.replace("_", "-"),
+                    min_width=120,
+                )
+                for key, example in (("teach_latitude", "48.8584"), ("teach_longitude", "2.2945"))
+            ]  # fmt: skip
     return [*texts, *numbers, world]
 
 
@@ -254,7 +257,8 @@ def _wire(tab: TeachTab, fields: list, given: tuple, shown: list, buttons: tuple
 
     def teach(values: dict, request: gr.Request) -> Iterator[tuple]:
         language, uploads = language_of(request), values[photos]
-        name, place, country, latitude, longitude = (values[field] for field in fields)
+        said = (None if values[field] == "" else values[field] for field in fields)
+        name, place, country, latitude, longitude = said
         where: dict[str, object] = {"place": text_of(place), "country": text_of(country)}
         if latitude or longitude:
             where |= {"latitude": latitude, "longitude": longitude}

@@ -56,6 +56,13 @@
     });
   }
 
+  // What a browser cannot show is no picture of a photo: a file that is damaged, or HEIC until its copy is there.
+  for (const kind of ["load", "error"]) {
+    document.addEventListener(kind, ({ target }) => {
+      if (target.matches?.(".image-frame img")) target.style.visibility = kind === "error" ? "hidden" : "";
+    }, true);
+  }
+
   // A picture that is pasted anywhere is the next photo.
   document.addEventListener("paste", (event) => {
     const picture = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
