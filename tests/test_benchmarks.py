@@ -18,11 +18,12 @@ from benchmarks import (
     localisation,
     results,
     slices,
+    teach,
     trips,
     unknown,
 )
 from landmark_model import Answer, Prediction, distance_km, find_place
-from landmark_model.config import LandmarkError
+from landmark_model.config import LandmarkError, read_config
 from landmark_model.preprocess import DETAIL
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
 
@@ -230,3 +231,36 @@ def test_made_up_trips_are_possible_and_their_figures_those_of_their_photos():
     assert answers[1:5] == ["30", f"{count:,}", f"{shown:,}", "100.0%"]
     assert answers[6] == f"{shown / count:.1%}" and answers[8] == f"{count - shown:,}"
     assert float(answers[7].strip("%")) > 90 and places[1] <= f"{count - shown:,}"
+
+
+@pytest.fixture
+def few_landmarks(lay_out):
+    """Photos of five landmarks, of which one has too few to be taught."""
+    counts = {"train": 3, "validation": 2, "test": 2}
+    return lay_out({f"{split}/{name}": count - (name == "rare" and split == "train")
+                    for split, count in counts.items()
+                    for name in ("arch", "dome", "gate", "rare", "tower")})  # fmt: skip
+
+
+def test_what_is_taught_was_held_out_of_the_training(
+    few_landmarks, unknown_photos, small_run, tmp_path, monkeypatch
+):
+    quick = replace(FEW_EPOCHS, image_size=32, train_size=32, batch_size=8, muon=0.0, epochs=1)
+    steps = {"probe": replace(quick, probe_copies=1), "network": quick}
+    numbers = {"COUNTS": (1, 3), "HELD_OUT": 2, "TAUGHT": 1, "DRAWS": 2}
+    for name, value in ({"STEPS": steps, "FIRST_NETWORK": "landmark_cnn"} | numbers).items():
+        monkeypatch.setattr(teach, name, value)
+    arguments = ["--known", str(few_landmarks), "--unknown", str(unknown_photos), "--init",
+                 str(small_run.folder / "model.safetensors"), "--workers", "0",
+                 "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]  # fmt: skip
+    teach.main(arguments)
+    (folder,) = (tmp_path / "runs").glob("*/network")
+    held_out, known = teach.hold_out(few_landmarks), read_config(folder).class_names
+    assert len(held_out) == 2 and "rare" in known
+    assert sorted([*held_out, *known]) == ["arch", "dome", "gate", "rare", "tower"]
+    text = (tmp_path / "teach.md").read_text()
+    assert "held out" in text and "| 3 | " in text and str(tmp_path) not in text
+    assert "about 2 a draw" in text and "2 of trained landmarks, 1 of anything else" in text
+    monkeypatch.setattr(teach, "train", None)
+    teach.main([*arguments, "--split", "test"])
+    assert "6 of trained landmarks, 4 of anything else" in (tmp_path / "teach.md").read_text()
