@@ -50,15 +50,16 @@ HEADS = ("photos of each", "recall", "precision", "top-1 lost", "AUROC lost", "p
          "probe: precision")  # fmt: skip
 ABOUT = """# Taught landmarks
 
-Written by `{command}`; do not edit. {held_out} landmarks were held out: {title} was trained without
-them, as what ships but for {epochs} epochs, not {usual}, on {classes} others. {taught} of them are taught with
-a few photos each; the means of {draws} draws of landmarks and photos, and the lowest and highest
-recall. Measured on the photos of the split {split}: {known} of trained landmarks, {unknown} of anything
-else, and those of the taught landmarks, about {fresh} a draw. Recall: the share of these that are named
-right and taken for known. Precision: of all photos that are named as a taught landmark and taken
-for known, the share that is right. Lost: what teaching costs the trained landmarks, in points of
-top-1, and "none of these", in AUROC. The probe is the linear probe on the same features: logistic
-regression of the taught landmarks, with the background as one more class.
+Written by `{command}`; do not edit. {held_out} landmarks were held out: {title}
+was trained without them, as what ships but for {epochs} epochs, not {usual}, on {classes} others.
+{taught} of them are taught with a few photos each; the means of {draws} draws of landmarks and
+photos, and the lowest and highest recall. Measured on the photos of the split {split}: {known} of
+trained landmarks, {unknown} of anything else, and those of the taught landmarks, about {fresh} a
+draw. Recall: the share of these that are named right and taken for known. Precision: of all photos
+that are named as a taught landmark and taken for known, the share that is right. Lost: what
+teaching costs the trained landmarks, in points of top-1, and "none of these", in AUROC. The probe
+is the linear probe on the same features: logistic regression of the taught landmarks, with the
+background as one more class.
 
 """
 ODD_HEADS = ("photos of each", "landmarks with a photo of their own named", "strangers named")

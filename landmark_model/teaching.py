@@ -139,9 +139,12 @@ class Lessons:
         number = [one.name for one in places].index(place.name)
         count = self.count(place.name) + len(features)
         if count > MOST_PHOTOS:
-            raise LandmarkError(
-                f"{count:,} photos of {place.name} are too many to teach: {MOST_PHOTOS} is the "
-                f"most. {TRAIN}"
+            raise LandmarkError.because(
+                "teach_many",
+                "{count:,} photos of {name} are too many to teach: {limit} is the most. " + TRAIN,
+                count=count,
+                limit=MOST_PHOTOS,
+                name=place.name,
             )
         if len(places) > MOST_LANDMARKS:
             raise LandmarkError(

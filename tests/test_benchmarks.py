@@ -260,7 +260,7 @@ def test_what_is_taught_was_held_out_of_the_training(
     assert sorted([*held_out, *known]) == ["arch", "dome", "gate", "rare", "tower"]
     text = (tmp_path / "teach.md").read_text()
     assert "held out" in text and "| 3 | " in text and str(tmp_path) not in text
-    assert "about 2 a draw" in text and "2 of trained landmarks, 1 of anything else" in text
+    assert "about 2 a\ndraw" in text and "2 of\ntrained landmarks, 1 of anything else" in text
     monkeypatch.setattr(teach, "train", None)
     teach.main([*arguments, "--split", "test"])
-    assert "6 of trained landmarks, 4 of anything else" in (tmp_path / "teach.md").read_text()
+    assert "6 of\ntrained landmarks, 4 of anything else" in (tmp_path / "teach.md").read_text()

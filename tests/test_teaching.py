@@ -118,7 +118,7 @@ def test_explain_finds_what_was_taught(tagger, stripes):
         ("Burg Eltz", range(10_000), {}, r"10,000 photos are too many .* train a network"),
         ("Burg Eltz", ["gone.jpg"], {}, "gone.jpg"),
         ("Tour Eiffel", [0], {}, "Eiffel Tower is known already"),
-        ("", [0], {}, "name is ''"),
+        ("", [0], {}, "name '' is no text"),
         ("a\u202eb", [0], {}, "reverses text"),
         ("x" * 101, [0], {}, "longer than 100"),
         ("Burg Eltz", [0], {"latitude": 91.0, "longitude": 0.0}, "latitude is 91"),
