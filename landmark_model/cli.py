@@ -96,7 +96,7 @@ def predict(options: argparse.Namespace) -> int:
 def teach(options: argparse.Namespace) -> None:
     """Teaches a landmark from a few photos, or forgets it, and keeps it in a file."""
     from landmark_model import load
-    from landmark_model.folders import find_named
+    from landmark_model.folders import Skipped, find_named
     from landmark_model.library.run import common_folder, named_paths
 
     path = options.taught
@@ -106,19 +106,23 @@ def teach(options: argparse.Namespace) -> None:
         tagger.forget(options.name)
         if tagger.taught:
             tagger.save_taught(path)
+            print(printable(f"{options.name} is forgotten. In {path}: {', '.join(tagger.taught)}"))
         else:
             path.unlink()
-        print(printable(f"{options.name} is forgotten. In {path}: {', '.join(tagger.taught)}"))
+            print(printable(f"{options.name} is forgotten. It was the last in {path}, now gone."))
         return
     named = named_paths(options.photos, sys.stdin.buffer)
+    if away := next((one for one in named if isinstance(one, str)), None):
+        raise LandmarkError(f"{away} is an address. Copy the photo here first, and give its path.")
     photos = find_named(named, common_folder(named))
-    _print_items("Skipped", [*photos.skipped, *photos.failed])
+    missing = [Skipped(str(path), "it does not exist") for path in photos.missing]
+    raw = [Skipped(str(path), "it is RAW: export a JPEG") for path in photos.raw]
+    _print_items("Skipped", [*photos.skipped, *photos.failed, *missing, *raw])
     where = {name: getattr(options, name) for name in WHERE if getattr(options, name) is not None}
     tagger.teach(options.name, photos.paths, options.anyway, **where)
     tagger.save_taught(path)
-    print(
-        printable(f"Taught from {len(photos.paths)} photos. In {path}: {', '.join(tagger.taught)}")
-    )
+    count = f"{len(photos.paths)} photo{'s' * (len(photos.paths) != 1)}"
+    print(printable(f"Taught from {count}. In {path}: {', '.join(tagger.taught)}"))
     print(printable(f"To use it: landmark predict photo.jpg --taught {path}"))
 
 

@@ -126,11 +126,13 @@ def read_taught(path: Path, look: Look, stamp: str) -> Lessons:
 
     Raises LandmarkError if it is missing, damaged, or of another network.
     """
-    claims = read_claims(path)
     try:
+        claims = read_claims(path)
         with safe_open(path, "np") as file:
             about = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (LandmarkError, SafetensorError, OSError) as error:
+        if not path.is_file():
+            raise
         raise _damaged(path, "it is not whole") from error
     if about.get("kind") != KIND:
         raise _damaged(path, "it does not say that it holds landmarks that were taught")

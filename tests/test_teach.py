@@ -199,7 +199,9 @@ def test_shell_teaches_answers_tags_and_forgets(photos, teachable, tmp_path, cap
     with open_index(out, False, False) as index:
         shown = [row for *_, row in index.rows(View(), "tagged")]
     assert {row.best.where for row in shown} == {"Wierschem, Germany"}
+    capsys.readouterr()
     assert command_line(["teach", "Burg Eltz", "--forget", *there]) == 0 and not kept.exists()
+    assert "is forgotten. It was the last" in capsys.readouterr().out
 
 
 def test_shell_says_what_cannot_be_taught(photos, teachable, tmp_path, capsys):
@@ -208,4 +210,12 @@ def test_shell_says_what_cannot_be_taught(photos, teachable, tmp_path, capsys):
     assert "is known already" in capsys.readouterr().err
     assert command_line(["teach", "Burg Eltz", *there]) == 1
     assert "no photos" in capsys.readouterr().err
+    assert command_line(["teach", "Burg Eltz", "s3://mine/eltz.jpg", *there]) == 1
+    assert "s3://mine/eltz.jpg is an address" in capsys.readouterr().err
+    (tmp_path / "list.txt").write_text("gone.jpg\n")
+    (tmp_path / "eltz.cr2").touch()
+    given = [f"@{tmp_path / 'list.txt'}", str(tmp_path / "eltz.cr2")]
+    assert command_line(["teach", "Burg Eltz", *given, *there]) == 1
+    said = capsys.readouterr().err
+    assert "gone.jpg: it does not exist" in said and "eltz.cr2: it is RAW" in said
     assert not (tmp_path / "mine.landmarks").exists()
