@@ -6,8 +6,8 @@
 the same ones; a network is trained without them, first as a linear probe, and then taught them,
 with photos of train/. --unknown is as for training. Choose by --split validation, where four fifths
 of the held-out photos are the background and the others are measured; --split test, where all of
-them are, is for the final figure. Network and features of photos are kept in --runs: after a kill
-the same command goes on, and one for another split trains nothing.
+them are, is for the final figures, which docs/teach.md shows, too. Network and features of photos
+are kept in --runs: after a kill the same command goes on, and one for another split trains nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pages import SPLIT_NAMES, command_line, make_parser, run, table
+from benchmarks.pages import HERE, SPLIT_NAMES, command_line, make_parser, run, table
 from landmark_model.background import Background
 from landmark_model.classifier import LandmarkClassifier
 from landmark_model.config import LandmarkError, read_config
@@ -62,6 +62,8 @@ is the linear probe on the same features: logistic regression of the taught land
 background as one more class.
 
 """
+GUIDE = HERE.parent / "docs" / "teach.md"
+CURVE_START, CURVE_END = "<!-- curve: written by benchmarks/teach.py -->", "<!-- /curve -->"
 ODD_HEADS = ("photos of each", "landmarks with a photo of their own named", "strangers named")
 ABOUT_ODD = """## A photo unlike the others
 
@@ -302,22 +304,35 @@ def cells(count: int, rows: list[tuple]) -> list[str]:
 # --- the page ---
 
 
-def make_page(
-    photos: Photos, tagger: LandmarkClassifier, look: Look, split: str, command: str
-) -> str:
-    """The Markdown text: what is found and lost by number of photos, and which look odd."""
+def make_curve(photos: Photos, tagger: LandmarkClassifier, look: Look) -> str:
+    """What is found and lost by number of photos, as a Markdown table."""
+    return table(HEADS, [cells(count, measure(photos, tagger, count, look)) for count in COUNTS])
+
+
+def make_odd(photos: Photos, look: Look) -> str:
+    """Which photos look unlike the others by number of photos, as a Markdown table."""
+    odd = {count: measure_odd(photos, count, look) for count in COUNTS if count > 1}
+    rows = [[count, *(f"{share:.0%}" for share in shares)] for count, shares in odd.items()]
+    return table(ODD_HEADS, rows)
+
+
+def describe(photos: Photos, tagger: LandmarkClassifier, split: str, command: str) -> str:
+    """What was measured, and how."""
     config = tagger.config
-    text = ABOUT.format(
+    return ABOUT.format(
         command=command, taught=TAUGHT, draws=DRAWS, title=config.title, split=split,
         classes=len(config.class_names), known=len(photos.trained.names),
         unknown=len(photos.others.names), held_out=HELD_OUT, epochs=STEPS["network"].epochs,
         usual=RECIPES[FIRST_NETWORK].epochs,
         fresh=round(len(photos.fresh.names) * TAUGHT / len(np.unique(photos.fresh.names))),
     )  # fmt: skip
-    rows = [cells(count, measure(photos, tagger, count, look)) for count in COUNTS]
-    odd = {count: measure_odd(photos, count, look) for count in COUNTS if count > 1}
-    lines = [[count, *(f"{share:.0%}" for share in shares)] for count, shares in odd.items()]
-    return f"{text}{table(HEADS, rows)}\n\n{ABOUT_ODD}\n{table(ODD_HEADS, lines)}\n"
+
+
+def write_curve(curve: str, path: Path) -> None:
+    """Writes the table between the two markers of the document at `path`."""
+    head, rest = path.read_text(encoding="utf-8").split(CURVE_START)
+    tail = rest.split(CURVE_END)[1]
+    write_text(path, f"{head}{CURVE_START}\n{curve}\n{CURVE_END}{tail}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -329,8 +344,12 @@ def main(arguments: list[str] | None = None) -> None:
     tagger = LandmarkClassifier(runtime, read_reference(config, folder))
     photos = split_photos(options, runtime, folder.parent / "seen")
     look = Look.at(photos.background)
-    page = make_page(photos, tagger, look, options.split, command_line("teach", arguments))
+    curve = make_curve(photos, tagger, look)
+    about = describe(photos, tagger, options.split, command_line("teach", arguments))
+    page = f"{about}{curve}\n\n{ABOUT_ODD}\n{make_odd(photos, look)}\n"
     write_text(options.out / "teach.md", page)
+    if options.split == "test" and options.out == HERE:
+        write_curve(curve, GUIDE)
     print(page)
 
 
