@@ -139,13 +139,13 @@ class Seen:
         return Seen(self.logits[which], self.features[which], self.names[which])
 
 
-def look_at(runtime: Runtime, folder: Path, cache: Path) -> Seen:
-    """The photos under `folder`, from `cache` if they are there."""
+def look_at(runtime: Runtime, folder: Path, cache: Path, left_out: Sequence[str] = ()) -> Seen:
+    """The photos under `folder` but those of some classes, from `cache` if they are there."""
     stored = cache / f"{folder.parent.name}-{folder.name}.npz"
     if stored.is_file():
         return Seen(**np.load(stored))
-    paths, enough = find_photos(folder).paths, fewest_pixels(runtime.config)
-    parts = []
+    paths = [path for path in find_photos(folder).paths if path.parent.name not in left_out]
+    enough, parts = fewest_pixels(runtime.config), []
     for start in range(0, len(paths), runtime.batch_size):
         some = paths[start : start + runtime.batch_size]
         parts.append(runtime.describe([open_reduced(path, enough).image for path in some]))
@@ -174,13 +174,10 @@ def split_photos(options: argparse.Namespace, runtime: Runtime, cache: Path) -> 
     def seen(root: Path, split: str) -> Seen:
         return look_at(runtime, root / split, cache)
 
-    train, held, held_others = (
-        seen(options.known, "train"), seen(options.known, "validation"),
-        seen(options.unknown, "validation"),
-    )  # fmt: skip
+    given = look_at(runtime, options.known / "train", cache, classes)
+    held, held_others = seen(options.known, "validation"), seen(options.unknown, "validation")
     is_trained = np.isin(held.names, classes)
     known, fresh = held.take(is_trained), held.take(~is_trained)
-    given = train.take(~np.isin(train.names, classes))
     if options.split == "validation":
         kept = [np.arange(len(one.names)) % 5 > 0 for one in (known, held_others)]
         back = Background.choose(known.features[kept[0]], held_others.features[kept[1]])
