@@ -1,60 +1,129 @@
 """Teaches landmarks that a network was not trained on, with 1 to 10 photos of each: teach.md.
 
-    python -m benchmarks.teach --known world100 --unknown unknown --model runs/landmarks50
+    python -m benchmarks.teach --known world100 --unknown unknown --init lite2.safetensors
 
---known holds train/, validation/ and test/<class>/<photo>; those of its classes that the network in
---model does not know are taught, with photos of train/. --unknown is as for training. Choose by
---split validation, where four fifths of the held-out photos are the background and the others are
-measured; --split test, where all of them are, is for the final figure. Features of photos are kept
-in --cache, so that the program can be run again.
+--known holds train/, validation/ and test/<class>/<photo>. 30 of its classes are held out, always
+the same ones; a network is trained without them, first as a linear probe, and then taught them,
+with photos of train/. --unknown is as for training. Choose by --split validation, where four fifths
+of the held-out photos are the background and the others are measured; --split test, where all of
+them are, is for the final figures, which docs/teach.md shows, too. Network and features of photos
+are kept in --runs: after a kill the same command goes on, and one for another split trains nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pages import command_line, make_parser, run, table
+from benchmarks.pages import HERE, SPLIT_NAMES, command_line, make_parser, run, table
 from landmark_model.background import Background
 from landmark_model.classifier import LandmarkClassifier
 from landmark_model.config import LandmarkError, read_config
 from landmark_model.files import write_text
 from landmark_model.folders import find_photos
-from landmark_model.hub.repo import read_reference
+from landmark_model.hub.repo import METRICS_NAME, read_reference
 from landmark_model.memory import unit_length
 from landmark_model.photos import open_reduced
 from landmark_model.places import Place
 from landmark_model.preprocess import fewest_pixels
 from landmark_model.runtime import Runtime, open_runtime
 from landmark_model.teaching import Lessons, Look
+from landmark_model.training.checkpoint import has_checkpoint
 from landmark_model.training.metrics import measure_unknown
+from landmark_model.training.options import FIRST_NETWORK, TrainOptions
+from landmark_model.training.pipeline import train
+from landmark_model.training.recipes import PROBE, RECIPES
 
+# As what ships is trained, in a fifth of the time.
+STEPS = {"probe": replace(PROBE, probe_copies=1),
+         "network": replace(RECIPES[FIRST_NETWORK], epochs=3)}  # fmt: skip
 COUNTS = (1, 3, 5, 10)  # photos of a landmark
-TAUGHT, DRAWS = 20, 5
+HELD_OUT, TAUGHT, DRAWS = 30, 20, 5
 HEADS = ("photos of each", "recall", "precision", "top-1 lost", "AUROC lost", "probe: recall",
          "probe: precision")  # fmt: skip
 ABOUT = """# Taught landmarks
 
-Written by `{command}`. {taught} landmarks that {title} was not trained on are taught with a few
-photos each; the means of {draws} draws of landmarks and photos. Measured on the photos of the split
-{split}: {known} of its {classes} trained landmarks, {unknown} of anything else, and those of the
-taught landmarks, about {fresh} a draw. Recall: the share of these that are named right and taken
-for known. Precision: of all photos that are named as a taught landmark and taken for known, the
-share that is right. Lost: what teaching costs the trained landmarks, in points of top-1, and "none
-of these", in AUROC. The probe is the linear probe on the same features: logistic regression of the
-taught landmarks, with the background as one more class.
+Written by `{command}`; do not edit. {held_out} landmarks were held out: {title}
+was trained without them, as what ships but for {epochs} epochs, not {usual}, on {classes} others.
+{taught} of them are taught with a few photos each; the means of {draws} draws of landmarks and
+photos, and the lowest and highest recall. Measured on the photos of the split {split}: {known} of
+trained landmarks, {unknown} of anything else, and those of the taught landmarks, about {fresh} a
+draw. Recall: the share of these that are named right and taken for known. Precision: of all photos
+that are named as a taught landmark and taken for known, the share that is right. Lost: what
+teaching costs the trained landmarks, in points of top-1, and "none of these", in AUROC. The probe
+is the linear probe on the same features: logistic regression of the taught landmarks, with the
+background as one more class.
 
 """
+GUIDE = HERE.parent / "docs" / "teach.md"
+CURVE_START, CURVE_END = "<!-- curve: written by benchmarks/teach.py -->", "<!-- /curve -->"
 ODD_HEADS = ("photos of each", "landmarks with a photo of their own named", "strangers named")
 ABOUT_ODD = """## A photo unlike the others
 
 How often teaching says that a photo looks unlike the others: where all show the landmark, and of a
 stranger, a photo of another landmark or of anything else, in the place of one of them.
 """
+
+
+# --- the network ---
+
+
+def hold_out(known: Path) -> list[str]:
+    """The landmarks that no network is trained on: of those with photos enough, the same each time.
+
+    Raises LandmarkError if there are too few.
+    """
+    counts = [
+        Counter(path.parent.name for path in find_photos(known / split).paths)
+        for split in SPLIT_NAMES
+    ]
+    enough = [name for name, count in sorted(counts[0].items())
+              if count >= max(COUNTS) and all(name in other for other in counts)]  # fmt: skip
+    if len(enough) < HELD_OUT:
+        raise LandmarkError(
+            f"{known} has {len(enough)} landmarks with {max(COUNTS)} photos to be taught with and "
+            f"others to be found; {HELD_OUT} are needed."
+        )
+    return sorted(np.random.default_rng(0).choice(enough, HELD_OUT, replace=False).tolist())
+
+
+def link_others(known: Path, held_out: Sequence[str], folder: Path) -> Path:
+    """`folder` with links to all classes of `known` that are not held out."""
+    shutil.rmtree(folder, ignore_errors=True)  # of links only
+    for split in SPLIT_NAMES:
+        (folder / split).mkdir(parents=True)
+        for place in (known / split).iterdir():
+            if place.is_dir() and place.name not in held_out:
+                (folder / split / place.name).symlink_to(place.resolve())
+    return folder
+
+
+def train_without(held_out: Sequence[str], options: argparse.Namespace) -> Path:
+    """The folder of a network that was trained without some classes; trained if it is not there."""
+    told = f"{held_out} {options.known.name} {options.unknown.name} {options.init.name} {STEPS}"
+    runs = options.runs / hashlib.sha256(told.encode()).hexdigest()[:12]
+    photos, init = link_others(options.known, held_out, runs / "photos"), options.init
+    for name, recipe in STEPS.items():
+        out = runs / name
+        if not (out / METRICS_NAME).is_file():  # which is written last
+            settings = TrainOptions(
+                photos, out, FIRST_NETWORK, str(init), unknown=options.unknown,
+                probe=recipe.probe_copies > 0, workers=options.workers, precision="no",
+                resume=has_checkpoint(out),
+            )  # fmt: skip
+            train(settings, recipe)
+        init = out
+    return init
+
+
+# --- photos ---
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +139,13 @@ class Seen:
         return Seen(self.logits[which], self.features[which], self.names[which])
 
 
-def look_at(runtime: Runtime, folder: Path, cache: Path) -> Seen:
-    """The photos under `folder`, from `cache` if they are there."""
+def look_at(runtime: Runtime, folder: Path, cache: Path, left_out: Sequence[str] = ()) -> Seen:
+    """The photos under `folder` but those of some classes, from `cache` if they are there."""
     stored = cache / f"{folder.parent.name}-{folder.name}.npz"
     if stored.is_file():
         return Seen(**np.load(stored))
-    paths, enough = find_photos(folder).paths, fewest_pixels(runtime.config)
-    parts = []
+    paths = [path for path in find_photos(folder).paths if path.parent.name not in left_out]
+    enough, parts = fewest_pixels(runtime.config), []
     for start in range(0, len(paths), runtime.batch_size):
         some = paths[start : start + runtime.batch_size]
         parts.append(runtime.describe([open_reduced(path, enough).image for path in some]))
@@ -98,20 +167,17 @@ class Photos:
     fresh: Seen  # of landmarks that are not trained, to be found once they are taught
 
 
-def split_photos(options: argparse.Namespace, runtime: Runtime) -> Photos:
+def split_photos(options: argparse.Namespace, runtime: Runtime, cache: Path) -> Photos:
     """The photos of a run by what they are for; see the program's description."""
     classes = runtime.config.class_names
 
     def seen(root: Path, split: str) -> Seen:
-        return look_at(runtime, root / split, options.cache)
+        return look_at(runtime, root / split, cache)
 
-    train, held, held_others = (
-        seen(options.known, "train"), seen(options.known, "validation"),
-        seen(options.unknown, "validation"),
-    )  # fmt: skip
+    given = look_at(runtime, options.known / "train", cache, classes)
+    held, held_others = seen(options.known, "validation"), seen(options.unknown, "validation")
     is_trained = np.isin(held.names, classes)
     known, fresh = held.take(is_trained), held.take(~is_trained)
-    given = train.take(~np.isin(train.names, classes))
     if options.split == "validation":
         kept = [np.arange(len(one.names)) % 5 > 0 for one in (known, held_others)]
         back = Background.choose(known.features[kept[0]], held_others.features[kept[1]])
@@ -120,6 +186,9 @@ def split_photos(options: argparse.Namespace, runtime: Runtime) -> Photos:
     test, test_others = seen(options.known, "test"), seen(options.unknown, "test")
     is_trained = np.isin(test.names, classes)
     return Photos(given, back, test.take(is_trained), test_others, test.take(~is_trained))
+
+
+# --- teaching, and what it costs ---
 
 
 def probe(given: np.ndarray, owners: np.ndarray, background: np.ndarray) -> object:
@@ -229,33 +298,71 @@ def cells(count: int, rows: list[tuple]) -> list[str]:
     ]  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Teaches, measures, and writes the table."""
-    parser = make_parser("teach", __doc__)
-    parser.add_argument("--known", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--unknown", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--model", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--split", choices=("validation", "test"), default="validation")
-    parser.add_argument("--cache", type=Path, default=Path("runs/teach"), metavar="FOLDER")
-    options = parser.parse_args(arguments)
-    config = read_config(options.model)
-    runtime = open_runtime(config, options.model)
-    tagger = LandmarkClassifier(runtime, read_reference(config, options.model))
-    photos = split_photos(options, runtime)
-    look = Look.at(photos.background)
-    figures = {count: measure(photos, tagger, count, look) for count in COUNTS}
-    text = ABOUT.format(
-        command=command_line("teach", arguments), taught=TAUGHT, draws=DRAWS, title=config.title,
-        split=options.split, classes=len(config.class_names), known=len(photos.trained.names),
-        unknown=len(photos.others.names),
+# --- the page ---
+
+
+def make_curve(photos: Photos, tagger: LandmarkClassifier, look: Look) -> str:
+    """What is found and lost by number of photos, as a Markdown table."""
+    return table(HEADS, [cells(count, measure(photos, tagger, count, look)) for count in COUNTS])
+
+
+def make_odd(photos: Photos, look: Look) -> str:
+    """Which photos look unlike the others by number of photos, as a Markdown table."""
+    odd = {count: measure_odd(photos, count, look) for count in COUNTS if count > 1}
+    rows = [[count, *(f"{share:.0%}" for share in shares)] for count, shares in odd.items()]
+    return table(ODD_HEADS, rows)
+
+
+def describe(photos: Photos, tagger: LandmarkClassifier, split: str, command: str) -> str:
+    """What was measured, and how."""
+    config = tagger.config
+    return ABOUT.format(
+        command=command, taught=TAUGHT, draws=DRAWS, title=config.title, split=split,
+        classes=len(config.class_names), known=len(photos.trained.names),
+        unknown=len(photos.others.names), held_out=HELD_OUT, epochs=STEPS["network"].epochs,
+        usual=RECIPES[FIRST_NETWORK].epochs,
         fresh=round(len(photos.fresh.names) * TAUGHT / len(np.unique(photos.fresh.names))),
     )  # fmt: skip
-    text += table(HEADS, [cells(count, rows) for count, rows in figures.items()])
-    odd = {count: measure_odd(photos, count, look) for count in COUNTS if count > 1}
-    lines = [[count, *(f"{share:.0%}" for share in shares)] for count, shares in odd.items()]
-    text += f"\n\n{ABOUT_ODD}\n{table(ODD_HEADS, lines)}\n"
-    write_text(options.out / "teach.md", text)
-    print(text)
+
+
+def write_curve(curve: str, path: Path) -> None:
+    """Writes the table between the two markers of the document at `path`."""
+    head, rest = path.read_text(encoding="utf-8").split(CURVE_START)
+    tail = rest.split(CURVE_END)[1]
+    write_text(path, f"{head}{CURVE_START}\n{curve}\n{CURVE_END}{tail}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Trains if there is no network yet, teaches, measures, and writes the table."""
+    options = parse(arguments)
+    folder = train_without(hold_out(options.known), options)
+    config = read_config(folder)
+    runtime = open_runtime(config, folder)
+    tagger = LandmarkClassifier(runtime, read_reference(config, folder))
+    photos = split_photos(options, runtime, folder.parent / "seen")
+    look = Look.at(photos.background)
+    curve = make_curve(photos, tagger, look)
+    about = describe(photos, tagger, options.split, command_line("teach", arguments))
+    page = f"{about}{curve}\n\n{ABOUT_ODD}\n{make_odd(photos, look)}\n"
+    write_text(options.out / "teach.md", page)
+    if options.split == "test" and options.out == HERE:
+        write_curve(curve, GUIDE)
+    print(page)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = make_parser("teach", __doc__)
+    add = parser.add_argument
+    add("--known", type=Path, required=True, metavar="FOLDER")
+    add("--unknown", type=Path, required=True, metavar="FOLDER")
+    add("--init", type=Path, required=True, metavar="FILE",
+        help=f"ImageNet weights of {FIRST_NETWORK}")  # fmt: skip
+    add("--split", choices=("validation", "test"), default="validation")
+    add("--workers", type=int, default=2, metavar="N", help="as for train.py; default: 2")
+    add("--runs", type=Path, default=Path("runs/teach"), metavar="FOLDER",
+        help="where network and features are kept; default: %(default)s")  # fmt: skip
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def predict(options: argparse.Namespace) -> int:
 def teach(options: argparse.Namespace) -> None:
     """Teaches a landmark from a few photos, or forgets it, and keeps it in a file."""
     from landmark_model import load
-    from landmark_model.folders import find_named
+    from landmark_model.folders import Skipped, find_named
     from landmark_model.library.run import common_folder, named_paths
 
     path = options.taught
@@ -113,8 +113,12 @@ def teach(options: argparse.Namespace) -> None:
         print(printable(f"{options.name} is forgotten. {left}"))
         return
     named = named_paths(options.photos, sys.stdin.buffer)
+    if away := next((one for one in named if isinstance(one, str)), None):
+        raise LandmarkError(f"{away} is an address. Copy the photo here first, and give its path.")
     photos = find_named(named, common_folder(named))
-    _print_items("Skipped", [*photos.skipped, *photos.failed])
+    missing = [Skipped(str(path), "it does not exist") for path in photos.missing]
+    raw = [Skipped(str(path), "it is RAW: export a JPEG") for path in photos.raw]
+    _print_items("Skipped", [*photos.skipped, *photos.failed, *missing, *raw])
     where = {name: getattr(options, name) for name in WHERE if getattr(options, name) is not None}
     tagger.teach(options.name, photos.paths, options.anyway, **where)
     tagger.save_taught(path)

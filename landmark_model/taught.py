@@ -78,9 +78,12 @@ def _require_place(place: Place) -> None:
         value = getattr(place, key)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (is_number and -most <= value <= most):
-            raise LandmarkError(f"{key} is {value!r:.60}: it must be from -{most:,} to {most:,}.")
+            text = "{field} is {value}: it must be from -{most:,} to {most:,}."
+            about = {"field": key, "value": f"{value!r:.60}", "most": most}
+            raise LandmarkError.because("teach_position", text, **about)
     if (place.latitude is None) != (place.longitude is None):
-        raise LandmarkError("A position needs latitude and longitude: give both, or none.")
+        text = "A position needs latitude and longitude: give both, or none."
+        raise LandmarkError.because("teach_position", text)
     if len(place.tags) > MOST_TAGS:
         raise LandmarkError(f"{len(place.tags)} tags are too many: give {MOST_TAGS} or fewer.")
     for tag in place.tags:
@@ -89,12 +92,18 @@ def _require_place(place: Place) -> None:
 
 def _require_text(key: str, text: object) -> None:
     if not isinstance(text, str) or not text.strip():
-        raise LandmarkError(f"{key} is {text!r:.60}: it must be text that can be shown.")
+        raise _no_text(key, text, "is no text that can be shown")
     fault = name_fault(text)
     if not fault and len(text) > MOST_CHARACTERS:
         fault = f"is longer than {MOST_CHARACTERS} characters"
     if fault:
-        raise LandmarkError(f"{key} {printable(text)!r:.60} {fault}. Write it otherwise.")
+        raise _no_text(key, printable(text), fault)
+
+
+def _no_text(key: str, text: object, fault: str) -> LandmarkError:
+    message = "{field} {said} {fault}. Write it otherwise."
+    about = {"field": key, "said": f"{text!r:.60}", "fault": fault}
+    return LandmarkError.because("teach_text", message, **about)
 
 
 # --- the file ---
@@ -117,19 +126,25 @@ def read_taught(path: Path, look: Look, stamp: str) -> Lessons:
 
     Raises LandmarkError if it is missing, damaged, or of another network.
     """
-    claims = read_claims(path)
     try:
+        claims = read_claims(path)
         with safe_open(path, "np") as file:
             about = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (LandmarkError, SafetensorError, OSError) as error:
+        if not path.is_file():
+            raise
         raise _damaged(path, "it is not whole") from error
     if about.get("kind") != KIND:
         raise _damaged(path, "it does not say that it holds landmarks that were taught")
     if about.get("stamp") != stamp:
         theirs = printable(str(about.get("stamp")))[:80]
-        raise LandmarkError(
-            f"{path.name} was taught to another network ({theirs}), and not to this one ({stamp}). "
-            "Load that network, or teach this one from the photos."
+        raise LandmarkError.because(
+            "teach_other",
+            "{name} was taught to another network ({theirs}), and not to this one ({ours}). Load "
+            "that network, or teach this one from the photos.",
+            name=path.name,
+            theirs=theirs,
+            ours=stamp,
         )
     places = _read_places(path, about.get("landmarks", ""))
     _require_tables(path, claims, len(look.centre))

@@ -26,7 +26,7 @@ SMOOTH = 0.1  # of the variance, spread evenly over all directions
 NEAREST = 5  # photos of the background that say how common a photo is
 HARDEST = 3  # photos of the background that come nearest to a landmark
 MARGIN = 0.18  # above half of what these reach: 90 % precision on validation photos
-FEWEST_TO_COMPARE, ODD_SHARE = 3, 0.5
+FEWEST_TO_COMPARE, ODD = 3, 0.2  # chosen on validation photos: benchmarks/teach.py
 STEEPNESS = 20.0  # of the probability, per cosine
 MOST_PHOTOS, MOST_LANDMARKS = 100, 1000  # of a landmark; of a file
 TRAIN = "To learn from more, train a network: see docs/training.md."
@@ -95,6 +95,11 @@ def _mean_of_highest(values: np.ndarray, count: int) -> np.ndarray:
     return np.partition(values, -count, axis=1)[:, -count:].mean(1)
 
 
+def _to_others(seen: np.ndarray) -> np.ndarray:
+    """The cosine (N,) of each of some photos (N, D) with the mean of the others."""
+    return np.einsum("nd,nd->n", seen, unit_length(seen.sum(0) - seen))
+
+
 @dataclass(frozen=True, eq=False)
 class Lessons:
     """The landmarks that were taught: their places, and features of the photos given for each.
@@ -139,9 +144,12 @@ class Lessons:
         number = [one.name for one in places].index(place.name)
         count = self.count(place.name) + len(features)
         if count > MOST_PHOTOS:
-            raise LandmarkError(
-                f"{count:,} photos of {place.name} are too many to teach: {MOST_PHOTOS} is the "
-                f"most. {TRAIN}"
+            raise LandmarkError.because(
+                "teach_many",
+                "{count:,} photos of {name} are too many to teach: {limit} is the most. " + TRAIN,
+                count=count,
+                limit=MOST_PHOTOS,
+                name=place.name,
             )
         if len(places) > MOST_LANDMARKS:
             raise LandmarkError(
@@ -190,17 +198,19 @@ class Lessons:
     def unlike(self, name: str) -> int | None:
         """The number of the photo of a landmark, 0 the first, that looks unlike the others.
 
-        More than half of the background come nearer to these than it does. None if there is no such
-        photo, or fewer than three in all.
+        It is nearer to the background than to any of these, or much less near to them than they
+        are among themselves. None if there is no such photo, or fewer than three in all.
         """
         seen = self._seen[self.owners == self.names.index(name)]
         if len(seen) < FEWEST_TO_COMPARE:
             return None
-        others = unit_length(seen.sum(0) - seen)  # the mean of all but each
-        own = np.einsum("nd,nd->n", seen, others)
-        odd = int(own.argmin())
-        nearer = self.look.others @ others[odd] > own[odd]
-        return odd if nearer.mean() > ODD_SHARE else None
+        cosines = seen @ seen.T
+        np.fill_diagonal(cosines, -1)
+        apart = self.look.commonness(seen) - cosines.max(1)
+        among = [_to_others(np.delete(seen, number, 0)).mean() for number in range(len(seen))]
+        oddness = apart + (np.array(among) - _to_others(seen)) / 2
+        odd = int(oddness.argmax())
+        return odd if oddness[odd] > ODD else None
 
     def _nearness(self, seen: np.ndarray, commonness: np.ndarray) -> np.ndarray:
         """How near whitened features (N, D) are to each landmark (N, T): halfway between its mean

@@ -19,12 +19,15 @@ from benchmarks import (
     results,
     slices,
     speed,
+    teach,
     trips,
     unknown,
 )
-from landmark_model import Answer, Prediction, distance_km, find_place
-from landmark_model.config import LandmarkError
+from landmark_model import Answer, Prediction, distance_km, find_place, load
+from landmark_model.background import Background
+from landmark_model.config import LandmarkError, read_config
 from landmark_model.preprocess import DETAIL
+from landmark_model.teaching import Look
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
 
 
@@ -247,3 +250,68 @@ def test_made_up_trips_are_possible_and_their_figures_those_of_their_photos():
     assert answers[1:5] == ["30", f"{count:,}", f"{shown:,}", "100.0%"]
     assert answers[6] == f"{shown / count:.1%}" and answers[8] == f"{count - shown:,}"
     assert float(answers[7].strip("%")) > 90 and places[1] <= f"{count - shown:,}"
+
+
+@pytest.fixture
+def few_landmarks(lay_out):
+    """Photos of five landmarks, of which one has too few to be taught."""
+    counts = {"train": 3, "validation": 2, "test": 2}
+    return lay_out({f"{split}/{name}": count - (name == "rare" and split == "train")
+                    for split, count in counts.items()
+                    for name in ("arch", "dome", "gate", "rare", "tower")})  # fmt: skip
+
+
+def test_what_is_taught_was_held_out_of_the_training(
+    few_landmarks, unknown_photos, small_run, tmp_path, monkeypatch
+):
+    quick = replace(FEW_EPOCHS, image_size=32, train_size=32, batch_size=8, muon=0.0, epochs=1)
+    steps = {"probe": replace(quick, probe_copies=1), "network": quick}
+    numbers = {"COUNTS": (1, 3), "HELD_OUT": 2, "TAUGHT": 1, "DRAWS": 2}
+    for name, value in ({"STEPS": steps, "FIRST_NETWORK": "landmark_cnn"} | numbers).items():
+        monkeypatch.setattr(teach, name, value)
+    arguments = ["--known", str(few_landmarks), "--unknown", str(unknown_photos), "--init",
+                 str(small_run.folder / "model.safetensors"), "--workers", "0",
+                 "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]  # fmt: skip
+    teach.main(arguments)
+    (folder,) = (tmp_path / "runs").glob("*/network")
+    held_out, known = teach.hold_out(few_landmarks), read_config(folder).class_names
+    assert len(held_out) == 2 and "rare" in known
+    assert sorted([*held_out, *known]) == ["arch", "dome", "gate", "rare", "tower"]
+    text = (tmp_path / "teach.md").read_text()
+    assert "held out" in text and "| 3 | " in text and str(tmp_path) not in text
+    assert "about 2 a\ndraw" in text and "2 of\ntrained landmarks, 1 of anything else" in text
+    monkeypatch.setattr(teach, "train", None)
+    teach.main([*arguments, "--split", "test"])
+    assert "6 of\ntrained landmarks, 4 of anything else" in (tmp_path / "teach.md").read_text()
+
+
+def made_up(random: np.random.Generator, names: str, middles: dict[str, np.ndarray]) -> teach.Seen:
+    """Photos by one letter each: near the middle of that, if it has one; else of anything."""
+    noise = random.normal(size=(len(names), 320))
+    features = [middles.get(name, 0) + one for name, one in zip(names, noise, strict=True)]
+    return teach.Seen(np.eye(3)[np.zeros(len(names), int)], np.array(features), np.array([*names]))
+
+
+def test_figures_of_teaching_are_those_of_the_photos(teachable, monkeypatch, tmp_path):
+    for name, value in {"COUNTS": (3, 5), "TAUGHT": 2, "DRAWS": 3}.items():
+        monkeypatch.setattr(teach, name, value)
+    random, tagger = np.random.default_rng(0), load(teachable())
+    middles = dict(zip("ab", 60 * np.eye(320), strict=False))
+    fresh = made_up(random, "aaaabbba", middles)
+    fresh.names[-1] = "b"  # which looks like a
+    others = made_up(random, "........a", middles)
+    background = Background.choose(random.normal(size=(50, 320)), random.normal(size=(50, 320)))
+    trained = made_up(random, ".........b", middles)  # the first class, says the network
+    trained = replace(trained, names=np.full(10, tagger.config.class_names[0]))
+    given = made_up(random, "aaaaabbbbb", middles)
+    photos = teach.Photos(given, background, trained, others, fresh)
+    rows = teach.measure(photos, tagger, 3, Look.at(background))
+    assert len(rows) == 3
+    for recall, precision, lost, away, *_ in rows:
+        assert (recall, precision, away) == (7 / 8, 7 / 10, 0) and lost == pytest.approx(10)
+    lower = (rows[0][0] - 0.5, *rows[0][1:])
+    assert teach.cells(3, [rows[0], lower])[:3] == ["3", "62% (38% to 88%)", "70%"]
+    guide = tmp_path / "guide.md"
+    guide.write_text(f"A\n{teach.CURVE_START}\nold\n{teach.CURVE_END}\nB")
+    teach.write_curve("| new |", guide)
+    assert guide.read_text() == f"A\n{teach.CURVE_START}\n| new |\n{teach.CURVE_END}\nB"

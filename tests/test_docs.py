@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import teach
 from landmark_model import LANGUAGES, photos
 from landmark_model.hub import card, repo
 from landmark_model.training.pipeline import main
@@ -97,6 +98,12 @@ def test_results_in_the_readme_are_those_of_the_metrics():
     assert f"{card.RESULTS_START}\n{table}\n{card.RESULTS_END}" in README
     counts = {len(report.config.class_names) for report in reports}
     assert {int(count) for count in re.findall(r"(\d+) landmarks", README)} == counts
+
+
+def test_the_curve_of_teaching_is_that_of_its_benchmark():
+    guide, page = ((ROOT / folder / "teach.md").read_text() for folder in ("docs", "benchmarks"))
+    curve = guide.split(teach.CURVE_START)[1].split(teach.CURVE_END)[0]
+    assert curve.count("\n") > len(teach.COUNTS) and curve in page
 
 
 def test_the_map_names_every_module():

@@ -2,6 +2,7 @@
 
 import html
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qsl
@@ -9,11 +10,12 @@ from urllib.parse import parse_qsl
 import pytest
 from PIL import Image
 
-from landmark_model import LandmarkError, load
+from landmark_model import LANGUAGES, LandmarkError, load
 from landmark_model.cli import main as command_line
 from landmark_model.library.index import View, open_index
 from landmark_model.web import layout
 from landmark_model.web.html.worldmap import picking_map
+from landmark_model.web.i18n import say
 from landmark_model.web.models import Models, open_models
 from landmark_model.web.pages import teach
 from landmark_model.web.pages.photo import PhotoTab
@@ -73,9 +75,7 @@ def test_what_a_visit_taught_is_a_file_that_it_loads_again(tab, uploads, tmp_pat
     learner.save_taught(tmp_path / "mine.landmarks")
     upload = {"path": str(tmp_path / "mine.landmarks"), "orig_name": "mine.landmarks"}
     assert tab.load(upload).taught == ("Burg Eltz",)
-    with pytest.raises(LandmarkError, match="not a whole safetensors file"):
-        tab.load(uploads[0])
-    for odd in (None, [upload], "x"):
+    for odd in (None, [upload], "x", uploads[0]):
         with pytest.raises(Told, match="teach_no_file"):
             tab.load(odd)
 
@@ -95,7 +95,7 @@ def test_a_large_file_or_one_of_many_landmarks_is_refused(tab, uploads, monkeypa
     ("name", "count", "why"),
     [("A", 21, "at most|the most"), ("A", 0, "no photos yet"), ("", 1, "Give the landmark a name"),
      ({"x": 1}, 1, "Give the landmark a name"), ("Big Ben", 1, ""), ("Eiffel tower", 1, "already"),
-     ("a\u202eb", 1, "reverses text")],
+     ("a\u202eb", 1, "text that can be shown")],
 )  # fmt: skip
 def test_what_cannot_be_taught_is_said_in_a_sentence(tab, uploads, name, count, why):
     def change() -> object:
@@ -103,6 +103,26 @@ def test_what_cannot_be_taught_is_said_in_a_sentence(tab, uploads, name, count, 
 
     ((state, said, _, _),) = teach.outcome(change, "Done.", None, "en")
     assert re.search(why or "Done.", said) and (state is None) is bool(why)
+
+
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [({"latitude": 91, "longitude": 7.3}, "position"), ({"latitude": 50.2}, "position"),
+     ({"latitude": "x", "longitude": 0}, "position"), ({"place": "a\u202eb"}, "text"),
+     ({"country": "x" * 101}, "text")],
+)  # fmt: skip
+def test_a_wrong_place_is_told_in_the_visitors_language(tab, uploads, where, key):
+    for language in LANGUAGES:
+        change = partial(tab.teach, "A", uploads[:1], where, False, None)
+        ((_, said, _, _),) = teach.outcome(change, "Done.", None, language)
+        assert html.escape(say(f"teach_{key}", language)) in said
+
+
+def test_a_file_of_another_network_is_told_so(tab, teachable, uploads, tmp_path):
+    other = load(teachable(1)).teach("A", [uploads[0]["path"]], anyway=True)
+    other.save_taught(tmp_path / "mine.landmarks")
+    with pytest.raises(Told, match="teach_other"):
+        tab.load({"path": str(tmp_path / "mine.landmarks")})
 
 
 def test_a_visit_forgets_what_it_was_taught_and_nothing_else(tab, uploads):
@@ -179,6 +199,7 @@ def test_shell_teaches_answers_tags_and_forgets(photos, teachable, tmp_path, cap
     with open_index(out, False, False) as index:
         shown = [row for *_, row in index.rows(View(), "tagged")]
     assert {row.best.where for row in shown} == {"Wierschem, Germany"}
+    capsys.readouterr()
     assert command_line(["teach", "Burg Eltz", "--forget", *there]) == 0 and not kept.exists()
     assert "mine.landmarks held nothing else, and is deleted." in capsys.readouterr().out
 
@@ -189,4 +210,12 @@ def test_shell_says_what_cannot_be_taught(photos, teachable, tmp_path, capsys):
     assert "is known already" in capsys.readouterr().err
     assert command_line(["teach", "Burg Eltz", *there]) == 1
     assert "no photos" in capsys.readouterr().err
+    assert command_line(["teach", "Burg Eltz", "s3://mine/eltz.jpg", *there]) == 1
+    assert "s3://mine/eltz.jpg is an address" in capsys.readouterr().err
+    (tmp_path / "list.txt").write_text("gone.jpg\n")
+    (tmp_path / "eltz.cr2").touch()
+    given = [f"@{tmp_path / 'list.txt'}", str(tmp_path / "eltz.cr2")]
+    assert command_line(["teach", "Burg Eltz", *given, *there]) == 1
+    said = capsys.readouterr().err
+    assert "gone.jpg: it does not exist" in said and "eltz.cr2: it is RAW" in said
     assert not (tmp_path / "mine.landmarks").exists()

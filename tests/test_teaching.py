@@ -118,7 +118,7 @@ def test_explain_finds_what_was_taught(tagger, stripes):
         ("Burg Eltz", range(10_000), {}, r"10,000 photos are too many .* train a network"),
         ("Burg Eltz", ["gone.jpg"], {}, "gone.jpg"),
         ("Tour Eiffel", [0], {}, "Eiffel Tower is known already"),
-        ("", [0], {}, "name is ''"),
+        ("", [0], {}, "name '' is no text"),
         ("a\u202eb", [0], {}, "reverses text"),
         ("x" * 101, [0], {}, "longer than 100"),
         ("Burg Eltz", [0], {"latitude": 91.0, "longitude": 0.0}, "latitude is 91"),
@@ -235,7 +235,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(tagger, folder, stripes, tmp_pa
 @pytest.mark.parametrize("content", [b"", b"x" * 100, b"\x80\x04K\x01."])
 def test_what_is_no_such_file_is_refused(folder, tmp_path, content):
     (tmp_path / "mine.landmarks").write_bytes(content)
-    with pytest.raises(LandmarkError, match=r"mine\.landmarks is not a whole safetensors file"):
+    with pytest.raises(LandmarkError, match=r"mine\.landmarks is not a file of .* not whole"):
         load(folder, taught=tmp_path / "mine.landmarks")
 
 

@@ -32,7 +32,8 @@ NEAR_KM = 60
 FILE_NAME = "mine.landmarks"
 PICK_SCRIPT = (STATIC / "pick.js").read_text(encoding="utf-8")
 # What is said in the visitor's language of what cannot be taught.
-REASONS = ("teach_none", "teach_known", "teach_like", "teach_unlike")
+REASONS = ("teach_none", "teach_many", "teach_known", "teach_like", "teach_unlike", "teach_text",
+           "teach_position")  # fmt: skip
 SAME = gr.skip()
 
 
@@ -104,7 +105,11 @@ class TeachTab:
         path = Path(upload["path"]) if isinstance(upload, dict) else None
         if path is None or path.stat().st_size > MOST_BYTES:
             raise Told("teach_no_file")
-        learner = self.models.pick("").changed(lambda tagger: tagger.load_taught(path))
+        try:
+            learner = self.models.pick("").changed(lambda tagger: tagger.load_taught(path))
+        except LandmarkError as error:
+            is_other = error.reason == "teach_other"
+            raise Told("teach_other" if is_other else "teach_no_file") from error
         if len(learner.taught) > MOST_LANDMARKS:
             raise Told("teach_full", limit=MOST_LANDMARKS)
         return learner
