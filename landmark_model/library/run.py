@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,17 +20,10 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from PIL import Image
 
-from landmark_model import LandmarkError
+from landmark_model import LandmarkError, is_raw
 from landmark_model.library.addresses import Facts, FoundAddresses, fetch, is_address
 from landmark_model.library.index import Index, Row, to_row
-from landmark_model.library.tagging import (
-    Opened,
-    Source,
-    answer_batches,
-    is_raw,
-    open_one,
-    writable,
-)
+from landmark_model.library.tagging import Opened, Source, answer_batches, open_one, writable
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
@@ -183,53 +176,56 @@ def _is_same(row: Row, remote: FoundAddresses) -> bool:
     return (found.st_size, found.st_mtime_ns) == (row.size, row.mtime_ns)
 
 
-class LibraryRun:
-    """Answers the photos of a plan; `stamp` names the network.
+class Keeper:
+    """Puts answers into the index, and with them photos that need none of their own: copies, and
+    RAW files beside a photo.
 
-    With `is_again`, answers of other networks are not taken over for copies of their photos.
+    With `wanted`, the stamp of a network, answers of other networks are not taken over.
     """
 
-    def __init__(
-        self, index: Index, tagger: LandmarkClassifier, stamp: str, is_again: bool
-    ) -> None:
-        self._index, self._tagger, self._stamp = index, tagger, stamp
-        self._wanted = stamp if is_again else None
-        self._waiting: dict[str, Row] = {}  # by path, what is being answered
-        self._twins: dict[str, list[Row]] = {}  # by hash, byte-identical copies of these
+    def __init__(self, index: Index, wanted: str | None) -> None:
+        self._index, self._wanted = index, wanted
+        self._twins: dict[str, list[Row]] = {}  # by hash, copies of what is being answered
         self._copies: list[Row] = []
         self._moved: list[tuple[str, str]] = []
         self._thumbnails: dict[str, bytes] = {}  # by hash, of RAW files that share an answer
 
-    def answer(self, paths: Sequence[str]) -> Iterator[list[Row]]:
-        """Puts the photos into the index, batch by batch, and yields each once it is there."""
+    @property
+    def has_copies(self) -> bool:
+        """Whether some are not in the index yet."""
+        return bool(self._copies)
 
-        def opened(photo: tuple[str, Source]) -> Opened:
-            return open_one(*photo, self._tagger.fewest_pixels, takes_raw=True)
+    def settle(self, seen: Row) -> bool:
+        """Whether a photo needs no answer of its own; then it is in the index with the next ones,
+        or with that of its twin."""
+        known = seen.sha256 and self._index.find_copy(seen.sha256, self._wanted)
+        if known:
+            self._note_copy(seen, known)
+        elif seen.sha256 in self._twins:
+            self._twins[seen.sha256].append(seen)
+        elif seen.sha256 and (shown := self._photo_beside(seen.path)):
+            self._share(shown, seen)
+        else:
+            return False
+        return True
 
-        # RAW files last: those beside a photo wait for its answer.
-        parts = [[path for path in paths if is_raw(path) is wanted] for wanted in (False, True)]
-        for part in filter(None, parts):
-            photos = ahead(opened, self._unknown(part))
-            for batch in answer_batches(self._tagger, photos, GUESS_COUNT, BATCH_SIZE):
-                yield self._keep(batch)
-            if self._copies:
-                yield self._keep([])
+    def is_known(self, path: str, sha256: str) -> bool:
+        """Whether the index has what a photo needs no answer for: a copy, or the photo beside."""
+        return bool(self._index.find_copy(sha256, self._wanted) or self._photo_beside(path))
 
-    def _unknown(self, paths: Iterable[str]) -> Iterator[tuple[str, Source]]:
-        """The photos whose bytes the index does not know; the others are noted as copies."""
-        for seen, photo in ahead(read, paths):
-            known = seen.sha256 and self._index.find_copy(seen.sha256, self._wanted)
-            if known:
-                self._note_copy(seen, known)
-            elif seen.sha256 in self._twins:
-                self._twins[seen.sha256].append(seen)
-            elif seen.sha256 and (shown := self._photo_beside(seen.path)):
-                self._share(shown, seen)
-            else:
-                self._waiting[seen.path] = seen
-                if seen.sha256:
-                    self._twins[seen.sha256] = []
-                yield seen.path, photo
+    def expect(self, sha256: str | None) -> None:
+        """Records that the photo with these bytes is being answered."""
+        if sha256:
+            self._twins[sha256] = []
+
+    def keep(self, answered: Iterable[Row], thumbnails: Mapping[str, bytes]) -> list[Row]:
+        """Puts a batch into the index, with copies that came up meanwhile."""
+        rows = self._copies
+        for row in answered:
+            rows += [row, *(_copy_of(row, twin) for twin in self._twins.pop(row.sha256, ()))]
+        self._index.put(rows, self._thumbnails | thumbnails, self._moved)
+        self._copies, self._moved, self._thumbnails = [], [], {}
+        return rows
 
     def _note_copy(self, seen: Row, known: Row) -> None:
         self._copies.append(_copy_of(known, seen))
@@ -237,7 +233,7 @@ class LibraryRun:
         if has_moved and known.path not in dict(self._moved):
             self._moved.append((known.path, seen.path))
         if len(self._copies) >= MOST_COPIES:
-            self._keep([])
+            self.keep([], {})
 
     def _photo_beside(self, path: str) -> Row | None:
         """The photo that the camera wrote with a RAW file, if it has an answer."""
@@ -255,19 +251,69 @@ class LibraryRun:
         if image := self._index.thumbnail(photo.sha256):
             self._thumbnails[seen.sha256] = image
         if len(self._copies) >= MOST_COPIES:
-            self._keep([])
+            self.keep([], {})
 
-    def _keep(self, batch: Sequence[Opened]) -> list[Row]:
-        """Puts a batch into the index, with copies that came up meanwhile."""
-        rows, thumbnails = self._copies, self._thumbnails
-        for tagged, image in batch:
-            row = to_row(self._waiting.pop(tagged.file), tagged, self._stamp)
-            rows += [row, *(_copy_of(row, twin) for twin in self._twins.pop(row.sha256, ()))]
-            if image and row.sha256:
-                thumbnails[row.sha256] = shrink(image)
-        self._index.put(rows, thumbnails, self._moved)
-        self._copies, self._moved, self._thumbnails = [], [], {}
-        return rows
+
+class LibraryRun:
+    """Answers the photos of a plan; `stamp` names the network.
+
+    With `is_again`, answers of other networks are not taken over for copies of their photos.
+    """
+
+    def __init__(
+        self, index: Index, tagger: LandmarkClassifier, stamp: str, is_again: bool
+    ) -> None:
+        self._keeper = Keeper(index, stamp if is_again else None)
+        self._tagger, self._stamp = tagger, stamp
+        self._waiting: dict[str, Row] = {}  # by path, what is being answered
+
+    def answer(self, paths: Sequence[str]) -> Iterator[list[Row]]:
+        """Puts the photos into the index, batch by batch, and yields each once it is there."""
+        for part in in_order(paths):
+            for batch in looked_at(self._tagger, self._unknown(part)):
+                seen = [self._waiting.pop(tagged.file) for tagged, _ in batch]
+                yield self._keeper.keep(*finished(seen, batch, self._stamp))
+            if self._keeper.has_copies:
+                yield self._keeper.keep([], {})
+
+    def _unknown(self, paths: Iterable[str]) -> Iterator[tuple[str, Source]]:
+        """The photos whose bytes the index does not know; the others are noted as copies."""
+        for seen, photo in ahead(read, paths):
+            if not self._keeper.settle(seen):
+                self._keeper.expect(seen.sha256)
+                self._waiting[seen.path] = seen
+                yield seen.path, photo
+
+
+def in_order(paths: Iterable[str]) -> list[list[str]]:
+    """Photos, then RAW files: those beside a photo wait for its answer."""
+    parts = [], []
+    for path in paths:
+        parts[is_raw(path)].append(path)
+    return [*filter(None, parts)]
+
+
+def looked_at(
+    tagger: LandmarkClassifier, photos: Iterable[tuple[str, Source]]
+) -> Iterator[list[Opened]]:
+    """The photos with their answers, batch by batch; they are opened ahead of the network."""
+
+    def opened(photo: tuple[str, Source]) -> Opened:
+        return open_one(*photo, tagger.fewest_pixels, takes_raw=True)
+
+    return answer_batches(tagger, ahead(opened, photos), GUESS_COUNT, BATCH_SIZE)
+
+
+def finished(
+    seen: Iterable[Row], batch: Iterable[Opened], stamp: str
+) -> tuple[list[Row], dict[str, bytes]]:
+    """The rows of a batch, and small copies of its photos by their hash."""
+    rows, thumbnails = [], {}
+    for about, (tagged, image) in zip(seen, batch, strict=True):
+        rows.append(to_row(about, tagged, stamp))
+        if image and about.sha256:
+            thumbnails[about.sha256] = shrink(image)
+    return rows, thumbnails
 
 
 def ahead(do: Callable[[Thing], Done], things: Iterable[Thing]) -> Iterator[Done]:
