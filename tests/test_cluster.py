@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,7 +57,13 @@ def open_mortal(folder: Path) -> tuple[Mortal, str]:
 def workers() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, HERE.parents[:2])))
-        with connected(2) as worker_count:
+        with ExitStack() as stack:
+            try:
+                worker_count = stack.enter_context(connected(2))
+            except LandmarkError as error:
+                if "timed out during startup" not in str(error) and "GCS" not in str(error):
+                    raise
+                pytest.skip(f"This machine is too busy: within half a minute, {error}")
             yield worker_count
 
 

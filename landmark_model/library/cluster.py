@@ -42,10 +42,9 @@ OUTPUT = ("row", "is_answered", "thumbnail")
 CHUNK_SIZE = 8 * BATCH_SIZE  # photos that are answered anew if a worker dies
 ROUND_SIZE = 100_000  # photos whose paths Ray has at a time
 MOST_CHUNK_BYTES = 2**20  # of finished rows: what Ray sets memory aside for
-# Ray reports to nobody; its workers have the priority of this process, and time to start.
+# Ray reports to nobody; its workers have the priority of this process.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal",
-         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", "RAY_worker_niceness": "0",
-         "RAY_raylet_start_wait_time_s": "120"}  # fmt: skip
+         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", "RAY_worker_niceness": "0"}  # fmt: skip
 # On this machine alone, Ray listens to programs of this machine only; the name is Ray's.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 
