@@ -127,12 +127,13 @@ def make_plan(
     plan, back, found, remote = Plan(), [], set(), remote or FoundAddresses()
     for path in (*map(str, photos), *sorted(remote.photos)):
         row = index.get(path)
-        if row and row.guesses is not None and not _is_there(path):
+        facts = _facts(path, remote) if row else None
+        if row and row.guesses is not None and facts is None:
             continue  # it is gone, and keeps its answer
         found.add(path)
         if row and row.is_gone:
             back.append(path)
-        if row and row.is_final and stamp in (None, row.stamp) and _is_same(row, remote):
+        if row and row.is_final and stamp in (None, row.stamp) and _is_same(row, facts):
             plan.done_count += 1
         else:
             plan.waiting.append(path)
@@ -153,27 +154,25 @@ def make_plan(
 
 def _is_there(path: str) -> bool:
     """Whether there is such a file; True if that cannot be determined."""
+    return _facts(path, FoundAddresses()) is not None
+
+
+def _facts(path: str, remote: FoundAddresses) -> Facts | None:
+    """What is known of a file; None if it is not there."""
     if is_address(path):
-        return True
+        return remote.photos.get(path, Facts())
     try:
-        os.stat(path)
+        found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError:
-        return True
-    return True
+        return Facts()
+    return Facts(found.st_size, found.st_mtime_ns)
 
 
-def _is_same(row: Row, remote: FoundAddresses) -> bool:
+def _is_same(row: Row, facts: Facts | None) -> bool:
     """Whether the file is as it was by its size and time."""
-    if is_address(row.path):
-        facts = remote.photos.get(row.path, Facts())
-        return None not in facts and facts == (row.size, row.mtime_ns)
-    try:
-        found = os.stat(row.path)
-    except OSError:
-        return False
-    return (found.st_size, found.st_mtime_ns) == (row.size, row.mtime_ns)
+    return facts is not None and None not in facts and facts == (row.size, row.mtime_ns)
 
 
 class Keeper:

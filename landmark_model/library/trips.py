@@ -18,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from landmark_model import Answer, Prediction, distance_km, find_place, nearest_place
+from landmark_model.library.words import words_in
 
 Position = tuple[float, float]
 
@@ -86,7 +87,7 @@ class Stop:
     `landmark` is what it shows; it or another photo shows that with a probability of `confirmed`. A
     place of the trip lies within `radius_km` of `position`, which is that of `near`, or, where no
     landmark is near, no more exact than the radius; it follows from its `ends`. It `is_city` if it
-    is in the city of `near`.
+    is in the city of `near`. What it says is in `language`.
     """
 
     how: str = ""
@@ -97,20 +98,23 @@ class Stop:
     near: Prediction | None = None
     ends: tuple[End, ...] = ()
     is_city: bool = False
+    language: str | None = None
 
     @property
     def why(self) -> str:
         """Why we say so: "seen", "camera", "between Louvre 14:02 and Eiffel Tower 15:40"."""
         if not self.ends:
             return self.how
-        return ("between " if len(self.ends) == 2 else "near ") + " and ".join(map(str, self.ends))
+        text = words_in(self.language)["between" if len(self.ends) == 2 else "near"]
+        return text.format(one=self.ends[0], other=self.ends[-1])
 
     def in_language(self, language: str | None) -> Stop:
-        """The same stop with the names of a place of the trip in a language ("de")."""
+        """The same stop with what a place of the trip says in a language ("de")."""
         near = self.near and self.near.in_language(language)
         ends = (replace(end, landmark=end.landmark and end.landmark.in_language(language))
                 for end in self.ends)  # fmt: skip
-        return replace(self, near=near, ends=tuple(ends)) if self.how == "trip" else self
+        there = replace(self, near=near, ends=tuple(ends), language=language)
+        return there if self.how == "trip" else self
 
 
 NOWHERE = Stop()
