@@ -23,7 +23,14 @@ from PIL import Image
 from landmark_model import LandmarkError, is_raw
 from landmark_model.library.addresses import Facts, FoundAddresses, fetch, is_address
 from landmark_model.library.index import Index, Row, to_row
-from landmark_model.library.tagging import Opened, Source, answer_batches, open_one, writable
+from landmark_model.library.tagging import (
+    Opened,
+    Source,
+    Tagged,
+    answer_batches,
+    open_one,
+    writable,
+)
 
 if TYPE_CHECKING:
     from landmark_model import LandmarkClassifier
@@ -294,24 +301,30 @@ def in_order(paths: Iterable[str]) -> list[list[str]]:
 
 def looked_at(
     tagger: LandmarkClassifier, photos: Iterable[tuple[str, Source]]
-) -> Iterator[list[Opened]]:
-    """The photos with their answers, batch by batch; they are opened ahead of the network."""
+) -> Iterator[list[tuple[Tagged, bytes | None]]]:
+    """The photos with their answers and small copies, batch by batch; they are opened and made
+    small while the network looks at those before."""
+    small: dict[str, bytes] = {}
 
     def opened(photo: tuple[str, Source]) -> Opened:
-        return open_one(*photo, tagger.fewest_pixels, takes_raw=True)
+        tagged, image = open_one(*photo, tagger.fewest_pixels, takes_raw=True)
+        if image:
+            small[tagged.file] = shrink(image)
+        return tagged, image
 
-    return answer_batches(tagger, ahead(opened, photos), GUESS_COUNT, BATCH_SIZE)
+    for batch in answer_batches(tagger, ahead(opened, photos), GUESS_COUNT, BATCH_SIZE):
+        yield [(tagged, small.pop(tagged.file, None)) for tagged, _ in batch]
 
 
 def finished(
-    seen: Iterable[Row], batch: Iterable[Opened], stamp: str
+    seen: Iterable[Row], batch: Iterable[tuple[Tagged, bytes | None]], stamp: str
 ) -> tuple[list[Row], dict[str, bytes]]:
     """The rows of a batch, and small copies of its photos by their hash."""
     rows, thumbnails = [], {}
     for about, (tagged, image) in zip(seen, batch, strict=True):
         rows.append(to_row(about, tagged, stamp))
         if image and about.sha256:
-            thumbnails[about.sha256] = shrink(image)
+            thumbnails[about.sha256] = image
     return rows, thumbnails
 
 
@@ -364,7 +377,7 @@ def shrink(image: Image.Image) -> bytes:
     """A small copy of a photo, as a WebP file."""
     small, file = image.copy(), io.BytesIO()
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    small.save(file, "WEBP", quality=60)
+    small.save(file, "WEBP", quality=60, method=2)  # half the time of the default, 4 % larger
     return file.getvalue()
 
 
