@@ -16,7 +16,7 @@ from PIL import Image
 
 from landmark_model import LandmarkError, load
 from landmark_model.folders import find_named
-from landmark_model.library.cluster import ClusterRun, Ledger, connected
+from landmark_model.library.cluster import ClusterRun, Ledger, Worker, connected
 from landmark_model.library.index import INDEX_NAME, open_index
 from landmark_model.library.run import BATCH_SIZE, LibraryRun, make_plan
 from landmark_model.training.smoke import make_photo
@@ -116,6 +116,24 @@ def test_workers_give_the_rows_of_one_machine_though_one_is_killed(workers, tmp_
     asked = (tmp_path / "asked").read_text().split()
     assert len(set(asked)) >= 2, "two workers, and one in the place of the dead"
     assert PHOTO_COUNT <= len(asked) < PHOTO_COUNT + 3 * BATCH_SIZE, "none twice but those lost"
+    tag(folder, tmp_path / "here", 0)
+    assert rows(tmp_path / "cluster") == rows(tmp_path / "here")
+
+
+def test_finished_rows_come_back_from_workers_as_they_are_here(tmp_path, monkeypatch):
+    def in_this_process(run, paths, worker_count, ledger):
+        worker = Worker(run._open_network, run._stamp, ledger)
+        return [worker({"chunk": [json.dumps(paths)]})] if paths else []
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(20):
+        make_photo(number, number, (160, 120)).save(folder / f"{number:02}.jpg")
+    (folder / "caf\udce9\n.jpg").write_text("no photo")
+    shutil.copy(folder / "02.jpg", folder / "caf\udce9 2.jpg")
+    monkeypatch.setattr(ClusterRun, "_open_ledger", lambda run: None)
+    monkeypatch.setattr(ClusterRun, "_rows", in_this_process)
+    assert len(tag(folder, tmp_path / "cluster", 1)) == 22
     tag(folder, tmp_path / "here", 0)
     assert rows(tmp_path / "cluster") == rows(tmp_path / "here")
 

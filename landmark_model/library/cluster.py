@@ -157,12 +157,12 @@ class Worker:
 
     def _claimed(self, paths: Iterable[str]) -> Iterator[tuple[Row, Source, bool]]:
         """The photos that were read, and whether each is to be answered here."""
-        import ray
-
         found = ahead(read, paths)
         while group := [*islice(found, BATCH_SIZE)]:
             claims = [True] * len(group)
             if self._ledger:
+                import ray
+
                 photos = [(seen.path, seen.sha256) for seen, _ in group]
                 claims = ray.get(self._ledger.claim.remote(photos))
             for (seen, photo), is_wanted in zip(group, claims, strict=True):
