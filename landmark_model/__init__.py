@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         RAW_ENDINGS,
         CameraFacts,
         camera_position,
+        is_raw,
         open_photo,
     )
     from landmark_model.places import LANGUAGES, Place, distance_km, find_place, nearest_place
@@ -56,6 +57,7 @@ __all__ = [
     "camera_position",
     "distance_km",
     "find_place",
+    "is_raw",
     "list_networks",
     "load",
     "nearest_place",
@@ -76,7 +78,14 @@ _OWNERS = {
     "decoding": ("OpenedPhoto", "open_safely"),
     "explain": ("Explanation",),
     "hub.repo": ("read_metrics",),
-    "photos": ("PHOTO_ENDINGS", "RAW_ENDINGS", "CameraFacts", "camera_position", "open_photo"),
+    "photos": (
+        "PHOTO_ENDINGS",
+        "RAW_ENDINGS",
+        "CameraFacts",
+        "camera_position",
+        "is_raw",
+        "open_photo",
+    ),
     "places": ("LANGUAGES", "Place", "distance_km", "find_place", "nearest_place"),
     "prediction": ("Answer", "Prediction"),
     "library.browse": (

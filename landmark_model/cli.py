@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +18,11 @@ from landmark_model.config import EXPORT_NAMES
 from landmark_model.files import printable
 
 if TYPE_CHECKING:
-    from landmark_model import Prediction
+    from landmark_model import LandmarkClassifier, Prediction
+    from landmark_model.config import ModelConfig
     from landmark_model.folders import FoundPhotos, Skipped
     from landmark_model.library.addresses import FoundAddresses
-    from landmark_model.library.index import Index, View
+    from landmark_model.library.index import Index, Row, View
 
 MOST_NAMED = 20
 EXPORT_KINDS = ("csv", "json", "html", "xmp")
@@ -31,7 +35,7 @@ PROGRAMS = {
               "train a network; see landmark train --help"),
 }  # fmt: skip
 # What commands, and packages of options, need beyond prediction: the extra to install.
-EXTRAS = {"serve": "app", "train": "train", "export": "train", "pyarrow": "parquet"}
+EXTRAS = {"serve": "app", "train": "train", "export": "train", "pyarrow": "parquet", "ray": "ray"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -195,7 +199,7 @@ def _chosen(options: argparse.Namespace) -> list[str]:
     """The exports to be written; without any option for one, all that need no extra.
 
     Raises LandmarkError if the folder for sidecars is a file, and ModuleNotFoundError where an
-    export lacks its package: now, not after hours of answers.
+    export, or the engine, lacks its package: now, not after hours of answers.
     """
     where = options.xmp if options.xmp not in (None, "beside") else os.curdir
     if os.path.lexists(where) and not os.path.isdir(where):
@@ -203,6 +207,8 @@ def _chosen(options: argparse.Namespace) -> list[str]:
     chosen = [kind for kind in (*EXPORT_KINDS, *EXTRA_KINDS) if getattr(options, kind)]
     for package in (EXTRA_KINDS[kind] for kind in chosen if kind in EXTRA_KINDS):
         import_module(package)
+    if options.engine != "local" and find_spec(options.engine) is None:  # takes long to import
+        raise ModuleNotFoundError(name=options.engine)
     return chosen or [*EXPORT_KINDS]
 
 
@@ -216,18 +222,11 @@ def _answer(
     """Puts the photos that are not in the index as they are now into it."""
     from tqdm import tqdm
 
-    from landmark_model import load
-    from landmark_model.config import read_config
-    from landmark_model.hub.repo import ANSWERING, find
     from landmark_model.library.chains import note_network
     from landmark_model.library.index import View
-    from landmark_model.library.run import LibraryRun, make_plan, stamp_of
+    from landmark_model.library.run import make_plan
 
-    source = find(options.source, options.network, revision=options.revision)
-    config = read_config(source)
-    files = [source / name for name in ANSWERING]
-    taught = [options.taught] if options.taught else []
-    stamp = stamp_of(config.architecture, [*files, *taught])
+    _, config, stamp = _find_network(*_which(options))
     note_network(index, stamp, len(config.class_names))
     paths = sorted([*photos.paths, *photos.raw, *photos.missing])
     _require_readable(((path, "It is not there.") for path in photos.missing), options)
@@ -238,14 +237,64 @@ def _answer(
     if plan.done_count:
         print(f"Already done: {plan.done_count} of {total}.")
     if plan.waiting:
-        run = LibraryRun(index, load(source, taught=options.taught), stamp, options.again)
-        with tqdm(desc="Tagging", total=total, initial=plan.done_count, unit="photo") as progress:
-            for rows in run.answer(plan.waiting):
+        start = {"total": total, "initial": plan.done_count}
+        with (
+            closing(_run(index, plan.waiting, stamp, options)) as answers,
+            tqdm(desc="Tagging", unit="photo", **start) as progress,
+        ):
+            for rows in answers:
                 progress.update(len(rows))
                 _require_readable(((row.path, row.error) for row in rows if row.error), options)
     broken = index.rows(View(), "unreadable")
     _require_readable(((path, row.reason) for path, _, row in broken), options)
     _tell(index, plan.gone, stamp)
+
+
+def _run(
+    index: Index, paths: list[str], stamp: str, options: argparse.Namespace
+) -> Iterator[list[Row]]:
+    """Answers photos by the engine that was asked for; gives rows once they are in the index."""
+    from landmark_model.library.run import LibraryRun
+
+    if options.engine == "local":
+        tagger, _ = open_network(*_which(options))
+        yield from LibraryRun(index, tagger, stamp, options.again).answer(paths)
+        return
+    from landmark_model.library.cluster import ClusterRun, connected
+
+    network = partial(open_network, *_which(options))
+    with connected() as worker_count:
+        run = ClusterRun(index, options.out, network, stamp, options.again)
+        yield from run.answer(paths, worker_count)
+
+
+def open_network(
+    source: str | None, network: str | None, revision: str | None, taught: Path | None
+) -> tuple[LandmarkClassifier, str]:
+    """The network of those options, which workers of a cluster open for themselves; its stamp."""
+    from landmark_model import load
+
+    folder, _, stamp = _find_network(source, network, revision, taught)
+    return load(folder, taught=taught), stamp
+
+
+def _which(options: argparse.Namespace) -> tuple[str | None, str | None, str | None, Path | None]:
+    """The options that name a network."""
+    return options.source, options.network, options.revision, options.taught
+
+
+def _find_network(
+    source: str | None, network: str | None, revision: str | None, taught: Path | None
+) -> tuple[Path, ModelConfig, str]:
+    """The folder of a network, its settings and its stamp."""
+    from landmark_model.config import read_config
+    from landmark_model.hub.repo import ANSWERING, find
+    from landmark_model.library.run import stamp_of
+
+    folder = find(source, network, revision=revision)
+    config = read_config(folder)
+    files = [*(folder / name for name in ANSWERING), *filter(None, [taught])]
+    return folder, config, stamp_of(config.architecture, files)
 
 
 def _tell(index: Index, gone: Sequence[str], stamp: str) -> None:
@@ -470,6 +519,9 @@ COMMANDS: dict[Callable[[argparse.Namespace], int | None], tuple[str, Options]] 
                        "as 90m; kept like --together; default: 6h"),
          "--again": ("", "answer photos anew that another network has answered"),
          "--strict": ("", "stop at a photo that cannot be read"),
+         "--engine": ("NAME", "what answers the photos: local (this process), or ray (the Ray "
+                      "cluster of RAY_ADDRESS; without, workers on this machine); default: local",
+                      {"choices": ("local", "ray"), "default": "local"}),
          **LANGUAGE, **TAUGHT, **SOURCE},
     ),
     export: (

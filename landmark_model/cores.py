@@ -8,12 +8,17 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """How many CPU cores this process may use: by affinity, and by the quota of its container."""
-    count = os.cpu_count() or 1
+    """How many CPU cores this process may use: by affinity, by the quota of its container, and by
+    OMP_NUM_THREADS, which is set where processes share a machine."""
+    limits = [os.cpu_count() or 1]
     if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
+        limits = [len(os.sched_getaffinity(0))]
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if threads.isdecimal():
+        limits.append(int(threads))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(count, math.ceil(int(quota) / int(period))))
+        limits.append(math.ceil(int(quota) / int(period)))
     except (OSError, ValueError):  # no such file, or no limit: "max"
-        return count
+        return max(1, min(limits))
+    return max(1, min(limits))

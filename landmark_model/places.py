@@ -179,11 +179,13 @@ def all_places() -> dict[str, Place]:
 
 def nearest_place(position: tuple[float, float]) -> tuple[str, float]:
     """The class key of the landmark nearest to a (latitude, longitude), and its distance in km."""
-    distances = {
-        key: distance_km(position, (entry["latitude"], entry["longitude"]))
-        for key, entry in _entries().items()
-    }
-    return min(distances.items(), key=lambda item: item[1])
+    nearest, least = "", math.inf
+    for key, entry in _entries().items():
+        apart = math.radians(abs(entry["latitude"] - position[0])) * EARTH_RADIUS_KM
+        if apart < least:  # else it cannot be nearer, whatever the longitude
+            distance = distance_km(position, (entry["latitude"], entry["longitude"]))
+            nearest, least = min((nearest, least), (key, distance), key=lambda item: item[1])
+    return nearest, least
 
 
 def distance_km(start: tuple[float, float], end: tuple[float, float]) -> float:

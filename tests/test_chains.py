@@ -80,7 +80,7 @@ def test_photos_of_a_trip_help_each_other(index):
     assert rows["c.jpg"].why == "between Eiffel Tower 10:30 and Eiffel Tower 11:00"
     assert rows["c.jpg"].city.place == "Paris" and rows["a.jpg"].why == "seen"
     german = shown(index, language="de")["c.jpg"]
-    assert german.why == "between Eiffelturm 10:30 and Eiffelturm 11:00"
+    assert german.why == "zwischen Eiffelturm 10:30 und Eiffelturm 11:00"
 
 
 @pytest.mark.parametrize(

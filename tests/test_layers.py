@@ -42,6 +42,7 @@ OWNERS = {
     "pillow_heif": "photos",
     "pyarrow": "library.parquet",
     "rawpy": "raw",
+    "ray": "library.cluster",
     "scipy": "training.data training.evaluate",
     "sklearn": "training.metrics training.known",
     "sqlite3": "library.index library.browse",

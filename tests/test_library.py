@@ -125,7 +125,7 @@ def test_run_that_ends_in_the_middle_goes_on_with_the_same_batches(
 ):
     assert tag(photos, tmp_path / "unbroken") == list(range(10))
     out = tmp_path / "out"
-    break_off(run.LibraryRun, "_keep", call, lambda: tag(photos, out))
+    break_off(run.Keeper, "keep", call, lambda: tag(photos, out))
     assert len(rows(out)) == 10 - asked_again
     assert tag(photos, out) == list(range(10))[-asked_again:]
     assert whole(out) == whole(tmp_path / "unbroken")
@@ -201,7 +201,7 @@ def test_another_network_answers_anew_only_where_asked(photos, tmp_path):
     tag(photos, out)
     shutil.copy(photos / "a" / "0.png", photos / "z.png")
     assert tag(photos, out, stamp="two") == [], "a copy takes the answer that is there"
-    break_off(run.LibraryRun, "_keep", 3, lambda: tag(photos, out, stamp="two", again=True))
+    break_off(run.Keeper, "keep", 3, lambda: tag(photos, out, stamp="two", again=True))
     with open_index(out, is_new=False, writes=False) as index:
         assert index.count_others("two") == 7
     assert tag(photos, out, stamp="two", again=True) == [4, 5, 6, 7, 8, 9]

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "landmark_model"
 EXTRAS = {"training": ("train", "torch"), "web": ("app",)}
 EXTRAS |= {"library.parquet": ("parquet",), "raw": ("raw",), "library.addresses": ("remote",)}
+EXTRAS |= {"library.cluster": ("ray",)}
 EXTRAS |= dict.fromkeys(("networks", "torch_trunk", "runtime"), ("torch",))
 SAMPLE = '[project]\nname = "sample"\nversion = "1"\n[tool.setuptools]\npy-modules = ["sample"]\n'
 # What comes with a package that is on a list, and is its to choose.
@@ -103,6 +104,7 @@ def run_without(missing: str, *command: str, folder: Path) -> subprocess.Complet
         (["train", "--smoke"], "datasets", "train"),
         (["export", "--onnx", "--network", "landmark_cnn"], "torch", "train"),
         (["tag", str(ROOT / "examples"), "--out", "tags", "--parquet"], "pyarrow", "parquet"),
+        (["tag", str(ROOT / "examples"), "--out", "tags", "--engine", "ray"], "ray", "ray"),
     ],
 )
 def test_without_its_extra_a_command_says_what_to_install(command, missing, extra, tmp_path):

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from landmark_model import Answer, Prediction, distance_km, find_place
-from landmark_model.library.trips import Shot, follow
+from landmark_model.library.trips import Shot, distances_km, follow
+from landmark_model.places import all_places, nearest_place
 
 NINE = datetime(2024, 5, 1, 9)
 PARIS = (48.86, 2.35)
@@ -167,3 +169,13 @@ def test_long_walk_between_two_landmarks_of_a_city_is_followed():
         for number in range(60)
     ]
     assert shown(*photos) == ["Louvre", "Eiffel_Tower"] * 30
+
+
+def test_distances_of_many_places_are_those_of_two_and_the_nearest_is_that_of_all():
+    known = {name: (place.latitude, place.longitude) for name, place in all_places().items()}
+    positions = [*known.values(), PARIS, (-90.0, 0.0), (10.0, 179.9), (10.0, -179.9)]
+    expected = [[distance_km(one, other) for other in positions] for one in positions]
+    assert np.allclose(distances_km(np.array(positions)), expected, rtol=1e-9, atol=1e-6)
+    for position in positions[len(known) :]:
+        away = {name: distance_km(position, there) for name, there in known.items()}
+        assert nearest_place(position) == min(away.items(), key=lambda item: item[1])

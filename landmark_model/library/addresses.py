@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
-from landmark_model import PHOTO_ENDINGS, RAW_ENDINGS, LandmarkError
+from landmark_model import PHOTO_ENDINGS, LandmarkError, is_raw
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -122,8 +122,8 @@ def _open_system(address: str) -> tuple[AbstractFileSystem, str]:
 
 
 def _is_photo(name: str) -> bool:
-    ending = PurePosixPath(urlsplit(name).path).suffix.lower()
-    return ending in PHOTO_ENDINGS or ending in RAW_ENDINGS
+    path = PurePosixPath(urlsplit(name).path)
+    return path.suffix.lower() in PHOTO_ENDINGS or is_raw(path.name)
 
 
 def _facts(about: dict[str, object]) -> Facts:

@@ -166,8 +166,12 @@ class Index:
     # --- writing ---
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """What is written in it is there whole, or not at all."""
+    def transaction(self, waits: bool = True) -> Iterator[None]:
+        """What is written in it is there whole, or not at all, also where the process ends.
+
+        Unless it `waits` for the disk, the last ones may be lost where the power fails.
+        """
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if waits else 'NORMAL'}")
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -182,12 +186,13 @@ class Index:
     ) -> None:
         """Adds or replaces rows, in one transaction; photos that moved (from, to) are not doubled.
 
-        `thumbnails` are WebP files by the hash of their photo.
+        `thumbnails` are WebP files by the hash of their photo. It does not wait for the disk: what
+        is lost where the power fails is answered again.
         """
         marks = ", ".join("?" * len(COLUMNS))
         insert = f"INSERT OR REPLACE INTO photos ({', '.join(COLUMNS)}) VALUES ({marks})"
         execute = self._connection.execute
-        with self.transaction():
+        with self.transaction(waits=False):
             for before, after in moved:
                 execute("DELETE FROM photos WHERE path = ?", (_stored(before),))
                 execute("UPDATE sidecars SET photo = ? WHERE photo = ?",

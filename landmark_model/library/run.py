@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from PIL import Image
 
-from landmark_model import LandmarkError
+from landmark_model import LandmarkError, is_raw
 from landmark_model.library.addresses import Facts, FoundAddresses, fetch, is_address
 from landmark_model.library.index import Index, Row, to_row
 from landmark_model.library.tagging import (
     Opened,
     Source,
+    Tagged,
     answer_batches,
-    is_raw,
     open_one,
     writable,
 )
@@ -134,12 +134,13 @@ def make_plan(
     plan, back, found, remote = Plan(), [], set(), remote or FoundAddresses()
     for path in (*map(str, photos), *sorted(remote.photos)):
         row = index.get(path)
-        if row and row.guesses is not None and not _is_there(path):
+        facts = _facts(path, remote) if row else None
+        if row and row.guesses is not None and facts is None:
             continue  # it is gone, and keeps its answer
         found.add(path)
         if row and row.is_gone:
             back.append(path)
-        if row and row.is_final and stamp in (None, row.stamp) and _is_same(row, remote):
+        if row and row.is_final and stamp in (None, row.stamp) and _is_same(row, facts):
             plan.done_count += 1
         else:
             plan.waiting.append(path)
@@ -160,76 +161,77 @@ def make_plan(
 
 def _is_there(path: str) -> bool:
     """Whether there is such a file; True if that cannot be determined."""
+    return _facts(path, FoundAddresses()) is not None
+
+
+def _facts(path: str, remote: FoundAddresses) -> Facts | None:
+    """What is known of a file; None if it is not there."""
     if is_address(path):
-        return True
+        return remote.photos.get(path, Facts())
     try:
-        os.stat(path)
+        found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError:
-        return True
-    return True
+        return Facts()
+    return Facts(found.st_size, found.st_mtime_ns)
 
 
-def _is_same(row: Row, remote: FoundAddresses) -> bool:
+def _is_same(row: Row, facts: Facts | None) -> bool:
     """Whether the file is as it was by its size and time."""
-    if is_address(row.path):
-        facts = remote.photos.get(row.path, Facts())
-        return None not in facts and facts == (row.size, row.mtime_ns)
-    try:
-        found = os.stat(row.path)
-    except OSError:
-        return False
-    return (found.st_size, found.st_mtime_ns) == (row.size, row.mtime_ns)
+    return facts is not None and None not in facts and facts == (row.size, row.mtime_ns)
 
 
-class LibraryRun:
-    """Answers the photos of a plan; `stamp` names the network.
+class Keeper:
+    """Puts answers into the index, and with them photos that need none of their own: copies, and
+    RAW files beside a photo.
 
-    With `is_again`, answers of other networks are not taken over for copies of their photos.
+    With `wanted`, the stamp of a network, answers of other networks are not taken over.
     """
 
-    def __init__(
-        self, index: Index, tagger: LandmarkClassifier, stamp: str, is_again: bool
-    ) -> None:
-        self._index, self._tagger, self._stamp = index, tagger, stamp
-        self._wanted = stamp if is_again else None
-        self._waiting: dict[str, Row] = {}  # by path, what is being answered
-        self._twins: dict[str, list[Row]] = {}  # by hash, byte-identical copies of these
+    def __init__(self, index: Index, wanted: str | None) -> None:
+        self._index, self._wanted = index, wanted
+        self._twins: dict[str, list[Row]] = {}  # by hash, copies of what is being answered
         self._copies: list[Row] = []
         self._moved: list[tuple[str, str]] = []
         self._thumbnails: dict[str, bytes] = {}  # by hash, of RAW files that share an answer
 
-    def answer(self, paths: Sequence[str]) -> Iterator[list[Row]]:
-        """Puts the photos into the index, batch by batch, and yields each once it is there."""
+    @property
+    def has_copies(self) -> bool:
+        """Whether some are not in the index yet."""
+        return bool(self._copies)
 
-        def opened(photo: tuple[str, Source]) -> Opened:
-            return open_one(*photo, self._tagger.fewest_pixels, takes_raw=True)
+    def settle(self, seen: Row) -> bool:
+        """Whether a photo needs no answer of its own; then it is in the index with the next ones,
+        or with that of its twin."""
+        known = seen.sha256 and self._index.find_copy(seen.sha256, self._wanted)
+        if known:
+            self._note_copy(seen, known)
+        elif seen.sha256 in self._twins:
+            self._twins[seen.sha256].append(seen)
+        elif seen.sha256 and (shown := self._photo_beside(seen.path)):
+            self._share(shown, seen)
+        else:
+            return False
+        return True
 
-        # RAW files last: those beside a photo wait for its answer.
-        parts = [[path for path in paths if is_raw(path) is wanted] for wanted in (False, True)]
-        for part in filter(None, parts):
-            photos = ahead(opened, self._unknown(part))
-            for batch in answer_batches(self._tagger, photos, GUESS_COUNT, BATCH_SIZE):
-                yield self._keep(batch)
-            if self._copies:
-                yield self._keep([])
+    def is_known(self, path: str, sha256: str) -> bool:
+        """Whether the index has what a photo needs no answer for: a copy, or the photo beside."""
+        return bool(self._index.find_copy(sha256, self._wanted) or self._photo_beside(path))
 
-    def _unknown(self, paths: Iterable[str]) -> Iterator[tuple[str, Source]]:
-        """The photos whose bytes the index does not know; the others are noted as copies."""
-        for seen, photo in ahead(read, paths):
-            known = seen.sha256 and self._index.find_copy(seen.sha256, self._wanted)
-            if known:
-                self._note_copy(seen, known)
-            elif seen.sha256 in self._twins:
-                self._twins[seen.sha256].append(seen)
-            elif seen.sha256 and (shown := self._photo_beside(seen.path)):
-                self._share(shown, seen)
-            else:
-                self._waiting[seen.path] = seen
-                if seen.sha256:
-                    self._twins[seen.sha256] = []
-                yield seen.path, photo
+    def expect(self, sha256: str | None) -> None:
+        """Records that the photo with these bytes is being answered."""
+        if sha256:
+            self._twins[sha256] = []
+
+    def keep(self, answered: Iterable[Row], thumbnails: Mapping[str, bytes]) -> list[Row]:
+        """Puts a batch into the index, with copies that came up meanwhile."""
+        rows = self._copies
+        for row in answered:
+            rows += [row, *(_copy_of(row, twin) for twin in self._twins.pop(row.sha256, ()))]
+        self._index.put(rows, self._thumbnails | thumbnails, self._moved)
+        self._copies, self._moved, self._thumbnails = [], [], {}
+        return rows
 
     def _note_copy(self, seen: Row, known: Row) -> None:
         self._copies.append(_copy_of(known, seen))
@@ -237,7 +239,7 @@ class LibraryRun:
         if has_moved and known.path not in dict(self._moved):
             self._moved.append((known.path, seen.path))
         if len(self._copies) >= MOST_COPIES:
-            self._keep([])
+            self.keep([], {})
 
     def _photo_beside(self, path: str) -> Row | None:
         """The photo that the camera wrote with a RAW file, if it has an answer."""
@@ -255,19 +257,75 @@ class LibraryRun:
         if image := self._index.thumbnail(photo.sha256):
             self._thumbnails[seen.sha256] = image
         if len(self._copies) >= MOST_COPIES:
-            self._keep([])
+            self.keep([], {})
 
-    def _keep(self, batch: Sequence[Opened]) -> list[Row]:
-        """Puts a batch into the index, with copies that came up meanwhile."""
-        rows, thumbnails = self._copies, self._thumbnails
-        for tagged, image in batch:
-            row = to_row(self._waiting.pop(tagged.file), tagged, self._stamp)
-            rows += [row, *(_copy_of(row, twin) for twin in self._twins.pop(row.sha256, ()))]
-            if image and row.sha256:
-                thumbnails[row.sha256] = shrink(image)
-        self._index.put(rows, thumbnails, self._moved)
-        self._copies, self._moved, self._thumbnails = [], [], {}
-        return rows
+
+class LibraryRun:
+    """Answers the photos of a plan; `stamp` names the network.
+
+    With `is_again`, answers of other networks are not taken over for copies of their photos.
+    """
+
+    def __init__(
+        self, index: Index, tagger: LandmarkClassifier, stamp: str, is_again: bool
+    ) -> None:
+        self._keeper = Keeper(index, stamp if is_again else None)
+        self._tagger, self._stamp = tagger, stamp
+        self._waiting: dict[str, Row] = {}  # by path, what is being answered
+
+    def answer(self, paths: Sequence[str]) -> Iterator[list[Row]]:
+        """Puts the photos into the index, batch by batch, and yields each once it is there."""
+        for part in in_order(paths):
+            for batch in looked_at(self._tagger, self._unknown(part)):
+                seen = [self._waiting.pop(tagged.file) for tagged, _ in batch]
+                yield self._keeper.keep(*finished(seen, batch, self._stamp))
+            if self._keeper.has_copies:
+                yield self._keeper.keep([], {})
+
+    def _unknown(self, paths: Iterable[str]) -> Iterator[tuple[str, Source]]:
+        """The photos whose bytes the index does not know; the others are noted as copies."""
+        for seen, photo in ahead(read, paths):
+            if not self._keeper.settle(seen):
+                self._keeper.expect(seen.sha256)
+                self._waiting[seen.path] = seen
+                yield seen.path, photo
+
+
+def in_order(paths: Iterable[str]) -> list[list[str]]:
+    """Photos, then RAW files: those beside a photo wait for its answer."""
+    parts = [], []
+    for path in paths:
+        parts[is_raw(path)].append(path)
+    return [*filter(None, parts)]
+
+
+def looked_at(
+    tagger: LandmarkClassifier, photos: Iterable[tuple[str, Source]]
+) -> Iterator[list[tuple[Tagged, bytes | None]]]:
+    """The photos with their answers and small copies, batch by batch; they are opened and made
+    small while the network looks at those before."""
+    small: dict[str, bytes] = {}
+
+    def opened(photo: tuple[str, Source]) -> Opened:
+        tagged, image = open_one(*photo, tagger.fewest_pixels, takes_raw=True)
+        if image:
+            small[tagged.file] = shrink(image)
+        return tagged, image
+
+    for batch in answer_batches(tagger, ahead(opened, photos), GUESS_COUNT, BATCH_SIZE):
+        yield [(tagged, small.pop(tagged.file, None)) for tagged, _ in batch]
+
+
+def finished(
+    seen: Iterable[Row], batch: Iterable[tuple[Tagged, bytes | None]], stamp: str
+) -> tuple[list[Row], dict[str, bytes]]:
+    """The rows of a batch, and small copies of its photos by their hash."""
+    rows, thumbnails = [], {}
+    for about, (tagged, image) in zip(seen, batch, strict=True):
+        rows.append(to_row(about, tagged, stamp))
+        if image and about.sha256:
+            thumbnails[about.sha256] = image
+    return rows, thumbnails
 
 
 def ahead(do: Callable[[Thing], Done], things: Iterable[Thing]) -> Iterator[Done]:
@@ -319,7 +377,7 @@ def shrink(image: Image.Image) -> bytes:
     """A small copy of a photo, as a WebP file."""
     small, file = image.copy(), io.BytesIO()
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    small.save(file, "WEBP", quality=60)
+    small.save(file, "WEBP", quality=60, method=2)  # half the time of the default, 4 % larger
     return file.getvalue()
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from landmark_model import LandmarkError, Place, Prediction
+from landmark_model import LandmarkError, Place, Prediction, is_raw
 from landmark_model.files import staged
-from landmark_model.library.tagging import Tagged, is_raw, writable
+from landmark_model.library.tagging import Tagged, writable
 
 NAMESPACES = {
     "x": "adobe:ns:meta/",

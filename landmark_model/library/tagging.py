@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from PIL import Image
 
 from landmark_model import (
-    RAW_ENDINGS,
     Answer,
     CameraFacts,
     LandmarkError,
@@ -137,11 +136,6 @@ class Tagged:
         if self.camera.position:
             return "camera"
         return "seen" if self.best else ""
-
-
-def is_raw(file: str) -> bool:
-    """Whether a file is named like the readings of a camera's sensor."""
-    return Path(file).suffix.lower() in RAW_ENDINGS
 
 
 # Where a photo's bytes are, or why they could not be read.

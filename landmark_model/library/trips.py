@@ -8,16 +8,19 @@ around it, with a radius that grows with the gap.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
 from landmark_model import Answer, Prediction, distance_km, find_place, nearest_place
+from landmark_model.library.words import words_in
 
 Position = tuple[float, float]
 
@@ -41,6 +44,7 @@ TRAIN_KMH, FLIGHT_KMH, AIRPORT_HOURS, CLOCK_HOURS = 250.0, 900.0, 3.0, 0.25
 DEGREES_PER_HOUR = 15.0  # of time zones
 ELSEWHERE = ""
 GPS = "GPS"
+EARTH_RADIUS_KM = distance_km((0, 0), (0, 180)) / math.pi
 KM_PER_DEGREE, STEPS_DEGREES = 111.0, (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # The place of the trip: how far around a known place one may be at the same moment, how fast one
 # moves among places that agree, and away from one that is CLOSE in time; and the radius up to
@@ -86,7 +90,7 @@ class Stop:
     `landmark` is what it shows; it or another photo shows that with a probability of `confirmed`. A
     place of the trip lies within `radius_km` of `position`, which is that of `near`, or, where no
     landmark is near, no more exact than the radius; it follows from its `ends`. It `is_city` if it
-    is in the city of `near`.
+    is in the city of `near`. What it says is in `language`.
     """
 
     how: str = ""
@@ -97,20 +101,23 @@ class Stop:
     near: Prediction | None = None
     ends: tuple[End, ...] = ()
     is_city: bool = False
+    language: str | None = None
 
     @property
     def why(self) -> str:
         """Why we say so: "seen", "camera", "between Louvre 14:02 and Eiffel Tower 15:40"."""
         if not self.ends:
             return self.how
-        return ("between " if len(self.ends) == 2 else "near ") + " and ".join(map(str, self.ends))
+        text = words_in(self.language)["between" if len(self.ends) == 2 else "near"]
+        return text.format(one=self.ends[0], other=self.ends[-1])
 
     def in_language(self, language: str | None) -> Stop:
-        """The same stop with the names of a place of the trip in a language ("de")."""
+        """The same stop with what a place of the trip says in a language ("de")."""
         near = self.near and self.near.in_language(language)
         ends = (replace(end, landmark=end.landmark and end.landmark.in_language(language))
                 for end in self.ends)  # fmt: skip
-        return replace(self, near=near, ends=tuple(ends)) if self.how == "trip" else self
+        there = replace(self, near=near, ends=tuple(ends), language=language)
+        return there if self.how == "trip" else self
 
 
 NOWHERE = Stop()
@@ -221,18 +228,26 @@ def _travel(
     (P + 1, P + 1).
     """
     count = len(places)
+    positions = np.array([position for position, _ in places])  # (P, 2)
+    extents = np.array([extent for _, extent in places])
+    distances = np.maximum(0.0, distances_km(positions) - extents[:, None] - extents)
+    needed = np.minimum(distances / TRAIN_KMH, AIRPORT_HOURS + distances / FLIGHT_KMH)
+    if is_local:
+        turns = np.abs(positions[:, None, 1] - positions[:, 1])
+        needed -= np.minimum(turns, 360 - turns) / DEGREES_PER_HOUR
     hours, moves = np.zeros((count + 1, count + 1)), np.full((count + 1, count + 1), LEAVE)
-    for one, (start, extent) in enumerate(places):
-        for other, (end, other_extent) in enumerate(places[:one]):
-            distance = max(0.0, distance_km(start, end) - extent - other_extent)
-            needed = min(distance / TRAIN_KMH, AIRPORT_HOURS + distance / FLIGHT_KMH)
-            if is_local:
-                turn = abs(start[1] - end[1])
-                needed -= min(turn, 360 - turn) / DEGREES_PER_HOUR
-            hours[one, other] = hours[other, one] = needed
-            moves[one, other] = moves[other, one] = STROLL if distance <= NEAR_KM else MOVE
+    hours[:-1, :-1], moves[:-1, :-1] = needed, np.where(distances <= NEAR_KM, STROLL, MOVE)
     np.fill_diagonal(moves, 0.0)
     return hours, moves
+
+
+def distances_km(positions: np.ndarray) -> np.ndarray:
+    """`distance_km` of each of the positions (P, 2) to each other, (P, P)."""
+    latitudes, longitudes = np.radians(positions).T
+    haversine = np.sin((latitudes[:, None] - latitudes) / 2) ** 2
+    across = np.sin((longitudes[:, None] - longitudes) / 2) ** 2
+    haversine += np.cos(latitudes)[:, None] * np.cos(latitudes) * across
+    return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(1.0, haversine)))
 
 
 def _weights(trip: Sequence[Shot]) -> np.ndarray:
@@ -407,6 +422,7 @@ def _blurred(position: Position, radius_km: float) -> tuple[Position, float]:
     return (latitude, longitude), radius_km + distance_km(position, (latitude, longitude))
 
 
+@lru_cache(maxsize=1024)  # photos one after another lie between the same two
 def _nearest(position: Position) -> Prediction | None:
     """The landmark near a position, to name it."""
     name, distance = nearest_place(position)
