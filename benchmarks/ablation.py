@@ -27,6 +27,15 @@ from landmark_model.training.session import open_session
 
 JSON_NAME, TABLE_NAME = "ablation.json", "ablation.md"
 HEADS = ("", "top-1", "points", "loss", "change", "none of these: AUROC", "change", "minutes")
+ABOUT = """# What each ingredient is worth
+
+Written by `{command}`. {network}: the recipe, and what it loses or gains where one ingredient is
+left out; validation photos only, mean of {seeds}. One photo of {photos} is {point:.1f} points, and
+the 95 % range of the first row {low:.0%} to {high:.0%}: less than that is noise. These trainings
+have {now.epochs} epochs at {now.image_size} px; what ships has {ships.epochs} at
+{ships.image_size} px, where what varies photos may count otherwise. Minutes are by the clock,
+beside other work.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,6 @@ ROWS = (
     Row("no low-resolution variation", {"low_resolution": 0.0}),
     Row("no TrivialAugment", {"trivial_augment": False}),
     Row("no class-balanced sampling", {"balance": 0.0}),
-    Row("the centre of a photo, not the whole", {"view": "centre"}),
 )
 
 
@@ -104,8 +112,8 @@ def key_of(row: Row, options: TrainOptions, recipe: Recipe) -> str:
     return f"{options.network}, {row.name}, seed {options.seed}, {digest}"
 
 
-def make_page(found: dict[str, list[dict]], network: str, command: str) -> str:
-    """The Markdown text of what was `found` by row, a measurement for each seed."""
+def make_page(found: dict[str, list[dict]], recipe: Recipe, network: str, command: str) -> str:
+    """The Markdown text of what was `found` by row, a measurement for each seed of `recipe`."""
 
     def mean(rows: list[dict], figure: str) -> float:
         return statistics.mean(row[figure] for row in rows)
@@ -122,13 +130,11 @@ def make_page(found: dict[str, list[dict]], network: str, command: str) -> str:
             auroc = mean(rows, "auroc")
             cells[-2:] = [f"{auroc:.3f}", f"{auroc - mean(base, 'auroc'):+.3f}"]
         lines.append([*cells, f"{mean(rows, 'seconds') / 60:.0f}"])
-    return (
-        f"# What each ingredient is worth\n\nWritten by `{command}`. {network}: the recipe, and "
-        "what it loses or gains where one ingredient is left out; validation photos only, mean of "
-        f"{seeds} seed{'s' * (seeds > 1)}. One photo of {photos} is {100 / photos:.1f} points, and "
-        f"the 95 % range of the first row {low:.0%} to {high:.0%}: less than that is noise.\n\n"
-        f"{table(HEADS, lines)}\n"
-    )
+    about = ABOUT.format(
+        command=command, network=network, seeds=f"{seeds} seed{'s' * (seeds > 1)}", photos=photos,
+        point=100 / photos, low=low, high=high, now=recipe, ships=RECIPES[network],
+    )  # fmt: skip
+    return f"{about}\n{table(HEADS, lines)}\n"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -153,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(f"\n== {key}", flush=True)
                 done[key] = measure_row(row, replace(settings, out=folder), recipe)
             found.setdefault(row.name, []).append(done[key])
-            page = make_page(found, options.network, command_line("ablation", arguments))
+            page = make_page(found, recipe, options.network, command_line("ablation", arguments))
             with staged(options.out) as scratch:
                 text = json.dumps(done, indent=1) + "\n"
                 (scratch / JSON_NAME).write_text(text, encoding="utf-8")
