@@ -190,8 +190,13 @@ def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
     except KeyboardInterrupt:
         print("Stopping.", flush=True)
     page.rules.stopping = True
-    asyncio.run_coroutine_threadsafe(page.finish(LAST_ANSWERS_S), page.loop).result()
-    page.close(verbose=False)
+    # Nothing that hangs, the loop or what gradio closes, may keep the process from its end.
+    with suppress(TimeoutError):
+        last = asyncio.run_coroutine_threadsafe(page.finish(LAST_ANSWERS_S), page.loop)
+        last.result(2 * LAST_ANSWERS_S)
+    closing = threading.Thread(target=page.close, kwargs={"verbose": False}, daemon=True)
+    closing.start()
+    closing.join(LAST_ANSWERS_S)
 
 
 def allow_connections() -> None:
