@@ -74,8 +74,8 @@ class Visitor:
         """The answer, and its connection, for `_idle` once that is read."""
         while True:
             is_new = not self._idle
-            new = http.client.HTTPConnection(self.host, timeout=300)  # opened by its first request
-            line = new if is_new else self._idle.pop()
+            line = (http.client.HTTPConnection(self.host, timeout=300) if is_new
+                    else self._idle.pop())  # fmt: skip
             try:
                 method = "GET" if body is None else "POST"
                 line.request(method, path, body, {"Content-Type": kind} if body else {})

@@ -209,8 +209,8 @@ def curves_of_ours() -> list[Curve]:
     for network in NETWORKS:
         facts = read_metrics(network=network)["training"]
         # A teacher's time is its own; a start's belongs to whoever goes on from it.
-        is_alone = "--teacher" in facts["commands"][-1]
-        before = 0 if is_alone else sum(facts["command_seconds"][:-1])
+        has_teacher = "--teacher" in facts["commands"][-1]
+        before = 0 if has_teacher else sum(facts["command_seconds"][:-1])
         seconds = [*accumulate((epoch["seconds"] for epoch in facts["epochs"]), initial=before)][1:]
         top1 = [epoch["validation_top1"] for epoch in facts["epochs"]]
         curves.append(Curve(network, seconds, top1, before, facts["hardware"]))

@@ -26,7 +26,7 @@ from benchmarks.pages import HERE, SPLIT_NAMES, command_line, make_parser, run, 
 from landmark_model.background import Background
 from landmark_model.classifier import LandmarkClassifier
 from landmark_model.config import LandmarkError, read_config
-from landmark_model.files import write_text
+from landmark_model.files import write_between, write_text
 from landmark_model.folders import find_photos
 from landmark_model.hub.repo import METRICS_NAME, read_reference
 from landmark_model.memory import unit_length
@@ -325,13 +325,6 @@ def describe(photos: Photos, tagger: LandmarkClassifier, split: str, command: st
     )  # fmt: skip
 
 
-def write_curve(curve: str, path: Path) -> None:
-    """Writes the table between the two markers of the document at `path`."""
-    head, rest = path.read_text(encoding="utf-8").split(CURVE_START)
-    tail = rest.split(CURVE_END)[1]
-    write_text(path, f"{head}{CURVE_START}\n{curve}\n{CURVE_END}{tail}")
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Trains if there is no network yet, teaches, measures, and writes the table."""
     options = parse(arguments)
@@ -346,7 +339,7 @@ def main(arguments: list[str] | None = None) -> None:
     page = f"{about}{curve}\n\n{ABOUT_ODD}\n{make_odd(photos, look)}\n"
     write_text(options.out / "teach.md", page)
     if options.split == "test" and options.out == HERE:
-        write_curve(curve, GUIDE)
+        write_between(GUIDE, CURVE_START, CURVE_END, curve)
     print(page)
 
 

@@ -226,7 +226,7 @@ def _answer(
     from landmark_model.library.index import View
     from landmark_model.library.run import make_plan
 
-    _, config, stamp = _find_network(*_which(options))
+    folder, config, stamp = _find_network(*_which(options))
     note_network(index, stamp, len(config.class_names))
     paths = sorted([*photos.paths, *photos.raw, *photos.missing])
     _require_readable(((path, "It is not there.") for path in photos.missing), options)
@@ -239,7 +239,7 @@ def _answer(
     if plan.waiting:
         start = {"total": total, "initial": plan.done_count}
         with (
-            closing(_run(index, plan.waiting, stamp, options)) as answers,
+            closing(_run(index, plan.waiting, folder, stamp, options)) as answers,
             tqdm(desc="Tagging", unit="photo", **start) as progress,
         ):
             for rows in answers:
@@ -251,13 +251,17 @@ def _answer(
 
 
 def _run(
-    index: Index, paths: list[str], stamp: str, options: argparse.Namespace
+    index: Index, paths: list[str], folder: Path, stamp: str, options: argparse.Namespace
 ) -> Iterator[list[Row]]:
-    """Answers photos by the engine that was asked for; gives rows once they are in the index."""
+    """Answers photos by the engine that was asked for; gives rows once they are in the index.
+
+    The network is in `folder`; workers of a cluster find it for themselves.
+    """
+    from landmark_model import load
     from landmark_model.library.run import LibraryRun
 
     if options.engine == "local":
-        tagger, _ = open_network(*_which(options))
+        tagger = load(folder, taught=options.taught)
         yield from LibraryRun(index, tagger, stamp, options.again).answer(paths)
         return
     from landmark_model.library.cluster import ClusterRun, connected

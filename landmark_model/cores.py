@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -16,9 +17,7 @@ def usable_cores() -> int:
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if threads.isdecimal():
         limits.append(int(threads))
-    try:
+    with suppress(OSError, ValueError):  # no such file, or no limit: "max"
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         limits.append(math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no such file, or no limit: "max"
-        return max(1, min(limits))
     return max(1, min(limits))

@@ -133,6 +133,20 @@ def write_text(path: Path, text: str) -> None:
         (scratch / path.name).write_text(text, encoding="utf-8")
 
 
+def write_between(path: Path, start: str, end: str, text: str) -> None:
+    """Writes `text` between two markers of the document at `path`.
+
+    Raises LandmarkError if it does not exist, or lacks a marker.
+    """
+    if not path.is_file():
+        raise LandmarkError(f"{path} does not exist. Give a document with result markers.")
+    head, found, rest = path.read_text(encoding="utf-8").partition(start)
+    place = rest.find(end)
+    if not found or place < 0:
+        raise LandmarkError(f"{path.name} lacks the markers {start} and {end}. Add them.")
+    write_text(path, f"{head}{start}\n{text}\n{rest[place:]}")
+
+
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
     """An empty folder in `folder`, which is made if needed; it is removed at the end.

@@ -184,7 +184,8 @@ def nearest_place(position: tuple[float, float]) -> tuple[str, float]:
         apart = math.radians(abs(entry["latitude"] - position[0])) * EARTH_RADIUS_KM
         if apart < least:  # else it cannot be nearer, whatever the longitude
             distance = distance_km(position, (entry["latitude"], entry["longitude"]))
-            nearest, least = min((nearest, least), (key, distance), key=lambda item: item[1])
+            if distance < least:
+                nearest, least = key, distance
     return nearest, least
 
 

@@ -26,6 +26,7 @@ from benchmarks import (
 from landmark_model import Answer, Prediction, distance_km, find_place, load
 from landmark_model.background import Background
 from landmark_model.config import LandmarkError, read_config
+from landmark_model.files import write_between
 from landmark_model.preprocess import DETAIL
 from landmark_model.teaching import Look
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
@@ -308,5 +309,5 @@ def test_figures_of_teaching_are_those_of_the_photos(teachable, monkeypatch, tmp
     assert teach.cells(3, [rows[0], lower])[:3] == ["3", "62% (38% to 88%)", "70%"]
     guide = tmp_path / "guide.md"
     guide.write_text(f"A\n{teach.CURVE_START}\nold\n{teach.CURVE_END}\nB")
-    teach.write_curve("| new |", guide)
+    write_between(guide, teach.CURVE_START, teach.CURVE_END, "| new |")
     assert guide.read_text() == f"A\n{teach.CURVE_START}\n| new |\n{teach.CURVE_END}\nB"

@@ -17,7 +17,7 @@ import yaml
 from landmark_model.calibration import ReliabilityBin, chance_calibration_error
 from landmark_model.config import WEIGHTS_NAME, ModelConfig, read_config
 from landmark_model.errors import LandmarkError
-from landmark_model.files import write_text
+from landmark_model.files import write_between, write_text
 from landmark_model.hub.repo import METRICS_NAME, networks_in, read_json
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -92,18 +92,9 @@ def write_card(folder: Path, path: Path, repo: str | None = None) -> None:
 
 def write_results(folder: Path, path: Path) -> None:
     """Writes the results table between the two result markers of the document at `path`."""
-    if not path.is_file():
-        raise LandmarkError(f"{path} does not exist. Give a document with result markers.")
-    text = path.read_text(encoding="utf-8")
-    head, start, rest = text.partition(RESULTS_START)
-    end = rest.find(RESULTS_END)
-    if not start or end < 0:
-        raise LandmarkError(
-            f"{path.name} lacks the markers {RESULTS_START} and {RESULTS_END}. Add them."
-        )
     with _whole_metrics(folder):
         table = results_table(read_reports(folder))
-    write_text(path, f"{head}{start}\n{table}\n{rest[end:]}")
+    write_between(path, RESULTS_START, RESULTS_END, table)
 
 
 def _fields(reports: list[Report], base: Path, repo: str | None) -> dict[str, object]:

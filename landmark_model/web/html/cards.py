@@ -39,8 +39,7 @@ class Shown:
 
 def card(shown: Shown, language: str, known_count: int) -> str:
     """The result: the best guess in large type, or that no known landmark is recognised."""
-    best, *others = shown.guesses
-    others = [guess for guess in others if guess.probability >= LEAST_LISTED]
+    best, *others = listed(shown.guesses)
     if shown.is_known is False:
         kind = "result stranger"
         parts = [
@@ -67,6 +66,12 @@ def card(shown: Shown, language: str, known_count: int) -> str:
         parts = [_note(shown, language), *parts, own]
     body = "".join(parts)
     return f'<section class="{kind}" aria-live="polite">{body}</section>'
+
+
+def listed(guesses: Sequence[Prediction]) -> list[Prediction]:
+    """The best guess, and those of the others that are probable enough to be named beside it."""
+    best, *others = guesses
+    return [best, *(guess for guess in others if guess.probability >= LEAST_LISTED)]
 
 
 def _note(shown: Shown, language: str) -> str:
@@ -228,13 +233,12 @@ def welcome(language: str, known_count: int) -> str:
 
 def verdict(title: str, seconds: float, answer: Answer, language: str) -> str:
     """One network's answer for a photo and the time it took, as a column."""
-    best, *others = answer
-    listed = [best, *(guess for guess in others if guess.probability >= LEAST_LISTED)]
+    best, *others = listed(answer)
     name = say("none_short", language) if answer.is_known is False else best.name_in(language)
     kind = "stranger" if answer.is_known is False else "known"
     return (
         f'<section class="verdict {kind}"><div class="line"><h3>{html.escape(title)}</h3>'
         f'<span class="seconds">{seconds:.2f} s</span></div><h2>{html.escape(name)}</h2>'
-        + bars(listed, "", language)
+        + bars([best, *others], "", language)
         + "</section>"
     )
