@@ -20,8 +20,8 @@ WHOLE_ZOOM = 2
 STRIDE_PX = 32
 BICUBIC = Image.Resampling.BICUBIC
 # How many times the side of the network's image a photo has at least after a reduced decode. 1.5
-# would save 3 ms of 23 with 12 megapixels, but answers would differ more from those of all pixels
-# (see benchmarks/decode.py); and `whole_photo` needs more than 2.
+# would be faster, but change more than 1 of 200 first guesses (see benchmarks/decode.py); and
+# `whole_photo` needs more than 2.
 DETAIL = 2.5
 
 
