@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ from PIL import Image
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.cleanup import Lasting, close_idle, delete_unfinished, drop_uncollected
 from landmark_model.web.guard import GuardMiddleware, Rules
+from landmark_model.web.server import wait_for
 from landmark_model.web.uploads import NOT_YOURS, PREFIX, Uploads, make_private_folder, plain_name
 
 ROOT = Path(__file__).parents[1]
@@ -529,6 +531,27 @@ def test_a_link_out_of_the_folder_is_no_upload(tmp_path, canaries):
 def test_names_of_uploads_are_short_and_plain():
     assert plain_name("C:\\a/b\u202egpj.exe\n") == "bgpj.exe"
     assert plain_name("x" * 999 + ".jpg") == "x" * 200
+
+
+def test_a_stop_that_reaches_another_thread_is_heard():
+    stopped, unheard = threading.Event(), []
+    before = signal.signal(signal.SIGUSR1, lambda *_: stopped.set())
+
+    def stop():
+        time.sleep(0.1)  # by then the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        if not stopped.wait(20):
+            unheard.append(True)
+            stopped.set()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    try:
+        wait_for(stopped)
+        assert not unheard
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_stop_gives_the_answers_under_way_or_a_sentence_and_ends_well(serve):

@@ -54,6 +54,7 @@ UNCOLLECTED_S = 60
 UNFINISHED_S = 60  # what of an upload is left when it is cut off
 IDLE_S = 20  # how long a connection may ask nothing
 LAST_ANSWERS_S = 10  # what a stop waits for
+AWAKE_EVERY_S = 0.5
 
 
 def launch(settings: Settings, models: Models, library: Library | None = None) -> GuardedBlocks:
@@ -186,17 +187,19 @@ def warm_up(models: Models) -> None:
 def serve_until(stopped: threading.Event, page: GuardedBlocks) -> None:
     """Serves until `stopped` is set or Ctrl-C, then finishes the answers in progress."""
     try:
-        stopped.wait()
+        wait_for(stopped)
     except KeyboardInterrupt:
         print("Stopping.", flush=True)
     page.rules.stopping = True
-    # Nothing that hangs, the loop or what gradio closes, may keep the process from its end.
-    with suppress(TimeoutError):
-        last = asyncio.run_coroutine_threadsafe(page.finish(LAST_ANSWERS_S), page.loop)
-        last.result(2 * LAST_ANSWERS_S)
-    closing = threading.Thread(target=page.close, kwargs={"verbose": False}, daemon=True)
-    closing.start()
-    closing.join(LAST_ANSWERS_S)
+    asyncio.run_coroutine_threadsafe(page.finish(LAST_ANSWERS_S), page.loop).result()
+    page.close(verbose=False)
+
+
+def wait_for(stopped: threading.Event) -> None:
+    """Waits until a signal's handler sets `stopped`."""
+    # A signal may reach any thread, but its handler runs in this one, and only while it is awake.
+    while not stopped.wait(AWAKE_EVERY_S):
+        pass
 
 
 def allow_connections() -> None:
