@@ -18,7 +18,7 @@ from landmark_model.calibration import ReliabilityBin, chance_calibration_error
 from landmark_model.config import WEIGHTS_NAME, ModelConfig, read_config
 from landmark_model.errors import LandmarkError
 from landmark_model.files import write_between, write_text
-from landmark_model.hub.repo import METRICS_NAME, networks_in, read_json
+from landmark_model.hub.repo import METRICS_NAME, merit, networks_in, read_json
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 RESULTS_START = "<!-- results: written by `make card` -->"
@@ -219,8 +219,8 @@ def results_table(reports: list[Report]) -> str:
 
 
 def _best_first(reports: list[Report]) -> list[Report]:
-    """The most accurate on validation photos first."""
-    return sorted(reports, key=lambda one: one.metrics["validation"]["top1"], reverse=True)
+    """In the order in which `load` prefers them."""
+    return sorted(reports, key=lambda report: merit(report.metrics), reverse=True)
 
 
 def _result_row(report: Report) -> str:

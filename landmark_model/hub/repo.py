@@ -284,12 +284,20 @@ def best_first(folder: Path) -> dict[str, Path]:
 
 
 def _merit(folder: Path) -> tuple[int, float]:
-    """How many landmarks the metrics.json of `folder` has scores of, and its validation top-1;
+    """`merit` by the metrics.json of `folder`; 0 for what is not there."""
+    try:
+        return merit(read_json(folder / METRICS_NAME))
+    except LandmarkError:
+        return 0, 0.0
+
+
+def merit(metrics: dict) -> tuple[int, float]:
+    """What networks are ranked by: how many landmarks there are scores of, and validation top-1;
     0 for what is not there."""
     try:
-        validation = read_json(folder / METRICS_NAME)["validation"]
+        validation = metrics["validation"]
         classes, top1 = validation.get("classes"), validation["top1"]
-    except (LandmarkError, TypeError, LookupError, AttributeError):
+    except (TypeError, LookupError, AttributeError):
         return 0, 0.0
     fits = type(top1) in (int, float) and 0 <= top1 <= 1
     return len(classes) if isinstance(classes, list) else 0, float(top1) if fits else 0.0
