@@ -5,7 +5,8 @@ python -m benchmarks.library --photos photos/world100/validation
 Memory is that of 100,000 tiny files, all different, from the search for them to the exports; their
 decoder and network are stubs that answer at once. The rate is that of real photos and the network
 that ships, beside each half alone: photos decoded by as many processes as there are cores, and the
-network on batches of photos that are decoded already.
+network on photos that are decoded already; for photos as they are, and for some of them enlarged to
+12 megapixels, which cameras take.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ from landmark_model.library import tagging
 from landmark_model.library.exports import REPORT_NAME, TABLES, write_table, written
 from landmark_model.library.html_report import write_report
 from landmark_model.library.index import View, open_index
-from landmark_model.library.run import BATCH_SIZE, GUESS_COUNT, LibraryRun, make_plan
+from landmark_model.library.run import GUESS_COUNT, LibraryRun, make_plan
 from landmark_model.library.sidecar_files import SidecarFiles
 from landmark_model.photos import CameraFacts
 
 FILES_IN_FOLDER = 1000
 FEW = 16  # files of the round that loads what is loaded once
+LARGE_PIXELS = 12e6
 LIBRARIES = (10**6, 10**8, 10**10)
 LANDMARKS = ("Eiffel_Tower", "Taj_Mahal", "Petra", "Colosseum", "Big_Ben")
 ABOUT = """# A library of many photos
@@ -58,19 +60,17 @@ files.
 
 ## Rate
 
-{photo_count} photos ({pixels:.1f} megapixels each, on average) and the network that ships; medians
-of {rounds} rounds in which the three take turns. "Both" is the most that these cores can do if they
-are never idle: every photo is decoded and looked at, and either takes all cores where it is alone.
+Photos a second, by the network that ships; medians of {rounds} rounds in which the three take
+turns. "Both" is the most that these cores can do if they are never idle: every photo is decoded and
+looked at, and either takes all cores where it is alone. `landmark tag` also makes a small copy of
+each photo and its hash, and keeps both in the index with the answer.
 
 {rates}
 
-`landmark tag` reaches {share_of_both:.0%} of both, and {share_of_lower:.0%} of the lower one alone.
-
 ## What a library costs
 
-At the measured {per_core:.2f} photos a second for each core, of photos as large as those above. The
-photos are split among machines, each with an index of its own. A core-hour is **assumed** to cost
-${price:g}.
+At the measured {per_core:.2f} photos of 12 megapixels a second for each core. The photos are split
+among machines, each with an index of its own. A core-hour is **assumed** to cost ${price:g}.
 
 {costs}
 """
@@ -78,8 +78,10 @@ ${price:g}.
 
 @dataclass(frozen=True)
 class Rates:
-    """Photos a second."""
+    """Photos a second, of `count` photos with so many megapixels on average."""
 
+    count: int
+    megapixels: float
     tag: float
     network: float
     decoding: float
@@ -93,7 +95,7 @@ class Rates:
 class Stub:
     """Answers for a network, at once, with five landmarks in turn."""
 
-    fewest_pixels = 1_000_000
+    fewest_pixels, batch_size = 1_000_000, 4
 
     def __init__(self) -> None:
         self._places = {name: find_place(name) for name in LANDMARKS}
@@ -112,6 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = make_parser("library", __doc__)
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--limit", type=int, default=300, metavar="N", help="real photos (300)")
+    parser.add_argument("--large", type=int, default=64, metavar="N", help="enlarged photos (64)")
     parser.add_argument(
         "--files", type=int, default=100_000, metavar="N", help="tiny files (100000)"
     )
@@ -120,19 +123,19 @@ def main(arguments: list[str] | None = None) -> None:
                         help="dollars for a core-hour (0.04)")  # fmt: skip
     options = parser.parse_args(arguments)
     photos = find_photos(options.photos).paths
-    if not photos or min(options.limit, options.files, options.rounds) < 1:
+    if not photos or min(options.limit, options.large, options.files, options.rounds) < 1:
         raise LandmarkError(f"No photos in {options.photos}, or a number is below 1.")
-    photos = photos[:: -(-len(photos) // options.limit)]
     memory = measure_memory(options.files)
-    rates, pixels = measure_rates(photos, options.rounds)
-    per_core = rates.tag / usable_cores()
+    rates = [measure_rates(some_of(photos, options.limit), options.rounds)]
+    with tempfile.TemporaryDirectory(prefix="library-") as folder:
+        large = enlarge(some_of(photos, options.large), Path(folder))
+        rates.append(measure_rates(large, options.rounds))
+    per_core = rates[-1].tag / usable_cores()
     page = ABOUT.format(
         command=command_line("library", arguments), cores=usable_cores(), count=options.files,
-        few=FEW, memory=table(("step", "seconds", "peak, MB"), memory), photo_count=len(photos),
-        pixels=pixels, rounds=options.rounds, rates=rate_table(rates),
-        share_of_both=rates.tag / rates.both,
-        share_of_lower=rates.tag / min(rates.network, rates.decoding), per_core=per_core,
-        price=options.price, costs=cost_table(per_core, options.price),
+        few=FEW, memory=table(("step", "seconds", "peak, MB"), memory), rounds=options.rounds,
+        rates=rate_table(rates), per_core=per_core, price=options.price,
+        costs=cost_table(per_core, options.price),
     )  # fmt: skip
     write_text(options.out / "library.md", page)
     print(page)
@@ -191,6 +194,7 @@ def walk_through(folder: Path, out: Path, rows: list[list[str]]) -> None:
         found.paths.clear()  # as the command does
         answers = LibraryRun(index, Stub(), "stub", False).answer(plan.waiting)
         step("answer", partial(exhaust, answers))
+        del plan  # it does that, too
         for kind, (name, *_) in TABLES.items():
             step(name, partial(write_table, kind, index, View(), out))
         step(REPORT_NAME, partial(report, index, out))
@@ -226,24 +230,37 @@ def sample(samples: list[int], done: Event) -> None:
 # --- rate ---
 
 
-def measure_rates(photos: list[Path], rounds: int) -> tuple[Rates, float]:
-    """The rates on real photos, and their megapixels on average."""
+def some_of(photos: list[Path], count: int) -> list[Path]:
+    """About `count` photos, evenly from all."""
+    return photos[:: -(-len(photos) // count)]
+
+
+def enlarge(photos: list[Path], folder: Path) -> list[Path]:
+    """Copies of photos as large as LARGE_PIXELS, as JPEG files."""
+    copies = [folder / f"{number}.jpg" for number in range(len(photos))]
+    for photo, copy in zip(photos, copies, strict=True):
+        image = open_safely(photo).image
+        factor = (LARGE_PIXELS / (image.width * image.height)) ** 0.5
+        size = round(image.width * factor), round(image.height * factor)
+        image.resize(size).save(copy, quality=90)
+    return copies
+
+
+def measure_rates(photos: list[Path], rounds: int) -> Rates:
+    """The rates on real photos."""
     tagger = load()
     fewest = tagger.fewest_pixels
-    few = [open_safely(path, fewest) for path in photos]
-    images = [one.image for one in few]
-    pixels = sum(one.size[0] * one.size[1] for one in few) / len(few) / 1e6
-    few.clear()
+    opened = [open_safely(path, fewest) for path in photos]
+    images = [one.image for one in opened]
+    pixels = sum(one.size[0] * one.size[1] for one in opened) / len(opened)
     contest = {
         "decoding": lambda: decode_all(photos, fewest),
-        "network": lambda: [
-            tagger.predict_batch(images[start : start + BATCH_SIZE], GUESS_COUNT, BATCH_SIZE)
-            for start in range(0, len(images), BATCH_SIZE)
-        ],
+        "network": lambda: tagger.predict_batch(images, GUESS_COUNT),
         "tag": lambda: tag_all(photos, tagger),
     }  # fmt: skip
     seconds = medians(contest, rounds)
-    return Rates(**{name: len(photos) / taken for name, taken in seconds.items()}), pixels
+    rates = {name: len(photos) / taken for name, taken in seconds.items()}
+    return Rates(len(photos), pixels / 1e6, **rates)
 
 
 def decode_all(photos: Iterable[Path], fewest_pixels: int) -> None:
@@ -262,13 +279,15 @@ def tag_all(photos: list[Path], tagger: object) -> None:
         exhaust(LibraryRun(index, tagger, "net", False).answer(plan.waiting))
 
 
-def rate_table(rates: Rates) -> str:
-    """The rates, each on a line."""
-    found = {"decoding alone": rates.decoding, "the network alone": rates.network,
-             "both": rates.both, "landmark tag": rates.tag}  # fmt: skip
-    return table(
-        ("what", "photos a second"), [[name, f"{rate:.1f}"] for name, rate in found.items()]
-    )
+def rate_table(rates: list[Rates]) -> str:
+    """The rates on photos of each size, on a line."""
+    headings = ("photos", "megapixels", "decoding alone", "the network alone", "both",
+                "landmark tag", "of both")  # fmt: skip
+    return table(headings, [
+        [str(one.count), f"{one.megapixels:.1f}", f"{one.decoding:.1f}", f"{one.network:.1f}",
+         f"{one.both:.1f}", f"{one.tag:.1f}", f"{one.tag / one.both:.0%}"]
+        for one in rates
+    ])  # fmt: skip
 
 
 def cost_table(per_core: float, price: float) -> str:

@@ -102,6 +102,11 @@ class LandmarkClassifier:
         return fewest_pixels(self.config)
 
     @property
+    def batch_size(self) -> int:
+        """How many photos it looks at in one forward pass: as many as suit the device."""
+        return self._runtime.batch_size
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the landmarks it knows, as people read them; those taught come last."""
         return self.config.labels + self.taught
@@ -198,7 +203,7 @@ class LandmarkClassifier:
             raise LandmarkError("predict_batch takes a list of photos; for one, call predict.")
         photos = list(photos)
         if batch_size is None:
-            batch_size = self._runtime.batch_size
+            batch_size = self.batch_size
         require_counts(top_k, batch_size)
         batches = [photos[i : i + batch_size] for i in range(0, len(photos), batch_size)]
         answer = partial(self._answer, top_k=top_k, keep_errors=errors == "skip")

@@ -220,7 +220,7 @@ def test_a_library_costs_what_the_measured_rate_says(photos, tmp_path):
     (hours,) = re.findall(r"^\| 10,000,000,000 \| ([\d,]+) ", text, re.MULTILINE)
     assert library.cost_table(1e10 / 3600, 0.5).endswith("| 10,000,000,000 | 1 | 0.1 | 0.0 | $0 |")
     assert int(hours.replace(",", "")) > 0
-    assert library.Rates(1.0, 30.0, 60.0).both == pytest.approx(20.0)
+    assert library.Rates(9, 0.1, 1.0, 30.0, 60.0).both == pytest.approx(20.0)
 
 
 def asked(truth: str, guess: str, share: float) -> trips.Photo:

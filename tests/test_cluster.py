@@ -16,9 +16,9 @@ from PIL import Image
 
 from landmark_model import LandmarkError, load
 from landmark_model.folders import find_named
-from landmark_model.library.cluster import ClusterRun, Ledger, Worker, connected
+from landmark_model.library.cluster import CHUNK_SIZE, ClusterRun, Ledger, Worker, connected
 from landmark_model.library.index import INDEX_NAME, open_index
-from landmark_model.library.run import BATCH_SIZE, LibraryRun, make_plan
+from landmark_model.library.run import LibraryRun, make_plan
 from landmark_model.training.smoke import make_photo
 
 # Ray warns of what it does itself.
@@ -36,7 +36,8 @@ class Mortal:
 
     def __init__(self, asked: Path, fatal: Path) -> None:
         self._tagger, self._asked, self._fatal = load(network="landmark_cnn"), asked, fatal
-        self.fewest_pixels, self._batch_count = self._tagger.fewest_pixels, 0
+        self.fewest_pixels, self.batch_size = self._tagger.fewest_pixels, self._tagger.batch_size
+        self._batch_count = 0
 
     def predict_batch(self, photos, top_k, batch_size):
         self._batch_count += 1
@@ -115,7 +116,7 @@ def test_workers_give_the_rows_of_one_machine_though_one_is_killed(workers, tmp_
     assert len(done) == len(set(done)) == PHOTO_COUNT + 24 and not (tmp_path / "fatal").exists()
     asked = (tmp_path / "asked").read_text().split()
     assert len(set(asked)) >= 2, "two workers, and one in the place of the dead"
-    assert PHOTO_COUNT <= len(asked) < PHOTO_COUNT + 3 * BATCH_SIZE, "none twice but those lost"
+    assert PHOTO_COUNT <= len(asked) < PHOTO_COUNT + CHUNK_SIZE // 2, "none twice but those lost"
     tag(folder, tmp_path / "here", 0)
     assert rows(tmp_path / "cluster") == rows(tmp_path / "here")
 

@@ -34,7 +34,7 @@ class Killed(BaseException):
 class Namer:
     """Stands in for a classifier: names each photo by its shade, and notes which it was asked."""
 
-    fewest_pixels = 1_000_000
+    fewest_pixels, batch_size = 1_000_000, 2
 
     def __init__(self, class_name: str = "") -> None:
         self.asked: list[int] = []
@@ -52,7 +52,7 @@ class Namer:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(run, "BATCH_SIZE", 2)
+    monkeypatch.setattr(run, "usable_cores", lambda: 1)
     monkeypatch.setattr(run, "AHEAD", 1)  # in an order that tests know
 
 

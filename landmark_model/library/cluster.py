@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,6 @@ from typing import TYPE_CHECKING
 from landmark_model import LandmarkError
 from landmark_model.library.index import AGAIN, Index, Row, open_index
 from landmark_model.library.run import (
-    BATCH_SIZE,
     Keeper,
     ahead,
     finished,
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 OpenNetwork = Callable[[], tuple["LandmarkClassifier", str]]
 OUTPUT = ("row", "is_answered", "thumbnail")
-CHUNK_SIZE = 8 * BATCH_SIZE  # photos that are answered anew if a worker dies
+GROUP_SIZE = 8  # photos that the ledger is asked about at a time
+CHUNK_SIZE = 64  # photos that are answered anew if a worker dies
 ROUND_SIZE = 100_000  # photos whose paths Ray has at a time
+REACHED_SECONDS = 10
 MOST_CHUNK_BYTES = 2**20  # of finished rows: what Ray sets memory aside for
 # Ray reports to nobody; its workers have the priority of this process.
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -57,7 +59,10 @@ def connected(worker_count: int | None = None) -> Iterator[int]:
 
     Raises LandmarkError if the cluster cannot be reached, ModuleNotFoundError without ray.
     """
-    is_alone = not os.environ.get("RAY_ADDRESS")
+    address = os.environ.get("RAY_ADDRESS")
+    is_alone = not address
+    if address:
+        _require_reachable(address)
     os.environ |= QUIET
     if is_alone:
         os.environ |= ALONE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -82,6 +87,24 @@ def connected(worker_count: int | None = None) -> Iterator[int]:
         context.enable_progress_bars = False
         context.target_max_block_size = MOST_CHUNK_BYTES
         yield worker_count or max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _require_reachable(address: str) -> None:
+    """Raises LandmarkError if RAY_ADDRESS names no cluster that answers; Ray tries for minutes."""
+    if "://" in address:  # of a client elsewhere; the index is written where the run is
+        raise LandmarkError(
+            f"RAY_ADDRESS is {address}: a run has to be on a machine of the cluster. Start it there, "
+            'or by "ray job submit".'
+        )
+    host, _, port = address.rpartition(":")
+    try:
+        if host:  # else a word of Ray's, such as "auto"
+            socket.create_connection((host.strip("[]"), int(port)), REACHED_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise LandmarkError(
+            f"No Ray cluster answers at RAY_ADDRESS {address} ({error}). Check the address; without "
+            "one, workers start on this machine."
+        ) from error
 
 
 def _problem(error: Exception) -> str:
@@ -158,7 +181,7 @@ class Worker:
     def _claimed(self, paths: Iterable[str]) -> Iterator[tuple[Row, Source, bool]]:
         """The photos that were read, and whether each is to be answered here."""
         found = ahead(read, paths)
-        while group := [*islice(found, BATCH_SIZE)]:
+        while group := [*islice(found, GROUP_SIZE)]:
             claims = [True] * len(group)
             if self._ledger:
                 import ray

@@ -29,6 +29,8 @@ def write_parquet(rows: Iterable[Tagged], file: BinaryIO) -> None:
     with parquet.ParquetWriter(file, schema) as writer:
         while group := [*islice(lines, GROUP_SIZE)]:
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
+    del group
+    pyarrow.default_memory_pool().release_unused()  # it would keep the room of a group
 
 
 def _value(value: object) -> object:

@@ -76,6 +76,7 @@ class SidecarFiles:
             if row.best or row.city:
                 tagged.add(path)
         names = self._names(files)
+        del files
         stale = [
             record.path
             for record in self._index.sidecars(self._target, True)
@@ -83,11 +84,12 @@ class SidecarFiles:
             and not (record.photo in tagged and names[record.photo] == record.path)
             and not self._is_away(record.photo)
         ]
+        del tagged
         for path in stale:
             self._take_back(self._record(path))
         changes: list[_Change] = []
         for path, _, row in self._index.rows(view):
-            if path not in tagged:
+            if not (row.best or row.city):
                 continue
             if self._is_away(path):
                 self._unwritten.append(Unwritten(row.file, REMOTE if is_address(path) else AWAY))

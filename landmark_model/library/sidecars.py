@@ -156,8 +156,10 @@ def sidecar_names(
     in.
     """
     safe = [file if (path := _safe_path(file)) == file else path for file in files]
-    order = sorted(range(len(safe)), key=lambda number: not is_raw(safe[number]))
-    reserved = {_same(f"{path}.xmp") for path in safe}
+    is_first = [is_raw(path) for path in safe]
+    order = (number for first in (True, False) for number in range(len(safe))
+             if is_first[number] is first)  # fmt: skip
+    reserved = {key: key for path in safe if (key := _same(f"{path}.xmp"))}
     taken: set[str] = set()
     folders: set[str] = set()
     numbers: dict[str, int] = {}
@@ -172,8 +174,9 @@ def sidecar_names(
         while name is None or not _is_free(_same(name), taken, folders):
             numbers[whole] = numbers.get(whole, 1) + 1
             name = f"{numbers[whole]}/{whole}"
-        taken.add(_same(name))
-        folders.update(map(str, PurePosixPath(_same(name)).parents))
+        key = _same(name)
+        taken.add(reserved.get(key, key))  # no second text: there may be a million
+        folders.update(map(str, PurePosixPath(key).parents))
         names[position] = name
     return names
 

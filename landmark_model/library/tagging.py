@@ -162,8 +162,11 @@ def tag_photos(
     """
     require_limits(top_k, batch_size, min_probability)
     opened = (open_one(file, path, tagger.fewest_pixels) for file, path in photos)
-    batches = answer_batches(tagger, opened, top_k, batch_size)
-    return (judged(row, language, min_probability) for batch in batches for row, _ in batch)
+    return (
+        judged(row, language, min_probability)
+        for batch in in_batches(opened, batch_size)
+        for row in answer_batch(tagger, batch, top_k)
+    )
 
 
 def open_one(file: str, photo: Source, fewest_pixels: int, takes_raw: bool = False) -> Opened:
@@ -177,29 +180,26 @@ def open_one(file: str, photo: Source, fewest_pixels: int, takes_raw: bool = Fal
     return Tagged(file, None, camera=opened.camera), opened.image
 
 
-def answer_batches(
-    tagger: LandmarkClassifier, opened: Iterable[Opened], top_k: int, batch_size: int
-) -> Iterator[list[Opened]]:
-    """The photos with the `top_k` guesses in their rows, those together that shared a forward pass.
-
-    No more are taken from `opened` than one forward pass takes.
-    """
+def in_batches(opened: Iterable[Opened], batch_size: int) -> Iterator[list[Opened]]:
+    """The photos of each forward pass: up to `batch_size`, fewer where they are large. No more than
+    those are taken from `opened`."""
     waiting: list[Opened] = []
     pixels = 0
     for row, image in opened:
         waiting.append((row, image))
         pixels += image.width * image.height if image else 0
         if len(waiting) >= batch_size or pixels >= MAX_BATCH_PIXELS:
-            yield _answered(tagger, waiting, top_k)
+            yield waiting
             waiting, pixels = [], 0
     if waiting:
-        yield _answered(tagger, waiting, top_k)
+        yield waiting
 
 
-def _answered(tagger: LandmarkClassifier, waiting: Sequence[Opened], top_k: int) -> list[Opened]:
-    images = [image for _, image in waiting if image is not None]
+def answer_batch(tagger: LandmarkClassifier, batch: Sequence[Opened], top_k: int) -> list[Tagged]:
+    """The rows of the photos of one forward pass, with `top_k` guesses."""
+    images = [image for _, image in batch if image is not None]
     answers = iter(tagger.predict_batch(images, top_k, batch_size=max(1, len(images))))
-    return [(replace(row, answer=next(answers)) if image else row, image) for row, image in waiting]
+    return [replace(row, answer=next(answers)) if image else row for row, image in batch]
 
 
 def judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
