@@ -429,6 +429,7 @@ def test_photos_at_addresses_are_rows_and_fetched_again_only_where_they_changed(
     for name in ("b/5.png", "b/6.png"):
         bucket.pipe(f"/bucket/2024/{name}", (photos / name).read_bytes())
     bucket.pipe("/bucket/2024/broken.jpg", b"no photo")
+    bucket.pipe("/bucket/2024/is this #1?.jpg", b"no photo")
     bucket.pipe("/bucket/2024/notes.txt", b"no photo")
     bucket.pipe("/bucket/2024/.trash/x.jpg", b"no photo")
 
@@ -443,7 +444,8 @@ def test_photos_at_addresses_are_rows_and_fetched_again_only_where_they_changed(
     found = rows(out)
     assert sorted(found) == [
         "memory:///bucket/2024/b/5.png", "memory:///bucket/2024/b/6.png",
-        "memory:///bucket/2024/broken.jpg", "memory:///bucket/gone.jpg",
+        "memory:///bucket/2024/broken.jpg", "memory:///bucket/2024/is this #1?.jpg",
+        "memory:///bucket/gone.jpg",
     ]  # fmt: skip
     assert found["memory:///bucket/2024/broken.jpg"].reason.startswith("broken.jpg is not a photo")
     gone = found["memory:///bucket/gone.jpg"].reason
@@ -486,6 +488,27 @@ def test_address_that_is_large_slow_or_odd_is_refused_in_words(bucket, monkeypat
         with pytest.raises(LandmarkError, match=reason) as told:
             find_at([address])
         assert "secret" not in str(told.value)
+
+
+class NoEntry(Exception):
+    """What a web server's answer is to aiohttp."""
+
+    status = 403
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [(None, "not there"), (ConnectionError(111, "refused"), "refused"), (NoEntry(), "status 403")],
+)
+def test_server_that_gives_no_file_is_told_from_a_file_that_is_not_there(
+    bucket, monkeypatch, cause, reason
+):
+    def info(*_: object, **__: object) -> None:
+        raise FileNotFoundError from cause  # so fsspec does
+
+    monkeypatch.setattr(type(bucket), "info", info)
+    *_, photo = addresses.fetch("memory://bucket/x.jpg")
+    assert f"x.jpg cannot be fetched ({reason})" in str(photo)
 
 
 # --- RAW files ---

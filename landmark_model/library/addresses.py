@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -63,8 +62,7 @@ def find_at(addresses: Iterable[str]) -> FoundAddresses:
     found = FoundAddresses()
     for address in addresses:
         fs, path = _open_system(address)
-        is_web = urlsplit(address).scheme in ("http", "https")
-        if is_web or (_is_photo(address) and not has_magic(path)):
+        if _is_web(address) or (_is_photo(address) and not has_magic(path)):
             found.photos.setdefault(fs.unstrip_protocol(path), Facts())
             continue
         try:
@@ -84,7 +82,7 @@ def find_at(addresses: Iterable[str]) -> FoundAddresses:
 
 def fetch(address: str) -> Fetched:
     """Reads a photo; never more than MOST_BYTES of it."""
-    name = os.path.basename(urlsplit(address).path)
+    name = _path_in(address).name
     try:
         fs, path = _open_system(address)
         facts = _facts(fs.info(path))
@@ -121,8 +119,18 @@ def _open_system(address: str) -> tuple[AbstractFileSystem, str]:
         ) from error
 
 
+def _is_web(address: str) -> bool:
+    return urlsplit(address).scheme in ("http", "https")
+
+
+def _path_in(address: str) -> PurePosixPath:
+    """The path in an address, without what web addresses have after it: files in a bucket may have
+    "?" and "#" in their names."""
+    return PurePosixPath(urlsplit(address).path if _is_web(address) else address)
+
+
 def _is_photo(name: str) -> bool:
-    path = PurePosixPath(urlsplit(name).path)
+    path = _path_in(name)
     return path.suffix.lower() in PHOTO_ENDINGS or is_raw(path.name)
 
 
@@ -140,6 +148,12 @@ def _facts(about: dict[str, object]) -> Facts:
 
 def _problem(error: Exception) -> str:
     """What went wrong, in a few words without the address: that may hold a signature."""
-    if isinstance(error, FileNotFoundError):
+    # Of a server that was not reached, fsspec says that a file is not there.
+    while isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    status = getattr(error, "status", None)
+    if isinstance(error, FileNotFoundError) or status == 404:
         return "not there"
+    if isinstance(status, int):
+        return f"status {status}"
     return getattr(error, "strerror", None) or type(error).__name__

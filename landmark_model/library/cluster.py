@@ -93,8 +93,8 @@ def _require_reachable(address: str) -> None:
     """Raises LandmarkError if RAY_ADDRESS names no cluster that answers; Ray tries for minutes."""
     if "://" in address:  # of a client elsewhere; the index is written where the run is
         raise LandmarkError(
-            f"RAY_ADDRESS is {address}: a run has to be on a machine of the cluster. Start it there, "
-            'or by "ray job submit".'
+            f"RAY_ADDRESS is {address}, but a run has to be on a machine of the cluster. Start it "
+            'there, or with "ray job submit".'
         )
     host, _, port = address.rpartition(":")
     try:
@@ -102,8 +102,8 @@ def _require_reachable(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), REACHED_SECONDS).close()
     except (OSError, ValueError) as error:
         raise LandmarkError(
-            f"No Ray cluster answers at RAY_ADDRESS {address} ({error}). Check the address; without "
-            "one, workers start on this machine."
+            f"No Ray cluster answers at RAY_ADDRESS {address} ({error}). Check the address; "
+            "without one, workers start on this machine."
         ) from error
 
 
