@@ -23,7 +23,7 @@ from landmark_model.training.smoke import make_photo
 
 # Ray warns of what it does itself.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-PHOTO_COUNT = 300
+PHOTO_COUNT = 500
 HERE = Path(__file__)
 needs_ray = pytest.mark.skipif(
     find_spec("ray") is None, reason='ray is missing: pip install "landmark-model[ray]"'
@@ -191,3 +191,19 @@ def test_of_two_copies_one_is_claimed_and_whoever_takes_over_a_chunk_gets_what_t
         assert ledger.claim([("a", "1"), ("e", "1")]) == [True, False]
         ledger.forget(["1"])
         assert ledger.claim([("e", "1")]) == [True], "the answer did not get into the index"
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:1", "No Ray cluster answers at RAY_ADDRESS 127.0.0.1:1"),
+        ("127.0.0.1:port", "No Ray cluster answers at RAY_ADDRESS 127.0.0.1:port"),
+        ("ray://127.0.0.1:10001", "on a machine of the cluster"),
+    ],
+)
+def test_cluster_that_cannot_be_used_is_refused_before_ray_tries_for_minutes(
+    address, reason, monkeypatch
+):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(LandmarkError, match=reason), connected():
+        pass
