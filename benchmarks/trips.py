@@ -25,7 +25,7 @@ from landmark_model import Answer, LandmarkError, Place, distance_km, find_place
 from landmark_model.config import read_config
 from landmark_model.files import write_text
 from landmark_model.folders import find_named
-from landmark_model.hub.repo import CONFIG_NAME, FEATURES_NAME, WEIGHTS_NAME, find
+from landmark_model.hub.repo import ANSWERING, find
 from landmark_model.library.index import open_index, to_answer
 from landmark_model.library.run import LibraryRun, make_plan, stamp_of
 from landmark_model.library.trips import Shot, Stop, follow
@@ -249,7 +249,7 @@ def answer_photos(
     """
     folder = find(source, None)
     config = read_config(folder)
-    stamp = stamp_of(folder, config.architecture, (CONFIG_NAME, WEIGHTS_NAME, FEATURES_NAME))
+    stamp = stamp_of(config.architecture, [folder / name for name in ANSWERING])
     folders = [known.resolve(), unknown.resolve()]
     found = find_named(folders, cache)
     with open_index(cache, is_new=True, writes=True) as index:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,8 @@ from landmark_model.files import write_between
 from landmark_model.preprocess import DETAIL
 from landmark_model.teaching import Look
 from landmark_model.training.recipes import FEW_EPOCHS, RECIPES
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture
@@ -246,6 +249,15 @@ def test_made_up_trips_are_possible_and_their_figures_those_of_their_photos():
     assert answers[1:5] == ["30", f"{count:,}", f"{shown:,}", "100.0%"]
     assert answers[6] == f"{shown / count:.1%}" and answers[8] == f"{count - shown:,}"
     assert float(answers[7].strip("%")) > 90 and places[1] <= f"{count - shown:,}"
+
+
+def test_photos_of_trips_are_answered_by_the_network_that_ships(unknown_photos, tmp_path):
+    (tmp_path / "known" / "Taj_Mahal").mkdir(parents=True)
+    shutil.copy(EXAMPLES / "taj-mahal.jpg", tmp_path / "known" / "Taj_Mahal")
+    folders = tmp_path / "known", unknown_photos / "test", tmp_path / "cache"
+    photos, count = trips.answer_photos(*folders, None)
+    assert {name: len(found) for name, found in photos.items()} == {"Taj_Mahal": 1, "": 4}
+    assert photos["Taj_Mahal"][0].answer[0].class_name == "Taj_Mahal" and count == 100
 
 
 @pytest.fixture
