@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ class TorchTrunk:
 
     def __init__(self, network: nn.Module, config: ModelConfig, device: str) -> None:
         self.device = device
+        # Threads share a GPU: its memory has room for one forward pass.
+        self._turn = nullcontext() if device == "cpu" else Lock()
         self._architecture, self._image_size = config.architecture, config.image_size
         self._network = network.to(device, memory_format=torch.channels_last).eval()
         self._head = self._network.get_classifier()
@@ -27,12 +31,14 @@ class TorchTrunk:
 
     @torch.inference_mode()
     def features(self, images: np.ndarray) -> np.ndarray:
-        return _to_numpy(compute_features(self._network, self._to_device(images)))
+        with self._turn:
+            return _to_numpy(compute_features(self._network, self._to_device(images)))
 
     @torch.inference_mode()
     def maps(self, images: np.ndarray) -> np.ndarray:
         try:
-            return _to_numpy(self._network.forward_features(self._to_device(images)))
+            with self._turn:
+                return _to_numpy(self._network.forward_features(self._to_device(images)))
         except AssertionError as error:
             raise LandmarkError(
                 f"{self._architecture} takes images of {self._image_size} px only, so it cannot "

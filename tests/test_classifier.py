@@ -15,7 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
-from landmark_model import Answer, LandmarkClassifier, LandmarkError, Prediction, load, open_photo
+from landmark_model import (
+    Answer,
+    LandmarkClassifier,
+    LandmarkError,
+    Prediction,
+    load,
+    open_photo,
+    torch_trunk,
+)
 from landmark_model.config import ModelConfig
 from landmark_model.networks import build
 from landmark_model.places import Place, find_place
@@ -283,6 +291,25 @@ def test_passes_on_a_cpu_are_small_unless_told_otherwise(tagger, monkeypatch):
     tagger.predict_batch(EXAMPLES[:1] * (CPU_BATCH + 1))
     tagger.predict_batch(EXAMPLES[:1] * 9, batch_size=7)
     assert [sorted(sizes[:2]), sorted(sizes[2:])] == [[1, CPU_BATCH], [2, 7]]
+
+
+def test_a_gpu_looks_at_one_batch_at_a_time(monkeypatch):
+    config = ModelConfig("landmark_cnn", ("a", "b"), ("A", "B"), 32)
+    device = "cpu:0"  # torch's long name of the CPU stands in for another device
+    tagger = LandmarkClassifier(Runtime(TorchTrunk(build(config), config, device), config))
+    at_once, counts, compute = [], [], torch_trunk.compute_features
+
+    def count(network, images):
+        at_once.append(images)
+        counts.append(len(at_once))
+        found = compute(network, images)
+        at_once.pop()
+        return found
+
+    monkeypatch.setattr(torch_trunk, "compute_features", count)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(tagger.predict, [Image.new("RGB", (40, 40))] * 64)]
+    assert len(answers) == len(counts) == 64 and set(counts) == {1}
 
 
 def test_a_file_object_that_is_there_twice_is_answered_twice(tagger):
