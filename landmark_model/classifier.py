@@ -293,8 +293,8 @@ class LandmarkClassifier:
         if 2 * sure.count(label) > len(answers):
             raise LandmarkError.because(
                 "teach_like",
-                "{count} of {total} photos look like {label}, which is known already. If they show "
-                "another landmark, teach it anyway (anyway=True, --anyway).",
+                "The photos look like {label}, which is known already ({count} of {total}). If "
+                "they show another landmark, teach it anyway (anyway=True, --anyway).",
                 count=sure.count(label),
                 total=len(answers),
                 label=label,
