@@ -142,7 +142,9 @@ def test_photos_of_a_landmark_that_is_known_are_refused_unless_told_otherwise(
 ):
     monkeypatch.setattr(classifier, "SURE", 0.0)  # it learned nothing, so it is never surer
     label = tagger.predict(stripes[0])[0].label
-    with pytest.raises(LandmarkError, match=rf"look like {label}, which is known already \(\d of 4\)"):
+    with pytest.raises(
+        LandmarkError, match=rf"look like {label}, which is known already \(\d of 4\)"
+    ):
         tagger.teach("Burg Eltz", stripes[:4])
     assert tagger.teach("Burg Eltz", stripes[:4], anyway=True).taught == ("Burg Eltz",)
 
