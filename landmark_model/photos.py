@@ -41,6 +41,8 @@ MAX_MEGAPIXELS = 80
 MAX_FILE_BYTES = 100 * 2**20
 MAX_MEMORY_GB = 1
 MIN_SIDE_PX = 8
+# Of the sides of a photo with more pixels: the smaller copy of a longer strip would not be small.
+MAX_RATIO, STRIP_MEGAPIXELS = 50, 4
 STRIP_PIXELS = 2**20  # turned into RGB at once: a copy of all pixels is made once, not three times
 REASONS = {
     "missing": "{name} does not exist. Check the path.",
@@ -60,6 +62,8 @@ REASONS = {
     "costly": "{name} is built so that it takes minutes to read. Export it again as JPEG.",
     "heavy": "{name} takes more than {limit} GB of memory to read. Export a smaller copy, "
     "2,000 px wide is plenty.",
+    "narrow": "{name} is {width} x {height} px; the longer side may be at most {limit} times as "
+    "long as the shorter. Crop it.",
     "small": "{name} is {width} x {height} px; each side needs {limit} px or more. "
     "Use a larger copy.",
 }
@@ -67,6 +71,7 @@ LIMITS = {
     "large_file": MAX_FILE_BYTES // 2**20,
     "many_pixels": MAX_MEGAPIXELS,
     "heavy": MAX_MEMORY_GB,
+    "narrow": MAX_RATIO,
     "small": MIN_SIDE_PX,
 }
 TURNS = {
@@ -479,6 +484,9 @@ def _check_size(image: Image.Image, name: str) -> None:
         raise refusal("many_pixels", name)
     if min(width, height) < MIN_SIDE_PX:
         raise refusal("small", name, width=width, height=height)
+    is_large = width * height > STRIP_MEGAPIXELS * 1_000_000
+    if is_large and max(width, height) > MAX_RATIO * min(width, height):
+        raise refusal("narrow", name, width=width, height=height)
 
 
 def refusal(reason: str, name: str, **details: object) -> LandmarkError:

@@ -253,11 +253,11 @@ def test_large_turned_photo_takes_less_than_a_gigabyte(mode, kind):
 
 def test_tiff_whose_strips_end_before_its_picture_does_is_damaged():
     file = io.BytesIO()
-    Image.new("F", (40, 28)).save(file, "TIFF")
+    Image.new("F", (1600, 28)).save(file, "TIFF")
     content = bytearray(file.getvalue())
     height = content.index(b"\x01\x01") + 8  # of the entry of tag 257, the image's length
-    assert open_safely(bytes(content)).size == (40, 28)
-    content[height : height + 4] = (1_800_000).to_bytes(4, "little")
+    assert open_safely(bytes(content)).size == (1600, 28)
+    content[height : height + 4] = (45_000).to_bytes(4, "little")
     content[height - 6 : height - 4] = b"\x04\x00"  # a number of four bytes
     with pytest.raises(LandmarkError, match="damaged"):
         open_safely(bytes(content))

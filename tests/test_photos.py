@@ -454,6 +454,7 @@ BAD_FILES = {
     "line.png": (encode(Image.new("RGB", (100, 1)), "PNG"), "100 x 1 px"),
     "pixel.gif": (encode(Image.new("P", (1, 1)), "GIF"), "1 x 1 px"),
     "small.png": (encode(Image.new("RGB", (7, 300)), "PNG"), "8 px"),
+    "narrow.png": (encode(Image.new("L", (280, 15_000)), "PNG"), "280 x 15000 px"),
 }
 
 
