@@ -116,6 +116,11 @@ class LandmarkClassifier:
         """The names of the landmarks that it was taught."""
         return self._lessons.names if self._lessons else ()
 
+    @property
+    def taught_counts(self) -> dict[str, int]:
+        """How many photos it was taught each landmark with."""
+        return {name: self._lessons.count(name) for name in self.taught}
+
     def teach(
         self,
         name: str,

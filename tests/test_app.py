@@ -283,6 +283,19 @@ def test_a_public_link_shows_a_page_that_loads_nothing_from_elsewhere(models, mo
         shared.close()
 
 
+@pytest.mark.parametrize(("arguments", "believed"), [([], ""), (["--root-path", "/x"], "proxy")])
+def test_who_asks_is_believed_from_a_proxy_only(models, monkeypatch, arguments, believed):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "proxy")  # what uvicorn reads
+    seen = []
+
+    def note(*_: object, **__: object) -> None:
+        seen.append(os.environ["FORWARDED_ALLOW_IPS"])
+
+    monkeypatch.setattr(server.GuardedBlocks, "launch", note)
+    server.launch(read_settings(arguments), models)
+    assert seen == [believed]
+
+
 def test_without_the_internet_sharing_says_so_and_where_the_page_is():
     offline = SimpleNamespace(share_url=None, local_url="http://127.0.0.1:7860/")
     told = server.greeting(read_settings(["--share"]), offline)

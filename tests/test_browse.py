@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from landmark_model import LandmarkError, cli, open_library
 from landmark_model.library.index import INDEX_NAME, Row, open_index
-from landmark_model.web.guard import GuardMiddleware, Rules
+from landmark_model.web.guard import GuardMiddleware, OriginMiddleware, Rules
 from landmark_model.web.library_routes import library_routes
 from landmark_model.web.settings import read_settings
 from landmark_model.web.uploads import Uploads
@@ -55,13 +55,14 @@ def ask(folder, tmp_path):
     rules = Rules(Uploads(tmp_path), (), lambda session: False, 2**20, has_library=True)
     app = Starlette(
         routes=library_routes(open_library(folder)),
-        middleware=[Middleware(GuardMiddleware, rules)],
+        middleware=[Middleware(OriginMiddleware), Middleware(GuardMiddleware, rules)],
     )
     client = TestClient(app, base_url="http://localhost")
 
-    def get(path: str = "/library", language: str = "en", **query: object):
+    def get(path: str = "/library", language: str = "en", origin: str = "", **query: object):
         address = f"{path}?{urlencode(query)}" if query else path
-        return client.get(address, headers={"accept-language": language})
+        headers = {"accept-language": language} | ({"origin": origin} if origin else {})
+        return client.get(address, headers=headers)
 
     return get
 
@@ -124,6 +125,15 @@ def test_a_page_names_no_folder_and_holds_names_as_text(ask, tmp_path):
     assert str(tmp_path) not in page and "secret folder" not in page
     assert "<script" not in page and "<b>away" not in page and "<i>'" not in page
     assert "&lt;b&gt;away.jpg" in page
+
+
+def test_pages_of_other_sites_can_neither_read_a_library_nor_show_its_photos(folder, ask):
+    (number,) = re.findall(r'src="library/photo/(\d+)"', ask(text="statue-of").text)
+    for path in ("/library", f"/library/photo/{number}"):
+        answer = ask(path, origin="http://localhost:81")  # which gradio would let read it
+        assert answer.status_code == 200
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 def test_an_app_without_a_library_has_no_such_address(tmp_path):

@@ -25,6 +25,7 @@ from PIL import Image
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.cleanup import Lasting, close_idle, delete_unfinished, drop_uncollected
 from landmark_model.web.guard import GuardMiddleware, Rules
+from landmark_model.web.multipart import PROGRESS_COUNT, bound_uploads
 from landmark_model.web.server import wait_for
 from landmark_model.web.uploads import NOT_YOURS, PREFIX, Uploads, make_private_folder, plain_name
 
@@ -178,17 +179,18 @@ def test_no_endpoint_opens_a_file_that_was_not_uploaded(visitor, canaries, way):
 
 def test_an_event_that_is_added_later_is_behind_the_same_door(tmp_path, canaries):
     with GuardedBlocks() as page:
-        photo, names = gr.File(), gr.CheckboxGroup([("A", "a")])
-        photo.change(lambda file, chosen: file["path"], [photo, names], photo, preprocess=False)
+        photo, names, one = gr.File(), gr.CheckboxGroup([("A", "a")]), gr.Radio([("A", "a")])
+        photo.change(lambda file, *_: file["path"], [photo, names, one], photo, preprocess=False)
     page.uploads = Uploads(tmp_path)
-    for value, choice, why in [
-        ({"path": str(canaries[0])}, [], NOT_YOURS),
-        (str(canaries[0]), [], "the wrong type"),
-        (None, ["<script>"], "not among the choices"),
-        (None, "a" * 3000, "too long"),
+    for *values, why in [
+        ({"path": str(canaries[0])}, [], "a", NOT_YOURS),
+        (str(canaries[0]), [], "a", "the wrong type"),
+        (None, ["<script>"], "a", "not among the choices"),
+        (None, ["a"], ["a"], "not among the choices"),
+        (None, "a" * 3000, "a", "too long"),
     ]:
         with pytest.raises(gr.Error, match=re.escape(why)):
-            asyncio.run(page.process_api(0, [value, choice]))
+            asyncio.run(page.process_api(0, values))
 
 
 def shared_by(visitor: Visitor, session: str) -> str:
@@ -298,6 +300,21 @@ def test_routes_that_the_page_does_not_use_are_not_there(visitor):
                  "gradio_api/queue/data?session_hash=gone", "gradio_api/call/predict/gone",
                  "?page=x", "assets/" + "a" * 300, "logout"):  # fmt: skip
         assert visitor.ask(f"/{path}")[0] == 404
+
+
+def test_numbers_of_uploads_are_short_and_given_once_and_only_the_last_are_remembered(visitor):
+    asks = [f"{path}?upload_id=" for path in ("upload_progress", "upload")]
+    odd = [ask + value for ask in asks for value in ("a" * 65, "", "a/b")]
+    odd += ["queue/data?session_hash=a&session_hash=b", "upload?upload_id=a&upload_id="]
+    for address in odd:
+        body = b"--x--" if address.startswith("upload?") else None
+        assert visitor.ask(f"/gradio_api/{address}", body)[0] == 400, address
+    bound_uploads()
+    progress = gr.routes.file_upload_statuses
+    for number in range(3000):
+        progress.track(f"{number}")
+    assert progress.is_done("2999") is False
+    assert len(progress._statuses) == len(progress._signals) == PROGRESS_COUNT
 
 
 def test_an_upload_is_a_form_of_a_few_files_and_nothing_of_others_stays(visitor):

@@ -199,6 +199,7 @@ def test_a_photo_that_shows_none_has_its_nearest_guess_greyed_and_no_tick(batch)
         [1.0, "tick", False], [[1], "tick", False], [1, "name", ""], [1, "name", "  "],
         [1, "name", "x" * (MAX_NAME + 1)], [1, "name", "a\nb"], [1, "name", "a\x00"],
         [1, "name", "a\x1b[2J"], [1, "name", "\u202egpj"], [1, "name", "a\u2028b"],
+        [1, "name", "\u200b"], [1, "name", "a\ufeffb"],
         [1, "name", "\ud800"], [1, "name", "Rome\n"],
     ],
 )  # fmt: skip

@@ -48,7 +48,7 @@ class Proxy(BaseHTTPRequestHandler):
         """Prints nothing."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(serve):
     source = "landmark_model/weights/landmark_cnn"
     Proxy.target = urlsplit(serve("--root-path", PATH, "--repo", source)).netloc
@@ -70,3 +70,16 @@ def test_the_app_answers_under_a_path_behind_a_proxy(proxy):
     client = Client(proxy, verbose=False)
     answer = client.predict(handle_file(TAJ), api_name="/predict")
     assert answer["guesses"][0]["name"] == "Taj Mahal"
+
+
+def test_pages_of_other_sites_may_ask_the_api_but_without_a_visitors_login(proxy):
+    line = HTTPConnection(Proxy.target, timeout=60)
+    origin = {"Host": "photos.example", "Origin": "https://other.example"}
+    preflight = {"Access-Control-Request-Method": "POST"}
+    for method, more in (("GET", {}), ("OPTIONS", preflight)):
+        line.request(method, "/gradio_api/info", headers=origin | more)
+        answer = line.getresponse()
+        answer.read()
+        assert answer.status == 200
+        assert answer.headers["access-control-allow-origin"] == "https://other.example"
+        assert "access-control-allow-credentials" not in answer.headers

@@ -89,6 +89,14 @@ def test_a_large_file_or_one_of_many_landmarks_is_refused(tab, uploads, monkeypa
     with pytest.raises(Told, match="teach_full"):
         tab.teach("B", uploads[:3], {}, True, learner)
     assert tab.teach("A", uploads[3:4], {}, True, learner).taught == ("A",)
+    learner.save_taught(tmp_path / "mine.landmarks")
+    monkeypatch.setattr(teach, "MOST_PHOTOS", 2)
+    for change in (
+        lambda: tab.teach("A", uploads[3:4], {}, True, learner),
+        lambda: tab.load({"path": str(tmp_path / "mine.landmarks")}),
+    ):
+        with pytest.raises(Told, match="teach_many"):
+            change()
 
 
 @pytest.mark.parametrize(

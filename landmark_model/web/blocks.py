@@ -116,15 +116,18 @@ def _admit_one(uploads: Uploads, field: object, value: object) -> object:
         return None  # the server's own; what a request says of it is not heard
     value = uploads.admit(value)
     choices = getattr(field, "choices", None)
-    if choices is not None and not _are_choices(value, [choice for _, choice in choices]):
+    if choices is not None and not _are_choices(value, field):
         raise LandmarkError(NOT_A_CHOICE)
     if isinstance(field, gr.Image | gr.File | gr.Gallery) and not _is_files(value):
         raise LandmarkError(ODD_KIND)
     return value
 
 
-def _are_choices(value: object, choices: list[object]) -> bool:
-    values = value if isinstance(value, list) else [] if value is None else [value]
+def _are_choices(value: object, field: gr.CheckboxGroup | gr.Dropdown | gr.Radio) -> bool:
+    choices = [choice for _, choice in field.choices]
+    takes_many = isinstance(field, gr.CheckboxGroup) or getattr(field, "multiselect", False)
+    values = value if takes_many and isinstance(value, list) else [value]
+    values = [] if value is None else values
     return all(isinstance(one, str | int | float) and one in choices for one in values)
 
 

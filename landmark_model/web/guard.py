@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
+from gradio.route_utils import CustomCORSMiddleware
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,6 +29,7 @@ SILENCE_S = 30  # how long a request may say nothing while it is sent
 SPARE_BYTES = 200 * 2**20  # of the disk, which uploads leave free
 API, LIBRARY = "/gradio_api", "/library"
 CALL, FILE, MCP, UPLOAD = f"{API}/call/", f"{API}/file=", f"{API}/mcp", f"{API}/upload"
+PROGRESS = f"{API}/upload_progress"  # gradio remembers the numbers that it is asked for
 # Whole paths, and beginnings of paths, that the page and its API need.
 READ = {"/", "/config", "/config/", "/health", "/preview.png", "/theme.css", "/favicon.ico",
         "/robots.txt", "/manifest.json", "/pwa_icon",
@@ -59,7 +61,8 @@ SENTENCES = {
     "bad_call": (400, f"The request has a missing or extra value. {API}/info lists them."),
     "no_form": (400, 'An upload must be a form of files in the field "files".'),
     "slow": (408, "The request took too long to arrive. Send it again."),
-    "bad_session": (400, "session_hash must be 1 to 64 letters, digits, - or _."),
+    "bad_session": (400, "session_hash and upload_id must be 1 to 64 letters, digits, - or _."),
+    "bad_query": (400, "The address gives a value twice."),
     "bad_host": (400, "This app has another name. Behind a proxy, start it with --root-path."),
     "full": (507, "There is no room for uploads at the moment. Try again later."),
     "stopping": (503, "The app is stopping. Try again in a minute."),
@@ -107,7 +110,9 @@ class GuardMiddleware:
                 await self.app(scope, receive, send)
             return
         _forget_forged(scope, self.rules.trusts_proxy)
-        answer = _Answer(send, self.headers)
+        # Photos of a library are for its own page, and for no other site's <img>.
+        own = {"cross-origin-resource-policy": "same-origin"} if is_library(scope) else {}
+        answer = _Answer(send, self.headers | own)
         try:
             refusal = self._refuse(scope)
             if refusal:
@@ -124,9 +129,11 @@ class GuardMiddleware:
     def _refuse(self, scope: Scope) -> str | None:
         """The key in SENTENCES if a request is refused by its headers alone; else None."""
         rules, path, method = self.rules, route_of(scope), scope["method"]
-        query = parse_qs(scope["query_string"].decode("latin-1"))
+        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if not self._is_ours(Headers(scope=scope)):
             return "bad_host"
+        if any(len(values) > 1 for values in query.values()):
+            return "bad_query"  # who reads the first and who the last would differ
         if not self._is_route(method, path) or "page" in query:  # the app has one page
             return "no_route"
         if rules.stopping and method == "POST":
@@ -134,7 +141,9 @@ class GuardMiddleware:
         if path.startswith(FILE) and rules.uploads.find(path.removeprefix(FILE)) is None:
             return "no_file"
         last = path.split("/")[-1]
-        if path.startswith(f"{API}/heartbeat/") and not SESSION.fullmatch(last):
+        is_upload = path in (UPLOAD, PROGRESS)
+        number = query.get("upload_id", ["none"])[0] if is_upload else last
+        if (is_upload or path.startswith(f"{API}/heartbeat/")) and not SESSION.fullmatch(number):
             return "bad_session"
         if path == f"{API}/queue/data":
             return None if rules.waiting(query.get("session_hash", [""])[0]) else "no_session"
@@ -160,8 +169,8 @@ class GuardMiddleware:
             return name in self.rules.endpoints
         if method == "POST":
             return path in WRITE
-        if self.rules.has_library and (path == LIBRARY or path.startswith(f"{LIBRARY}/photo/")):
-            return True
+        if path == LIBRARY or path.startswith(f"{LIBRARY}/photo/"):
+            return self.rules.has_library
         return path in READ or path.startswith(READ_BELOW)
 
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
@@ -217,6 +226,26 @@ def route_of(scope: Scope) -> str:
     """The path of a request within the app, without what a proxy put before it."""
     root = scope.get("root_path", "").rstrip("/")
     return scope["path"].removeprefix(root) or "/"
+
+
+def is_library(scope: Scope) -> bool:
+    """Whether a request is for the page of a photo library, or a photo of it."""
+    return route_of(scope).startswith(LIBRARY)
+
+
+class OriginMiddleware(CustomCORSMiddleware):
+    """gradio's answer to pages of other sites: they may ask the API in a visitor's browser, but
+    with none of the visitor's logins, and read no photo library."""
+
+    def __init__(self, app: ASGIApp, **settings: object) -> None:
+        super().__init__(app, **settings)
+        self.simple_headers = {}
+        del self.preflight_headers["Access-Control-Allow-Credentials"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """gradio's, or, for a library, none of its headers."""
+        is_own = scope["type"] == "http" and is_library(scope)
+        await (self.app if is_own else super().__call__)(scope, receive, send)
 
 
 def _excuse(error: Exception, path: str) -> str:

@@ -62,7 +62,8 @@ class InTurn:
         self._turns = turns
         self._tagger = tagger
         self.config, self.labels, self.describe = tagger.config, tagger.labels, tagger.describe
-        self.taught, self.save_taught = tagger.taught, tagger.save_taught
+        self.taught, self.taught_counts = tagger.taught, tagger.taught_counts
+        self.save_taught = tagger.save_taught
         self.fewest_pixels = tagger.fewest_pixels
         self.predict = self._in_turn(tagger.predict)
         self.predict_batch = self._in_turn(tagger.predict_batch)

@@ -1,15 +1,18 @@
-"""gradio's upload parser with limits: only files, at most 200, and none left behind."""
+"""gradio's uploads with limits: only files, at most 200, none left behind, few remembered."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-from gradio import route_utils
+from gradio import route_utils, routes
 from gradio.route_utils import GradioMultiPartParser, GradioUploadFile, MultiPartException
+from gradio.utils import LRUCache
 
 from landmark_model.web.uploads import MAX_PHOTOS, plain_name
 
+PROGRESS_COUNT = 1000
 NO_FORM = 'An upload must be a form of files in the field "files".'
 
 
@@ -50,6 +53,17 @@ class BoundedParser(GradioMultiPartParser):
                 Path(file.name).unlink()
 
 
+class _Signals(LRUCache):
+    """What waits for the progress of uploads, by their numbers."""
+
+    def __missing__(self, number: str) -> asyncio.Event:
+        self[number] = event = asyncio.Event()
+        return event
+
+
 def bound_uploads() -> None:
-    """Has gradio read uploads by `BoundedParser`."""
+    """Has gradio read uploads by `BoundedParser`, and remember the progress of the last ones only;
+    it would keep that of all."""
     route_utils.GradioMultiPartParser = BoundedParser
+    progress = routes.file_upload_statuses
+    progress._statuses, progress._signals = LRUCache(PROGRESS_COUNT), _Signals(PROGRESS_COUNT)

@@ -20,6 +20,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000"}
 
 import gradio as gr
+import gradio.routes
 from fastapi.exceptions import RequestValidationError
 from PIL import Image
 from starlette.middleware import Middleware
@@ -37,7 +38,7 @@ from landmark_model.web.cleanup import (
     keep_clean,
 )
 from landmark_model.web.fair_queue import FairQueue
-from landmark_model.web.guard import GuardMiddleware, Rules, say
+from landmark_model.web.guard import GuardMiddleware, OriginMiddleware, Rules, say
 from landmark_model.web.layout import KEPT_S, build, describe, translations
 from landmark_model.web.library_routes import library_routes
 from landmark_model.web.logs import quiet
@@ -62,11 +63,14 @@ def launch(settings: Settings, models: Models, library: Library | None = None) -
     folder = make_private_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read by gradio at each use
     bound_uploads()
+    gradio.routes.CustomCORSMiddleware = OriginMiddleware
     words = translations(models.known_count, models.titles())
     page = build(models, words, Uploads(folder), settings.link_secret, library is not None)
     page.queue(api_open=False)  # events that are queued cannot be asked for past the queue
     page._queue = FairQueue(page, EVENTS_AT_ONCE)
     page.rules = rules_for(settings, page)
+    if not page.rules.trusts_proxy:  # else uvicorn believes who is on this machine
+        os.environ["FORWARDED_ALLOW_IPS"] = ""
     try:
         # What gradio prints of a public link that fails is about virus scanners; see `greeting`.
         with redirect_stdout(StringIO()):

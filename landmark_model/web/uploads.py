@@ -34,7 +34,8 @@ MAX_DEPTH = 8
 _FILE_KEYS = {"path", "url", "meta", "is_stream"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NOT_PRINTED = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]"
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2028\u2029\u2060-\u2069"
+    r"\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
 
 

@@ -81,8 +81,10 @@ class TeachTab:
             raise Told("teach_no_name")
         photos = [open_upload(one["path"], learner.fewest_pixels).image for one in uploads]
         try:
-            return learner.changed(
-                lambda tagger: tagger.teach(name, photos, anyway=anyway is True, **where)
+            return require_small(
+                learner.changed(
+                    lambda tagger: tagger.teach(name, photos, anyway=anyway is True, **where)
+                )
             )
         except LandmarkError as error:
             if error.reason not in REASONS:
@@ -112,7 +114,7 @@ class TeachTab:
             raise Told("teach_other" if is_other else "teach_no_file") from error
         if len(learner.taught) > MOST_LANDMARKS:
             raise Told("teach_full", limit=MOST_LANDMARKS)
-        return learner
+        return require_small(learner)
 
     def answer(self, upload: dict | None, learner: InTurn | None, request: gr.Request) -> str:
         """The result card of a photo, by the network and what it was taught in this visit."""
@@ -140,6 +142,15 @@ class Told(Exception):
     def __init__(self, key: str, **values: object) -> None:
         super().__init__(key)
         self.key, self.values = key, values
+
+
+def require_small(learner: InTurn) -> InTurn:
+    """The learner, which is kept for each visit. Raises Told if it has too many photos of one
+    landmark, by whatever steps they came."""
+    most = max(learner.taught_counts.values(), default=0)
+    if most > MOST_PHOTOS:
+        raise Told("teach_many", count=most, limit=MOST_PHOTOS)
+    return learner
 
 
 def text_of(value: object) -> str:
