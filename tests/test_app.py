@@ -26,7 +26,7 @@ from landmark_model.web.pages import compare, explore
 from landmark_model.web.pages.photo import PhotoTab, copy_of
 from landmark_model.web.photo_links import PhotoLinks
 from landmark_model.web.settings import make_parser, read_settings
-from landmark_model.web.share import read_link
+from landmark_model.web.share import SharedResult, make_link, read_link
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -188,6 +188,15 @@ def test_the_preview_of_a_link_says_what_the_page_or_the_result_is(models, link)
     assert title.startswith("Taj Mahal (") and description == "🇮🇳 Agra, Inde"
     unknown = describe(link(FLOWER, "tf_efficientnet_lite2"))
     assert unknown.title.startswith("This does not look like")
+
+
+def test_the_preview_of_a_link_has_a_name_that_was_taught_only_where_links_are_signed(models):
+    name = "Log in at evil.example"
+    shared = SharedResult(((name, 0.999),), True, models.stamp(""), (name,))
+    for secret, is_named in (("", False), ("a secret", True)):
+        query = dict(parse_qsl(make_link(shared, secret).removeprefix("?")))
+        title = layout.describe(models, secret, query, "en").title
+        assert ("evil" in title) is is_named
 
 
 def test_every_example_is_credited_and_small():

@@ -108,6 +108,8 @@ def describe(models: Models, secret: str, query: Mapping[str, str], language: st
     if shared.is_known is False:
         return Preview(f"{say('unknown_head', language)} · {title}", text)
     best = models.describe(*shared.guesses[0])
+    if best.class_name in shared.taught and not secret:
+        return Preview(title, text)  # anybody's words, which would be the head of a preview
     sure = cards.percent(best.probability, language)
     where = f"{best.flag} {best.where_in(language)}".strip()
     return Preview(f"{best.name_in(language)} ({sure}) · {title}", where or text)
