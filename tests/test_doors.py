@@ -20,11 +20,15 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
+from gradio import route_utils
+from gradio.route_utils import upload_fn
 from PIL import Image
+from starlette.requests import ClientDisconnect, Request
 
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.cleanup import Lasting, close_idle, delete_unfinished, drop_uncollected
 from landmark_model.web.guard import GuardMiddleware, Rules
+from landmark_model.web.multipart import BoundedParser, arriving
 from landmark_model.web.server import wait_for
 from landmark_model.web.uploads import NOT_YOURS, PREFIX, Uploads, make_private_folder, plain_name
 
@@ -330,6 +334,42 @@ def test_what_was_cut_off_of_an_upload_is_deleted(tmp_path):
         os.utime(tmp_path / name, (time.time() - 100,) * 2)
     delete_unfinished(tmp_path, age_s=60)
     assert {path.name for path in tmp_path.iterdir()} == {"tmpnew", "full"}
+
+
+def take_slowly(folder: Path, last: dict[str, object]) -> list[Path]:
+    """What gradio makes of a form of two photos that comes in pieces, hours apart."""
+    head = b'Content-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    pieces = [b"--x\r\n" + head + b"1\r\n--x\r\n" + head + b"2", b"2"]
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    messages.append(last)
+
+    async def receive() -> dict[str, object]:
+        for file in folder.glob("tmp*"):
+            os.utime(file, (time.time() - 9000,) * 2)
+        delete_unfinished(folder, age_s=60)
+        return messages.pop(0)
+
+    heads = [(b"content-type", b"multipart/form-data; boundary=x")]
+    request = Request({"type": "http", "method": "POST", "headers": heads}, receive)
+    paths, unmoved, _ = asyncio.run(upload_fn(request, folder, 2**20, None))
+    assert not unmoved
+    return [Path(path) for path in paths]
+
+
+def test_the_first_photo_of_a_slow_upload_is_there_when_the_last_has_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(route_utils, "GradioMultiPartParser", BoundedParser)
+    end = {"type": "http.request", "body": b"\r\n--x--\r\n", "more_body": False}
+    paths = take_slowly(tmp_path, end)
+    assert [path.read_bytes() for path in paths] == [b"1", b"22"]
+    assert all(time.time() - path.stat().st_mtime < 60 for path in paths), "deleted before long"
+    assert not arriving
+
+
+def test_nothing_stays_of_a_slow_upload_that_is_cut_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(route_utils, "GradioMultiPartParser", BoundedParser)
+    with pytest.raises(ClientDisconnect):
+        take_slowly(tmp_path, {"type": "http.disconnect"})
+    assert not list(tmp_path.iterdir()) and not arriving
 
 
 def test_connections_that_ask_nothing_are_closed():
