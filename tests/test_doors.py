@@ -468,6 +468,41 @@ def test_nothing_that_a_visitor_sent_is_logged(visitor, serve):
     assert MARK not in log and len(log) - before < 5000, log[before:]
 
 
+def test_a_flood_of_odd_uploads_does_not_fill_the_log(visitor, serve):
+    before = len(serve.log(visitor.address))
+    kind = {"Content-Type": "multipart/form-data; boundary=B"}
+    for _ in range(40):
+        assert visitor.ask("/gradio_api/upload", b"ab1", **kind)[0] == 400
+    log = serve.log(visitor.address)[before:]
+    assert "Expected" not in log and log.count("\n") < 10, log
+
+
+def test_every_logger_says_a_line_without_details_even_if_it_is_made_later(python):
+    script = """
+import asyncio, logging
+from landmark_model.web.logs import log_error, quiet
+kept = logging.getLogger("own")
+kept.addHandler(logging.StreamHandler())
+asyncio.run(quiet())
+alone = logging.getLogger("alone")
+alone.propagate = False
+for _ in range(3):
+    logging.warning("sent %s", "secret")
+    for logger in (kept, alone, logging.getLogger("made.later")):
+        logger.info("secret")
+        try:
+            raise ValueError("secret")
+        except ValueError as error:
+            logger.exception("secret %d", "secret", stack_info=True)
+            log_error(error)
+"""
+    run = python("-c", script, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    ours, *others = sorted(run.stderr.splitlines(), key=lambda line: line[:8] != "ValueErr")
+    assert ours.startswith("ValueError in <module>:")
+    assert sorted(others) == ["alone: error ValueError", "made.later: error ValueError",
+                              "own: error ValueError", "root: warning"]  # fmt: skip
+
+
 def test_results_that_nobody_collects_are_dropped():
     async def leave() -> list[str]:
         queue = gr.queueing.Queue(False, 1, 1.0, None, None)
