@@ -153,11 +153,16 @@ def test_health_says_which_networks_answer(address):
     assert health["status"] == "ok" and len(health["networks"]) == 3
 
 
-def test_an_mcp_client_can_call_a_tool(serve):
+@pytest.fixture(scope="module")
+def mcp_address(serve) -> str:
+    """Where an app with MCP is."""
     pytest.importorskip("mcp", reason='pip install "landmark-model[mcp]" for this one')
-    address = serve("--mcp", "--repo", "landmark_model/weights/landmark_cnn")
+    return serve("--mcp", "--repo", "landmark_model/weights/landmark_cnn")
+
+
+def test_an_mcp_client_can_call_a_tool(mcp_address):
     photo = f"data:image/jpeg;base64,{b64encode(TAJ.read_bytes()).decode()}"
-    tools, answer = asyncio.run(_ask_by_mcp(f"{address}/gradio_api/mcp/", photo))
+    tools, answer = asyncio.run(_ask_by_mcp(f"{mcp_address}/gradio_api/mcp/", photo))
     assert tools == {"predict", "predict_batch", "explain", "landmarks"}
     assert not answer.isError and "'name': 'Taj Mahal'" in answer.content[0].text
 
@@ -173,6 +178,18 @@ async def _ask_by_mcp(url: str, photo: str):
         await session.initialize()
         tools = {tool.name for tool in (await session.list_tools()).tools}
         return tools, await session.call_tool("predict", {"photo": photo, "top_k": 1})
+
+
+def test_nothing_that_an_mcp_client_sent_is_logged(mcp_address, serve):
+    before = len(serve.log(mcp_address))
+    kinds = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    for method in ["notifications/visitor"] * 20 + ["visitor", "tools/call"]:
+        sent = {"jsonrpc": "2.0", "method": method, "params": {"visitor": "visitor" * 1000}}
+        sent |= {} if method.startswith("notifications") else {"id": "visitor"}
+        url, body = f"{mcp_address}/gradio_api/mcp/", json.dumps(sent).encode()
+        urllib.request.urlopen(urllib.request.Request(url, body, kinds), timeout=30).close()
+    log = serve.log(mcp_address)[before:]
+    assert "visitor" not in log and log.count("\n") < 10, log[:2000]
 
 
 def test_without_its_package_mcp_says_what_to_install(python):

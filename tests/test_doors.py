@@ -20,12 +20,20 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
+from gradio import route_utils
+from gradio.route_utils import upload_fn
 from PIL import Image
+from starlette.requests import ClientDisconnect, Request
 
 from landmark_model.web.blocks import GuardedBlocks
 from landmark_model.web.cleanup import Lasting, close_idle, delete_unfinished, drop_uncollected
 from landmark_model.web.guard import GuardMiddleware, Rules
-from landmark_model.web.multipart import PROGRESS_COUNT, bound_uploads
+from landmark_model.web.multipart import (
+    PROGRESS_COUNT,
+    BoundedParser,
+    arriving,
+    bound_uploads,
+)
 from landmark_model.web.server import wait_for
 from landmark_model.web.uploads import NOT_YOURS, PREFIX, Uploads, make_private_folder, plain_name
 
@@ -349,6 +357,42 @@ def test_what_was_cut_off_of_an_upload_is_deleted(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"tmpnew", "full"}
 
 
+def take_slowly(folder: Path, last: dict[str, object]) -> list[Path]:
+    """What gradio makes of a form of two photos that comes in pieces, hours apart."""
+    head = b'Content-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    pieces = [b"--x\r\n" + head + b"1\r\n--x\r\n" + head + b"2", b"2"]
+    messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    messages.append(last)
+
+    async def receive() -> dict[str, object]:
+        for file in folder.glob("tmp*"):
+            os.utime(file, (time.time() - 9000,) * 2)
+        delete_unfinished(folder, age_s=60)
+        return messages.pop(0)
+
+    heads = [(b"content-type", b"multipart/form-data; boundary=x")]
+    request = Request({"type": "http", "method": "POST", "headers": heads}, receive)
+    paths, unmoved, _ = asyncio.run(upload_fn(request, folder, 2**20, None))
+    assert not unmoved
+    return [Path(path) for path in paths]
+
+
+def test_the_first_photo_of_a_slow_upload_is_there_when_the_last_has_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(route_utils, "GradioMultiPartParser", BoundedParser)
+    end = {"type": "http.request", "body": b"\r\n--x--\r\n", "more_body": False}
+    paths = take_slowly(tmp_path, end)
+    assert [path.read_bytes() for path in paths] == [b"1", b"22"]
+    assert all(time.time() - path.stat().st_mtime < 60 for path in paths), "deleted before long"
+    assert not arriving
+
+
+def test_nothing_stays_of_a_slow_upload_that_is_cut_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(route_utils, "GradioMultiPartParser", BoundedParser)
+    with pytest.raises(ClientDisconnect):
+        take_slowly(tmp_path, {"type": "http.disconnect"})
+    assert not list(tmp_path.iterdir()) and not arriving
+
+
 def test_connections_that_ask_nothing_are_closed():
     closed = []
 
@@ -443,6 +487,41 @@ def test_nothing_that_a_visitor_sent_is_logged(visitor, serve):
     visitor.ask(f"/?result={MARK}&deep_link={MARK}")
     log = serve.log(visitor.address)
     assert MARK not in log and len(log) - before < 5000, log[before:]
+
+
+def test_a_flood_of_odd_uploads_does_not_fill_the_log(visitor, serve):
+    before = len(serve.log(visitor.address))
+    kind = {"Content-Type": "multipart/form-data; boundary=B"}
+    for _ in range(40):
+        assert visitor.ask("/gradio_api/upload", b"ab1", **kind)[0] == 400
+    log = serve.log(visitor.address)[before:]
+    assert "Expected" not in log and log.count("\n") < 10, log
+
+
+def test_every_logger_says_a_line_without_details_even_if_it_is_made_later(python):
+    script = """
+import asyncio, logging
+from landmark_model.web.logs import log_error, quiet
+kept = logging.getLogger("own")
+kept.addHandler(logging.StreamHandler())
+asyncio.run(quiet())
+alone = logging.getLogger("alone")
+alone.propagate = False
+for _ in range(3):
+    logging.warning("sent %s", "secret")
+    for logger in (kept, alone, logging.getLogger("made.later")):
+        logger.info("secret")
+        try:
+            raise ValueError("secret")
+        except ValueError as error:
+            logger.exception("secret %d", "secret", stack_info=True)
+            log_error(error)
+"""
+    run = python("-c", script, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    ours, *others = sorted(run.stderr.splitlines(), key=lambda line: line[:8] != "ValueErr")
+    assert ours.startswith("ValueError in <module>:")
+    assert sorted(others) == ["alone: error ValueError", "made.later: error ValueError",
+                              "own: error ValueError", "root: warning"]  # fmt: skip
 
 
 def test_results_that_nobody_collects_are_dropped():

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from gradio.queueing import Queue
 
+from landmark_model.web.multipart import arriving
+
 Job = Callable[[], Awaitable[None]]
 
 
@@ -25,7 +27,8 @@ def delete_unfinished(folder: Path, age_s: float) -> None:
     """Deletes what interrupted uploads left in `folder`, and empty folders."""
     for entry in folder.iterdir():
         with suppress(OSError):
-            if time.time() - entry.stat().st_mtime > age_s:
+            # Asked first: the files of a form that ends now are as new once it is not there.
+            if entry.name not in arriving and time.time() - entry.stat().st_mtime > age_s:
                 # rmdir fails, as it should, where something is in it.
                 entry.unlink() if entry.is_file() else entry.rmdir()
 

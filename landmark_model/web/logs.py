@@ -8,39 +8,41 @@ import traceback
 
 log = logging.getLogger("landmark.app")
 EVERY_S = 10.0
-# They print what was sent, or a line for each of thousands of odd requests.
-TALKATIVE = ("asyncio", "mcp", "python_multipart", "uvicorn.error", "landmark.app")
 
 
 class Sparse(logging.Filter):
-    """Passes one record in ten seconds for each logger and kind, without details."""
+    """Passes one record in ten seconds of each logger, without details unless it is our own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._last = -EVERY_S
+        self._last: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is printed; its details are removed."""
         now = time.monotonic()
-        if record.levelno < logging.WARNING or now - self._last < EVERY_S:
+        since = now - self._last.get(record.name, -EVERY_S)
+        if record.levelno < logging.WARNING or since < EVERY_S:
             return False
-        self._last = now
+        self._last[record.name] = now
         if record.name != log.name:
             kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-            record.msg, record.args = f"{record.name}: {record.levelname.lower()} {kind}", ()
-            record.exc_info = record.exc_text = None
+            record.msg = f"{record.name}: {record.levelname.lower()} {kind}".rstrip()
+            record.args = ()
+            record.exc_info = record.exc_text = record.stack_info = None
         return True
 
 
-def quiet() -> None:
-    """Limits how much the server's libraries log."""
-    for name in TALKATIVE:
-        logger = logging.getLogger(name)
-        logger.filters = [Sparse()]
-    # Filters of a logger are not asked for records of its children.
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith(("mcp.", "python_multipart.")):
-            logging.getLogger(name).filters = [Sparse()]
+SPARSE = Sparse()
+
+
+async def quiet() -> None:
+    """Limits how much is logged, by loggers that are made later too; done now and then."""
+    # `logging.error` and the like would give the root logger a handler of their own.
+    logging.root.addHandler(logging.lastResort)
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    # Filters of a logger are not asked for records of its children; those of a handler are.
+    for handler in {h for logger in loggers for h in getattr(logger, "handlers", ())}:
+        handler.addFilter(SPARSE)
 
 
 def log_error(error: BaseException) -> None:

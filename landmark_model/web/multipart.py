@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from landmark_model.web.uploads import MAX_PHOTOS, plain_name
 
 PROGRESS_COUNT = 1000
 NO_FORM = 'An upload must be a form of files in the field "files".'
+arriving: set[str] = set()  # the names of the files of forms that have not ended
 
 
 class BoundedParser(GradioMultiPartParser):
@@ -28,9 +30,16 @@ class BoundedParser(GradioMultiPartParser):
             raise MultiPartException(NO_FORM)
         name = plain_name(part.file.filename or "")
         part.file.filename = name if name.strip(". ") else "photo"
+        arriving.add(Path(part.file.file.name).name)
 
     async def parse(self):
         """gradio's; deletes what was written of an upload that fails or is cut off."""
+        try:
+            return await self._whole_form()
+        finally:
+            self._end()
+
+    async def _whole_form(self):
         try:
             form = await super().parse()
         except MultiPartException as error:
@@ -45,6 +54,12 @@ class BoundedParser(GradioMultiPartParser):
             self._delete()
             raise MultiPartException(NO_FORM)
         return form
+
+    def _end(self) -> None:
+        for file in self._files_to_close_on_error:
+            with suppress(OSError):
+                os.utime(file.name)  # gradio moves it now, and it may be from long ago
+            arriving.discard(Path(file.name).name)
 
     def _delete(self) -> None:
         for file in self._files_to_close_on_error:

@@ -84,7 +84,6 @@ def launch(settings: Settings, models: Models, library: Library | None = None) -
             f"Nothing can listen on {settings.host}, port {settings.port}: it may be in use. "
             "Use another --port or --host."
         ) from error
-    quiet()
     # With it set, gradio would serve a page whose script comes from a third party.
     page.share = False
     return page
@@ -155,6 +154,7 @@ def app_options(
         ],
         "exception_handlers": {RequestValidationError: refuse},
         "lifespan": keep_clean(
+            (quiet, 60),  # first when uvicorn has its handlers, and nobody has asked anything
             (delete_files, UNFINISHED_S),
             (partial(drop_uncollected, page._queue, Lasting(UNCOLLECTED_S)), 5),
             (partial(close_idle, page, Lasting(IDLE_S)), 5),
