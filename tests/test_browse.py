@@ -2,10 +2,16 @@
 
 import io
 import json
+import os
 import re
 import sqlite3
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
@@ -16,8 +22,8 @@ from starlette.testclient import TestClient
 
 from landmark_model import LandmarkError, cli, open_library
 from landmark_model.library.index import INDEX_NAME, Row, open_index
+from landmark_model.web import library_routes
 from landmark_model.web.guard import GuardMiddleware, OriginMiddleware, Rules
-from landmark_model.web.library_routes import library_routes
 from landmark_model.web.settings import read_settings
 from landmark_model.web.uploads import Uploads
 
@@ -54,17 +60,42 @@ def ask(folder, tmp_path):
     """Gives the answer to a request, as the guard and the routes make it."""
     rules = Rules(Uploads(tmp_path), (), lambda session: False, 2**20, has_library=True)
     app = Starlette(
-        routes=library_routes(open_library(folder)),
+        routes=library_routes.library_routes(open_library(folder)),
         middleware=[Middleware(OriginMiddleware), Middleware(GuardMiddleware, rules)],
     )
-    client = TestClient(app, base_url="http://localhost")
 
     def get(path: str = "/library", language: str = "en", origin: str = "", **query: object):
         address = f"{path}?{urlencode(query)}" if query else path
         headers = {"accept-language": language} | ({"origin": origin} if origin else {})
         return client.get(address, headers=headers)
 
-    return get
+    with TestClient(app, base_url="http://localhost") as client:
+        yield get
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The photos that were opened, in order, and how many were at once, in each case."""
+    opened, under_way, lock = [], [], threading.Lock()
+
+    def open_slowly(path: Path, fewest_pixels: int) -> SimpleNamespace:
+        with lock:
+            under_way.append(path)
+            opened.append((path.name, len(under_way)))
+        time.sleep(0.02)  # so that others come in between
+        with lock:
+            under_way.remove(path)
+        return SimpleNamespace(image=Image.new("RGB", (640, 480), path.read_text()))
+
+    monkeypatch.setattr(library_routes, "open_safely", open_slowly)
+    return opened
+
+
+def row_of(folder: Path, name: str) -> int:
+    """The number of a photo's row in the index."""
+    with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
+        query = "SELECT rowid FROM photos WHERE path LIKE ?"
+        return index.execute(query, (f"%/{name}",)).fetchone()[0]
 
 
 def shown(page: str) -> list[str]:
@@ -110,13 +141,49 @@ def test_a_photo_is_a_small_copy_by_its_row_and_nothing_else_can_be_opened(ask, 
         assert answer.status_code == 200 and answer.headers["content-type"] == "image/webp"
     assert len(found) == 2, "one that is there, and the copy of one that is away"
     assert max(Image.open(io.BytesIO(found[False].content)).size) == 320
-    with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
-        query = "SELECT rowid FROM photos WHERE path LIKE ?"
-        gone, lost = (
-            index.execute(query, (f"%{name}",)).fetchone()[0] for name in ("gone.jpg", "/7.jpg")
-        )
-    for name in (gone, lost, 0, 10**6, 10**30, "-1", "1.jpg", "..%2f..%2fetc"):
+    gone, lost = row_of(folder, "gone.jpg"), row_of(folder, "7.jpg")
+    for name in (gone, lost, 0, 10**6, 10**30, "9" * 5000, "-1", "1.jpg", "..%2f..%2fetc"):
         assert ask(f"/library/photo/{name}").status_code == 404
+
+
+def test_few_photos_are_made_small_at_once_and_each_is_kept(ask, folder, tmp_path, opened):
+    for number in range(8):
+        (tmp_path / f"{number}.jpg").write_text("red")
+    rows = [row_of(folder, f"{number}.jpg") for number in range(8)]
+    assert ask(f"/library/photo/{rows[0]}").status_code == 200
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda row: ask(f"/library/photo/{row}").status_code, rows * 3))
+    assert answers == [200] * 24
+    assert max(at_once for _, at_once in opened) <= 2
+    times = Counter(name for name, _ in opened)
+    assert times["0.jpg"] == 1 and max(times.values()) <= 2, "two may begin the same one together"
+
+
+def test_a_photo_that_has_changed_is_shown_anew(ask, folder, tmp_path, opened):
+    path, row = tmp_path / "7.jpg", row_of(folder, "7.jpg")
+
+    def colour() -> tuple[int, ...]:
+        content = ask(f"/library/photo/{row}").content
+        return Image.open(io.BytesIO(content)).convert("RGB").getpixel((0, 0))
+
+    path.write_text("red")
+    assert colour()[0] > 200 and colour()[0] > 200 and len(opened) == 1
+    path.write_text("blue")
+    assert colour()[2] > 200
+    path.write_text("lime")  # of the same size
+    os.utime(path, ns=(1, 1))
+    assert colour()[1] > 200
+    path.unlink()
+    assert ask(f"/library/photo/{row}").status_code == 404
+
+
+def test_the_oldest_small_copies_are_forgotten(ask, folder, tmp_path, opened, monkeypatch):
+    monkeypatch.setattr(library_routes, "PHOTOS_KEPT", 2)
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_text("red")
+    for number in (0, 1, 0, 2, 0, 1):
+        assert ask(f"/library/photo/{row_of(folder, f'{number}.jpg')}").status_code == 200
+    assert [name for name, _ in opened] == ["0.jpg", "1.jpg", "2.jpg", "1.jpg"]
 
 
 def test_a_page_names_no_folder_and_holds_names_as_text(ask, tmp_path):

@@ -19,15 +19,19 @@ from landmark_model.web.models import Turns
 
 
 class Line:
-    """A queue of events, and who joined it."""
+    """A queue of events, and who joined it; or several, which have `at_once` places each."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 1, count: int = 1) -> None:
         with gr.Blocks() as page:
-            gr.Button().click(lambda: None)
-        self.queue = FairQueue(page, at_once=1)
+            for number in range(count):
+                gr.Button().click(lambda: None, concurrency_id=str(number))
+        self.queue = FairQueue(page, at_once)
+        self.queue.active_jobs = [None] * page.max_threads
 
-    def join(self, visitor: str | None, address: str = "1.2.3.4", language: str = "en") -> None:
-        body = PredictBodyInternal(data=[], fn_index=0, session_hash=visitor)
+    def join(
+        self, visitor: str | None, address: str = "1.2.3.4", language: str = "en", line: int = 0
+    ) -> None:
+        body = PredictBodyInternal(data=[], fn_index=line, session_hash=visitor)
         client, headers = SimpleNamespace(host=address), {"accept-language": language}
         request = SimpleNamespace(client=client, headers=headers)
         asyncio.run(self.queue.push(body, request, ""))
@@ -36,6 +40,31 @@ class Line:
     def order(self) -> str:
         (line,) = self.queue.event_queue_per_concurrency_id.values()
         return "".join(event.visitor for event in line.queue)
+
+    def start(self) -> str:
+        """Lets gradio start the events that may run, and gives their visitors."""
+        started = []
+
+        async def note(events: list, *_: object) -> None:
+            started.append(events[0].visitor)
+
+        async def start_all() -> None:
+            self.queue.stopped, self.queue.process_events = False, note
+            task = asyncio.create_task(self.queue.start_processing())
+            await asyncio.sleep(0)  # it goes on until nothing is left to be started
+            self.queue.stopped = True
+            await task
+
+        asyncio.run(start_all())
+        return "".join(started)
+
+    def end(self, visitor: str) -> None:
+        """Ends one of a visitor's events."""
+        jobs = self.queue.active_jobs
+        job = next(job for job in jobs if job and job[0].visitor == visitor)
+        jobs[jobs.index(job)] = None
+        name = job[0].concurrency_id
+        self.queue.event_queue_per_concurrency_id[name].current_concurrency -= 1
 
 
 @pytest.fixture
@@ -57,6 +86,39 @@ def test_whoever_asks_once_does_not_wait_for_all_that_another_asked(line):
     assert line.order == "abcaaaaa"
     told = [line.queue.pending_messages_per_session["b"].get_nowait() for _ in range(2)]
     assert told[-1].rank == 1, "the place that it moved up to"
+
+
+def test_a_visitor_has_a_few_requests_running_and_leaves_the_other_places_free():
+    line = Line(at_once=8)
+    for visitor in "aaaaaa":
+        line.join(visitor)
+    assert line.start() == "aa"
+    line.join("b")
+    assert line.start() == "b", "it passes those of a, who came before"
+    line.end("b")
+    assert line.start() == ""
+    for left in ("a", "a", "a", "a", ""):
+        line.end("a")
+        assert line.start() == left, "one goes on as soon as another ends"
+    assert len(line.queue) == 0
+
+
+def test_many_visitors_have_all_places():
+    line = Line(at_once=8)
+    for visitor in "abcdefghij":
+        line.join(visitor)
+    assert line.start() == "abcdefgh"
+
+
+def test_a_visitor_who_asks_in_every_line_leaves_a_decoder_to_the_others():
+    line = Line(at_once=8, count=5)
+    for number in range(5):
+        line.join("a", line=number)
+    assert line.start() == "aaa"
+    line.join("b")
+    assert line.start() == "b"
+    line.end("a")
+    assert line.start() == "a"
 
 
 def test_programs_without_a_session_are_one_visitor_for_each_address(line):

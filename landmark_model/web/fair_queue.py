@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ from landmark_model.web.i18n import pick_language, say
 PLACES = 300  # requests that wait for their turn
 MANY_AT_ONCE = 4  # visitors with many photos, which take turns one by one
 PLACES_OF_ONE = 200  # of them, from one address: a school, or somebody who wants all of them
+RUNNING_OF_ONE = 3  # requests of a visitor at once, fewer than there are decoders on any machine
+RUNNING_IN_LINE = 2  # of them, in one line
 SESSIONS = 20_000  # whose results are kept for a minute; beyond, the oldest are forgotten
 TOLD_EVERY_S = 1  # how often visitors learn their place in the queue
 
@@ -23,8 +26,9 @@ TOLD_EVERY_S = 1  # how often visitors learn their place in the queue
 class FairQueue(Queue):
     """gradio's queue, in which visitors take turns, however many requests each of them has.
 
-    A visitor is a page that is open, or the address of a program. Where there is no room, the
-    answer is 429 with a sentence in the visitor's language, which the page shows.
+    A visitor is a page that is open, or the address of a program. A few of its requests run at
+    once; more of them wait even where a place is free, for whoever comes next. Where there is no
+    room, the answer is 429 with a sentence in the visitor's language, which the page shows.
     """
 
     def __init__(self, page: Blocks, at_once: int) -> None:
@@ -52,6 +56,20 @@ class FairQueue(Queue):
             event.visitor, event.address = visitor, address
             self._move_up(event)
         return is_in, number, state
+
+    def get_events(self) -> tuple[list[Event], bool, str] | None:
+        """gradio's; passes over whoever has enough running, until one of theirs ends."""
+        running = [event for job in self.active_jobs if job for event in job]
+        lines = list(self.event_queue_per_concurrency_id.values())
+        random.shuffle(lines)
+        for line in lines:
+            if line.queue and line.current_concurrency < (line.concurrency_limit or PLACES):
+                busy = busy_visitors(running, line.concurrency_id)
+                event = next((one for one in line.queue if one.visitor not in busy), None)
+                if event:
+                    line.queue.remove(event)
+                    return [event], event.fn.batch, line.concurrency_id
+        return None
 
     def send_message(self, event, event_message):
         """gradio's, which raises where the visitor has just left; that would end the queue."""
@@ -81,3 +99,14 @@ def place_of(visitor: str, waiting: Sequence[str]) -> int:
         if rounds[other] > mine:
             return place
     return len(waiting)
+
+
+def busy_visitors(running: Sequence[Event], line: str) -> set[str]:
+    """The visitors who may have no more running in a line."""
+    everywhere = Counter(event.visitor for event in running)
+    here = Counter(event.visitor for event in running if event.concurrency_id == line)
+    return {
+        visitor
+        for visitor, count in everywhere.items()
+        if count >= RUNNING_OF_ONE or here[visitor] >= RUNNING_IN_LINE
+    }
