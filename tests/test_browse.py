@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -124,6 +126,14 @@ def test_a_page_names_no_folder_and_holds_names_as_text(ask, tmp_path):
     assert str(tmp_path) not in page and "secret folder" not in page
     assert "<script" not in page and "<b>away" not in page and "<i>'" not in page
     assert "&lt;b&gt;away.jpg" in page
+
+
+def test_a_name_that_is_not_utf_8_is_found_by_what_of_it_can_be_shown(ask, folder, tmp_path):
+    with open_index(folder, False, True) as index:
+        photo = row(tmp_path / os.fsdecode(b"caf\xe9 zz.jpg"), TAJ)
+        index.put([replace(photo, sha256="0")], {}, [])
+    assert "caf\ufffd zz.jpg" in ask(text="ZZ").text
+    assert shown(ask(text="agra").text) == ["Taj Mahal"] * 3
 
 
 def test_an_app_without_a_library_has_no_such_address(tmp_path):

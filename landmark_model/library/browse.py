@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from landmark_model import LandmarkError, Prediction, find_place
 from landmark_model.library.index import INDEX_NAME, require_ours
+from landmark_model.library.tagging import writable
 
 MOST_MOMENTS = 60  # of the timeline: days, months or years, the finest of which there are not more
 LENGTHS = (10, 7, 4)  # of a day, a month, a year by ISO 8601
@@ -117,7 +118,7 @@ class Library:
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(_connect(self._path)) as connection:
-                connection.create_function("file_name", 1, _file_name, deterministic=True)
+                connection.create_function("file_name", 1, _searched, deterministic=True)
                 yield connection
         except sqlite3.Error as error:
             raise LandmarkError(
@@ -214,7 +215,7 @@ def _photo(found: tuple, language: str) -> LibraryPhoto:
     if name is not None:
         guess = replace(_landmark(name, label), probability=probability)
         best = guess.in_language(language)
-    return LibraryPhoto(row, os.path.basename(os.fsdecode(path)), taken_at or "", status, best)
+    return LibraryPhoto(row, _file_name(path), taken_at or "", status, best)
 
 
 @cache
@@ -223,4 +224,9 @@ def _landmark(class_name: str, label: str) -> Prediction:
 
 
 def _file_name(path: str | bytes) -> str:
-    return os.path.basename(os.fsdecode(path)).casefold()
+    """The name of a file without its folder, with placeholders for what is not text."""
+    return writable(os.path.basename(os.fsdecode(path)))
+
+
+def _searched(path: str | bytes) -> str:
+    return _file_name(path).casefold()
