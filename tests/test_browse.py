@@ -16,8 +16,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
-from landmark_model import LandmarkError, cli, open_library
-from landmark_model.library.index import INDEX_NAME, Row, open_index
+from landmark_model import LandmarkError, LibraryQuery, cli, open_library
+from landmark_model.library.chains import decode_trips, note_network, read_choices
+from landmark_model.library.index import INDEX_NAME, Row, View, open_index
 from landmark_model.web.guard import GuardMiddleware, Rules
 from landmark_model.web.library_routes import library_routes
 from landmark_model.web.settings import read_settings
@@ -134,6 +135,53 @@ def test_a_name_that_is_not_utf_8_is_found_by_what_of_it_can_be_shown(ask, folde
         index.put([replace(photo, sha256="0")], {}, [])
     assert "caf\ufffd zz.jpg" in ask(text="ZZ").text
     assert shown(ask(text="agra").text) == ["Taj Mahal"] * 3
+
+
+def at(clock: str, **guesses: float) -> Row:
+    """A photo of a Canon, at a clock of a day in Paris."""
+    found = [[name, name.replace("_", " "), share] for name, share in guesses.items()]
+    camera = {"make": "Canon", "model": "R5", "status": "tagged" if found else "unknown"}
+    facts = {"guesses": json.dumps(found or [["Petra", "Petra", 0.1]]), "is_known": bool(found)}
+    share = max(guesses.values(), default=0.1)
+    taken_at = f"2026-05-01T{clock}:00+02:00"
+    return row(Path(f"/p/{clock}.jpg"), None, taken_at, **camera, **facts, probability=share)
+
+
+def test_what_a_trip_says_of_a_photo_is_shown_as_in_the_table(ask, folder):
+    with open_index(folder, False, True) as index:
+        index.put([
+            at("10:00", Louvre=0.9), at("10:30", Eiffel_Tower=0.95), at("10:33"),
+            at("10:40", Tokyo_Tower=0.8), at("10:50", Tokyo_Tower=0.45, Eiffel_Tower=0.41),
+            at("11:00", Eiffel_Tower=0.9),
+        ], {}, [])  # fmt: skip
+        note_network(index, "", 100)
+        decode_trips(index, read_choices(None, None, None))
+        table = {Path(path).name: photo for path, _, photo in index.rows(View("de"))}
+        counts = index.count(0.0)
+    view = open_library(folder).find(LibraryQuery("de", date="2026-05"))
+    assert len(view.photos) == 6 and not [
+        photo
+        for photo in view.photos
+        for told in [table[photo.name]]
+        if (photo.status, photo.best, photo.reason) != (told.status, told.best, told.reason)
+    ]
+    for status in ("tagged", "unknown", "doubtful", "unreadable"):
+        assert open_library(folder).find(LibraryQuery(status=status)).count == counts[status]
+    page = ask(date="2026-05").text
+    assert "Tokyo, Japan" not in page and "Tokyo Tower (" not in page
+    assert "Eiffel Tower, 41%" in page and "Eiffel Tower (3)" in page
+    fallen = ask(status="doubtful").text
+    assert "Tokyo Tower at 80% does not fit the photos before and after." in fallen
+    assert "<b>Not sure enough</b><small>Paris, France</small>" in fallen
+    assert re.search(r"<small>Place of the trip: within \d km of Eiffel Tower</small>", fallen)
+    in_paris = ask(place="Paris, France").text
+    assert "6 of 135 photos" in in_paris and shown(ask(text="tokyo").text) == []
+
+
+def test_an_index_of_before_trips_is_shown(ask, folder):
+    with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
+        index.executescript("DROP TABLE stops; ALTER TABLE photos DROP COLUMN cause")
+    assert shown(ask(text="taj").text) == ["Taj Mahal"] * 2
 
 
 def test_an_app_without_a_library_has_no_such_address(tmp_path):

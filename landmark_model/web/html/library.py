@@ -16,7 +16,7 @@ from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import number, say
 
 PHOTOS_OF_A_PAGE = 60
-STATUSES = ("tagged", "unknown", "unreadable")
+STATUSES = ("tagged", "unknown", "doubtful", "unreadable")
 TEMPLATE = STATIC / "library.html"
 
 
@@ -130,11 +130,11 @@ def _timeline(view: LibraryView, query: LibraryQuery) -> str:
 def _card(photo: LibraryPhoto, language: str) -> str:
     if photo.best:
         title = f"{photo.best.label}, {percent(photo.best.probability, language)}"
-        where = photo.best.where
     else:
-        title, where = say(photo.status, language, section="library"), ""
+        title = say(photo.status, language, section="library")
     taken = photo.taken_at[:16].replace("T", " ")
-    lines = "".join(f"<small>{html.escape(t)}</small>" for t in (where, taken, photo.name) if t)
+    texts = photo.where, photo.trip, taken, photo.name, photo.reason
+    lines = "".join(f"<small>{html.escape(text)}</small>" for text in texts if text)
     return (
         f'<li><img src="library/photo/{photo.row}" loading="lazy" alt="{html.escape(photo.name)}">'
         f"<div><b>{html.escape(title)}</b>{lines}</div></li>"
