@@ -26,6 +26,7 @@ from landmark_model.web.uploads import Uploads
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TAJ, LIBERTY = ("Taj_Mahal", "Taj Mahal"), ("Statue_of_Liberty", "Statue of Liberty")
+EMPTY = json.dumps(["empty", {"name": "broken.jpg"}])
 
 
 def row(path: Path, landmark: tuple[str, str] | None, taken_at: str = "", **more: object) -> Row:
@@ -43,7 +44,7 @@ def folder(tmp_path):
         row(EXAMPLES / "taj-mahal.jpg", TAJ, "2024-05-01T10:00:00"),
         row(EXAMPLES / "statue-of-liberty.jpg", LIBERTY, "2023-02-03T10:00:00"),
         row(tmp_path / "secret folder" / "<b>away.jpg", TAJ, "2024-06-01T10:00:00"),
-        row(tmp_path / "broken.jpg", None),
+        row(tmp_path / "broken.jpg", None, error="broken.jpg is empty (0 bytes).", cause=EMPTY),
         row(tmp_path / "gone.jpg", TAJ, is_gone=True),
         *(row(tmp_path / f"{n}.jpg", LIBERTY, f"{1950 + n}-01-01T10:00:00") for n in range(125)),
     ]
@@ -182,6 +183,12 @@ def test_an_index_of_before_trips_is_shown(ask, folder):
     with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
         index.executescript("DROP TABLE stops; ALTER TABLE photos DROP COLUMN cause")
     assert shown(ask(text="taj").text) == ["Taj Mahal"] * 2
+
+
+def test_a_photo_that_cannot_be_read_says_why_and_has_no_picture(ask):
+    page = ask(status="unreadable", language="de").text
+    assert "1 von 129 Fotos" in page and "broken.jpg ist leer (0 Byte)" in page
+    assert "<img" not in page and "library/photo" not in page
 
 
 def test_an_app_without_a_library_has_no_such_address(tmp_path):

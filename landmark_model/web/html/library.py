@@ -135,10 +135,11 @@ def _card(photo: LibraryPhoto, language: str) -> str:
     taken = photo.taken_at[:16].replace("T", " ")
     texts = photo.where, photo.trip, taken, photo.name, photo.reason
     lines = "".join(f"<small>{html.escape(text)}</small>" for text in texts if text)
-    return (
-        f'<li><img src="library/photo/{photo.row}" loading="lazy" alt="{html.escape(photo.name)}">'
-        f"<div><b>{html.escape(title)}</b>{lines}</div></li>"
-    )
+    source, name = f"library/photo/{photo.row}", html.escape(photo.name)
+    picture = f'<img src="{source}" loading="lazy" alt="{name}">'
+    if photo.status == "unreadable":
+        picture = '<i class="none"></i>'
+    return f"<li>{picture}<div><b>{html.escape(title)}</b>{lines}</div></li>"
 
 
 def _pages(view: LibraryView, query: LibraryQuery, start: int) -> str:
