@@ -100,6 +100,15 @@ def test_pages_and_the_timeline_lead_on_and_keep_what_is_looked_for(ask):
     assert len(re.findall("worldmap", page)) and "Statue of Liberty (126)" in page
 
 
+def test_where_nothing_is_found_no_more_is_said_of_it(ask):
+    for typed in ("abc", "2024-13", "05/2024"):
+        page = ask(date=typed).text
+        assert "0 of 129 photos" in page and f'value="{typed}"' in page and "2024-05" in page
+    page = ask(text="no such photo").text
+    assert "No photos to show." in page and "when it was taken" not in page
+    assert "None of these photos says when it was taken." in ask(text="broken").text
+
+
 def test_the_map_is_dark_where_the_page_is(ask):
     dark = ask().text.split("@media (prefers-color-scheme: dark)")[2:]
     assert dark and dark[0].startswith(" { .worldmap {") and "--map-sea: #16212e" in dark[0]

@@ -19,7 +19,6 @@ from landmark_model.web.html.library import PHOTOS_OF_A_PAGE, STATUSES, library_
 from landmark_model.web.i18n import pick_language, say
 from landmark_model.web.overlay import shrink
 
-DATE = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}")
 MOST_TEXT = 200
 PHOTO_PX = 320
 MOST_ROW = 2**63  # of SQLite
@@ -48,15 +47,11 @@ def library_routes(library: Library) -> list[Route]:
 
 
 def read_query(words: Mapping[str, str], language: str) -> tuple[LibraryQuery, int]:
-    """What is looked for, and the photo to begin with; what makes no sense is left out."""
-    given = {name: words.get(name, "")[:MOST_TEXT].strip() for name in ("text", "place", "tag")}
-    date, status, start = (words.get(name, "").strip() for name in ("date", "status", "start"))
-    query = LibraryQuery(
-        language,
-        **given,
-        date=date if DATE.fullmatch(date) else "",
-        status=status if status in STATUSES else "",
-    )
+    """What is looked for, and the photo to begin with; a status that is none is left out."""
+    typed = ("text", "place", "tag", "date")
+    given = {name: words.get(name, "")[:MOST_TEXT].strip() for name in typed}
+    status, start = (words.get(name, "").strip() for name in ("status", "start"))
+    query = LibraryQuery(language, **given, status=status if status in STATUSES else "")
     return query, int(start) if re.fullmatch("[0-9]{1,9}", start) else 0
 
 

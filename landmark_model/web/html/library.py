@@ -123,8 +123,9 @@ def _timeline(view: LibraryView, query: LibraryQuery) -> str:
             f'title="{html.escape(moment)}: {count}"{" aria-current=true" * is_chosen}>'
             f'<i style="height:{60 * count / most:.1f}%"></i><span>{html.escape(moment)}</span></a>'
         )
-    no_time = f"<p>{_say('no_time', query.language)}</p>"
-    return f'<div class="timeline">{bars}</div>' if bars else no_time
+    if bars:
+        return f'<div class="timeline">{bars}</div>'
+    return f"<p>{_say('no_time' if view.count else 'no_match', query.language)}</p>"
 
 
 def _card(photo: LibraryPhoto, language: str) -> str:
