@@ -188,6 +188,12 @@ def test_what_a_trip_says_of_a_photo_is_shown_as_in_the_table(ask, folder):
     assert "6 of 135 photos" in in_paris and shown(ask(text="tokyo").text) == []
 
 
+def test_a_library_is_opened_by_a_path_or_a_text(folder, tmp_path):
+    assert open_library(str(folder)).find(LibraryQuery()).total == 129
+    with pytest.raises(LandmarkError, match="is not a folder"):
+        open_library(str(tmp_path / "nowhere"))
+
+
 def test_an_index_of_before_trips_is_shown(ask, folder):
     with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
         index.executescript("DROP TABLE stops; ALTER TABLE photos DROP COLUMN cause")

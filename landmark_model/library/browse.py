@@ -151,11 +151,12 @@ class Library:
             ) from error
 
 
-def open_library(folder: Path) -> Library:
+def open_library(folder: str | Path) -> Library:
     """The index that `landmark tag --out` has written into `folder`, for reading only.
 
     Raises LandmarkError if there is none, or if it is of another program or of a newer version.
     """
+    folder = Path(folder)
     path = folder / INDEX_NAME
     if not path.is_file():
         what = "has no index of photos" if folder.is_dir() else "is not a folder"
