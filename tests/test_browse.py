@@ -251,3 +251,5 @@ def test_the_index_stays_as_it_is_and_an_index_that_vanishes_is_said(ask, folder
         path.unlink()
     answer = ask(language="de")
     assert answer.status_code == 503 and "kann zurzeit nicht gelesen werden" in answer.text
+    assert 'name="viewport"' in answer.text and "<style>" in answer.text and "{{" not in answer.text
+    assert '<a href="./">' in answer.text and answer.text.endswith("</p>\n</body>\n</html>\n")

@@ -15,8 +15,13 @@ from starlette.routing import Route
 
 from landmark_model import LandmarkError, Library, LibraryQuery, open_safely
 from landmark_model.web.guard import LIBRARY
-from landmark_model.web.html.library import PHOTOS_OF_A_PAGE, STATUSES, library_page
-from landmark_model.web.i18n import pick_language, say
+from landmark_model.web.html.library import (
+    PHOTOS_OF_A_PAGE,
+    STATUSES,
+    library_page,
+    refusal_page,
+)
+from landmark_model.web.i18n import pick_language
 from landmark_model.web.overlay import shrink
 
 MOST_TEXT = 200
@@ -33,7 +38,7 @@ def library_routes(library: Library) -> list[Route]:
         try:
             view = library.find(query, start, PHOTOS_OF_A_PAGE)
         except LandmarkError:
-            return HTMLResponse(say("gone", language, section="library"), 503)
+            return HTMLResponse(refusal_page(language), 503)
         return HTMLResponse(library_page(view, query, start))
 
     def show_photo(request: Request) -> Response:

@@ -25,10 +25,6 @@ def library_page(view: LibraryView, query: LibraryQuery, start: int) -> str:
     language = query.language
     shown, total = (number(count, language) for count in (view.count, view.total))
     parts = {
-        "language": language,
-        "title": _say("title", language),
-        "back": html.escape(say("title", language)),
-        "style": _map_style(),
         "form": _form(view, query),
         "map_title": _say("map", language),
         "map": _map(view, language),
@@ -38,7 +34,23 @@ def library_page(view: LibraryView, query: LibraryQuery, start: int) -> str:
         "photos": "".join(_card(photo, language) for photo in view.photos),
         "pages": _pages(view, query, start),
     }
-    page = TEMPLATE.read_text(encoding="utf-8")
+    return _filled(TEMPLATE.read_text(encoding="utf-8"), parts, language)
+
+
+def refusal_page(language: str) -> str:
+    """What is shown in place of that page where the index cannot be read."""
+    head = TEMPLATE.read_text(encoding="utf-8").partition("<form")[0]
+    return _filled(f"{head}<p>{_say('gone', language)}</p>\n</body>\n</html>\n", {}, language)
+
+
+def _filled(page: str, parts: dict[str, str], language: str) -> str:
+    """A page with its gaps filled, those of the head besides `parts`."""
+    parts = {
+        "language": language,
+        "title": _say("title", language),
+        "back": html.escape(say("title", language)),
+        "style": _map_style(),
+    } | parts
     before, *gaps = page.split("{{")
     for gap in gaps:  # in one pass: what is filled in cannot be a gap
         name, _, after = gap.partition("}}")
