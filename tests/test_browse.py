@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlencode
@@ -20,8 +21,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
-from landmark_model import LandmarkError, cli, open_library
-from landmark_model.library.index import INDEX_NAME, Row, open_index
+from landmark_model import LandmarkError, LibraryQuery, cli, open_library
+from landmark_model.library.chains import decode_trips, note_network, read_choices
+from landmark_model.library.index import INDEX_NAME, Row, View, open_index
 from landmark_model.web import library_routes
 from landmark_model.web.guard import GuardMiddleware, OriginMiddleware, Rules
 from landmark_model.web.settings import read_settings
@@ -29,6 +31,7 @@ from landmark_model.web.uploads import Uploads
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TAJ, LIBERTY = ("Taj_Mahal", "Taj Mahal"), ("Statue_of_Liberty", "Statue of Liberty")
+EMPTY = json.dumps(["empty", {"name": "broken.jpg"}])
 
 
 def row(path: Path, landmark: tuple[str, str] | None, taken_at: str = "", **more: object) -> Row:
@@ -46,7 +49,7 @@ def folder(tmp_path):
         row(EXAMPLES / "taj-mahal.jpg", TAJ, "2024-05-01T10:00:00"),
         row(EXAMPLES / "statue-of-liberty.jpg", LIBERTY, "2023-02-03T10:00:00"),
         row(tmp_path / "secret folder" / "<b>away.jpg", TAJ, "2024-06-01T10:00:00"),
-        row(tmp_path / "broken.jpg", None),
+        row(tmp_path / "broken.jpg", None, error="broken.jpg is empty (0 bytes).", cause=EMPTY),
         row(tmp_path / "gone.jpg", TAJ, is_gone=True),
         *(row(tmp_path / f"{n}.jpg", LIBERTY, f"{1950 + n}-01-01T10:00:00") for n in range(125)),
     ]
@@ -128,6 +131,15 @@ def test_pages_and_the_timeline_lead_on_and_keep_what_is_looked_for(ask):
     assert len(re.findall("worldmap", page)) and "Statue of Liberty (126)" in page
 
 
+def test_where_nothing_is_found_no_more_is_said_of_it(ask):
+    for typed in ("abc", "2024-13", "05/2024"):
+        page = ask(date=typed).text
+        assert "0 of 129 photos" in page and f'value="{typed}"' in page and "2024-05" in page
+    page = ask(text="no such photo").text
+    assert "No photos to show." in page and "when it was taken" not in page
+    assert "None of these photos says when it was taken." in ask(text="broken").text
+
+
 def test_the_map_is_dark_where_the_page_is(ask):
     dark = ask().text.split("@media (prefers-color-scheme: dark)")[2:]
     assert dark and dark[0].startswith(" { .worldmap {") and "--map-sea: #16212e" in dark[0]
@@ -203,6 +215,73 @@ def test_pages_of_other_sites_can_neither_read_a_library_nor_show_its_photos(fol
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+def test_a_name_that_is_not_utf_8_is_found_by_what_of_it_can_be_shown(ask, folder, tmp_path):
+    with open_index(folder, False, True) as index:
+        photo = row(tmp_path / os.fsdecode(b"caf\xe9 zz.jpg"), TAJ)
+        index.put([replace(photo, sha256="0")], {}, [])
+    assert "caf\ufffd zz.jpg" in ask(text="ZZ").text
+    assert shown(ask(text="agra").text) == ["Taj Mahal"] * 3
+
+
+def at(clock: str, **guesses: float) -> Row:
+    """A photo of a Canon, at a clock of a day in Paris."""
+    found = [[name, name.replace("_", " "), share] for name, share in guesses.items()]
+    camera = {"make": "Canon", "model": "R5", "status": "tagged" if found else "unknown"}
+    facts = {"guesses": json.dumps(found or [["Petra", "Petra", 0.1]]), "is_known": bool(found)}
+    share = max(guesses.values(), default=0.1)
+    taken_at = f"2026-05-01T{clock}:00+02:00"
+    return row(Path(f"/p/{clock}.jpg"), None, taken_at, **camera, **facts, probability=share)
+
+
+def test_what_a_trip_says_of_a_photo_is_shown_as_in_the_table(ask, folder):
+    with open_index(folder, False, True) as index:
+        index.put([
+            at("10:00", Louvre=0.9), at("10:30", Eiffel_Tower=0.95), at("10:33"),
+            at("10:40", Tokyo_Tower=0.8), at("10:50", Tokyo_Tower=0.45, Eiffel_Tower=0.41),
+            at("11:00", Eiffel_Tower=0.9),
+        ], {}, [])  # fmt: skip
+        note_network(index, "", 100)
+        decode_trips(index, read_choices(None, None, None))
+        table = {Path(path).name: photo for path, _, photo in index.rows(View("de"))}
+        counts = index.count(0.0)
+    view = open_library(folder).find(LibraryQuery("de", date="2026-05"))
+    assert len(view.photos) == 6 and not [
+        photo
+        for photo in view.photos
+        for told in [table[photo.name]]
+        if (photo.status, photo.best, photo.reason) != (told.status, told.best, told.reason)
+    ]
+    for status in ("tagged", "unknown", "doubtful", "unreadable"):
+        assert open_library(folder).find(LibraryQuery(status=status)).count == counts[status]
+    page = ask(date="2026-05").text
+    assert "Tokyo, Japan" not in page and "Tokyo Tower (" not in page
+    assert "Eiffel Tower, 41%" in page and "Eiffel Tower (3)" in page
+    fallen = ask(status="doubtful").text
+    assert "Tokyo Tower at 80% does not fit the photos before and after." in fallen
+    assert "<b>Not sure enough</b><small>Paris, France</small>" in fallen
+    assert re.search(r"<small>Place of the trip: within \d km of Eiffel Tower</small>", fallen)
+    in_paris = ask(place="Paris, France").text
+    assert "6 of 135 photos" in in_paris and shown(ask(text="tokyo").text) == []
+
+
+def test_a_library_is_opened_by_a_path_or_a_text(folder, tmp_path):
+    assert open_library(str(folder)).find(LibraryQuery()).total == 129
+    with pytest.raises(LandmarkError, match="is not a folder"):
+        open_library(str(tmp_path / "nowhere"))
+
+
+def test_an_index_of_before_trips_is_shown(ask, folder):
+    with closing(sqlite3.connect(folder / INDEX_NAME)) as index:
+        index.executescript("DROP TABLE stops; ALTER TABLE photos DROP COLUMN cause")
+    assert shown(ask(text="taj").text) == ["Taj Mahal"] * 2
+
+
+def test_a_photo_that_cannot_be_read_says_why_and_has_no_picture(ask):
+    page = ask(status="unreadable", language="de").text
+    assert "1 von 129 Fotos" in page and "broken.jpg ist leer (0 Byte)" in page
+    assert "<img" not in page and "library/photo" not in page
+
+
 def test_an_app_without_a_library_has_no_such_address(tmp_path):
     rules = Rules(Uploads(tmp_path), (), lambda session: False, 2**20)
     guard = GuardMiddleware(None, rules)
@@ -248,3 +327,5 @@ def test_the_index_stays_as_it_is_and_an_index_that_vanishes_is_said(ask, folder
         path.unlink()
     answer = ask(language="de")
     assert answer.status_code == 503 and "kann zurzeit nicht gelesen werden" in answer.text
+    assert 'name="viewport"' in answer.text and "<style>" in answer.text and "{{" not in answer.text
+    assert '<a href="./">' in answer.text and answer.text.endswith("</p>\n</body>\n</html>\n")

@@ -66,9 +66,16 @@ def whys(index) -> dict[str, str]:
     return {name: row.why for name, row in shown(index).items()}
 
 
+def test_a_guess_that_a_surer_photo_confirms_is_counted_whatever_else_was_guessed(index):
+    sure, unsure = ("Eiffel_Tower", 0.95), [("Eiffel_Tower", 0.41), ("Louvre", 0.2)]
+    (said,) = decode(index, photo("a.jpg", "10:00", sure), photo("b.jpg", "10:10", *unsure))
+    assert "do not fit: 0, confirmed by other photos: 1;" in said
+    assert index.count(0.8) == {"tagged": 2}
+
+
 def test_photos_of_a_trip_help_each_other(index):
     summary = decode(index, *PARIS)
-    assert summary == ["Trips: 1. Guesses that do not fit: 1, confirmed by other photos: 1; "
+    assert summary == ["Trips: 1. Guesses that do not fit: 1, confirmed by other photos: 2; "
                        "photos placed by others: 2."]  # fmt: skip
     rows = shown(index)
     assert [row.status for row in rows.values()] == [

@@ -6,23 +6,46 @@ Each question opens the file anew: threads can ask at once, and a run of `tag` m
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from landmark_model import LandmarkError, Prediction, find_place
-from landmark_model.library.index import INDEX_NAME, require_ours
+from landmark_model import LandmarkError, Prediction
+from landmark_model.library.index import (
+    COLUMNS,
+    INDEX_NAME,
+    STOPS,
+    UNTAGGED,
+    Shown,
+    View,
+    place_of,
+    require_ours,
+    to_shown,
+)
+from landmark_model.library.tagging import writable
+from landmark_model.library.words import words_in
 
 MOST_MOMENTS = 60  # of the timeline: days, months or years, the finest of which there are not more
 LENGTHS = (10, 7, 4)  # of a day, a month, a year by ISO 8601
-# The landmark of a photo, NULL where it shows none.
-LANDMARK = "CASE WHEN status = 'tagged' THEN json_extract(guesses, '$[0][0]') END"
-LABEL = "json_extract(guesses, '$[0][1]')"
+# Each photo with what its trip says of it: the landmark that it shows, if any; of the place of the
+# trip, the landmark near it, and that whose city it is in.
+SHOWN = f"""
+CREATE TEMP VIEW shown AS SELECT
+    photos.rowid AS number, photos.path AS path, taken_at, is_gone, guesses,
+    CASE {UNTAGGED} ELSE 'tagged' END AS status,
+    ifnull(
+        stops.landmark,
+        CASE WHEN how IS NULL AND status = 'tagged' THEN json_extract(guesses, '$[0][0]') END
+    ) AS landmark,
+    CASE WHEN how = 'trip' THEN near END AS near,
+    CASE WHEN how = 'trip' AND is_city THEN near END AS city
+FROM photos LEFT JOIN stops USING (path)
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +54,7 @@ class LibraryQuery:
 
     `text` is part of a landmark's name, place or tag, or of a file's name; `place` and `tag` as
     `LibraryView` lists them, all in `language`. `date` is the beginning of a time by ISO 8601:
-    "2024", "2024-05". `status` is that of the index: "tagged", "unknown" or "unreadable".
+    "2024", "2024-05". `status` is "tagged", "unknown", "doubtful" or "unreadable".
     """
 
     language: str = "en"
@@ -44,13 +67,20 @@ class LibraryQuery:
 
 class LibraryPhoto(NamedTuple):
     """A photo of the index: the number of its row, the file's name without its folder, when it was
-    taken (ISO 8601, "" if unknown), its status, and its landmark, if it shows one."""
+    taken (ISO 8601, "" if unknown), its status, and its landmark, if it shows one.
+
+    `where` is "Paris, France", of the landmark or of the trip, `trip` the place of the trip in
+    words, and `reason` why it shows no landmark; "" where there is none.
+    """
 
     row: int
     name: str
     taken_at: str
     status: str
     best: Prediction | None
+    where: str = ""
+    trip: str = ""
+    reason: str = ""
 
 
 class LibraryView(NamedTuple):
@@ -81,26 +111,21 @@ class Library:
         Raises LandmarkError if the index is gone, damaged or no longer ours.
         """
         with self._open() as connection:
-            known = [best.in_language(wanted.language) for best, _ in _landmarks(connection)]
+            _prepare(connection)
+            known = _known(connection, wanted.language)
             where, values = _condition(wanted, known)
             undated, others = _condition(replace(wanted, date=""), known)
-            order = "ORDER BY taken_at DESC, path LIMIT ? OFFSET ?"
-            found = connection.execute(
-                f"SELECT rowid, path, taken_at, status, {LANDMARK}, {LABEL}, probability "
-                f"FROM photos WHERE {where} {order}",
-                (*values, limit, start),
-            )
-            photos = [_photo(row, wanted.language) for row in found]
+            counts = f"SELECT count(*) FROM shown WHERE {where}"
             landmarks = _landmarks(connection, where, values)
-            counts = f"SELECT count(*) FROM photos WHERE {where}"
+            places = {one.where for one in (*known.landmarks, *known.cities)}
             return LibraryView(
-                photos,
+                _photos(connection, wanted.language, where, (*values, limit, start)),
                 connection.execute(counts, values).fetchone()[0],
                 connection.execute("SELECT count(*) FROM photos WHERE NOT is_gone").fetchone()[0],
                 [(best.in_language(wanted.language), count) for best, count in landmarks],
                 _moments(connection, undated, others),
-                sorted({best.where for best in known} - {""}),
-                sorted({tag for best in known for tag in best.tags}),
+                sorted(places - {""}),
+                sorted({tag for best in known.landmarks for tag in best.tags}),
             )
 
     def file(self, row: int) -> tuple[Path, bytes | None] | None:
@@ -117,7 +142,7 @@ class Library:
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(_connect(self._path)) as connection:
-                connection.create_function("file_name", 1, _file_name, deterministic=True)
+                connection.create_function("file_name", 1, _searched, deterministic=True)
                 yield connection
         except sqlite3.Error as error:
             raise LandmarkError(
@@ -126,11 +151,12 @@ class Library:
             ) from error
 
 
-def open_library(folder: Path) -> Library:
+def open_library(folder: str | Path) -> Library:
     """The index that `landmark tag --out` has written into `folder`, for reading only.
 
     Raises LandmarkError if there is none, or if it is of another program or of a newer version.
     """
+    folder = Path(folder)
     path = folder / INDEX_NAME
     if not path.is_file():
         what = "has no index of photos" if folder.is_dir() else "is not a folder"
@@ -153,37 +179,72 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Makes the view SHOWN, and in an index of before the table that it lacks; not in the file."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'stops'").fetchone():
+        table = STOPS.split(";")[0]
+        connection.execute(table.replace("TABLE IF NOT EXISTS", "TEMP TABLE"))
+    connection.execute(SHOWN)
+
+
+class Known(NamedTuple):
+    """The landmarks on photos of a library, those that places of trips are near, and those whose
+    city these are in; in a language."""
+
+    landmarks: list[Prediction]
+    nears: list[Prediction]
+    cities: list[Prediction]
+
+
+def _known(connection: sqlite3.Connection, language: str) -> Known:
+    landmarks = [best.in_language(language) for best, _ in _landmarks(connection)]
+    query = "SELECT DISTINCT near, city FROM shown WHERE near NOT NULL AND NOT is_gone"
+    found = connection.execute(query).fetchall()
+    named = {name: _near(name).in_language(language) for name, _ in found}
+    cities = [named[city] for _, city in found if city]
+    return Known(landmarks, [*named.values()], cities)
+
+
 def _landmarks(
     connection: sqlite3.Connection, where: str = "NOT is_gone", values: Iterable[object] = ()
 ) -> list[tuple[Prediction, int]]:
     """The landmarks on photos, each with how many of them show it."""
-    query = f"SELECT {LANDMARK}, max({LABEL}), count(*) FROM photos WHERE {where} GROUP BY 1"
+    query = (  # with max(), the guesses are those of that row
+        "SELECT landmark, guesses, max(number), count(*) FROM shown "
+        f"WHERE {where} AND landmark NOT NULL GROUP BY landmark"
+    )
     found = connection.execute(query, (*values,))
-    return [(_landmark(name, label), count) for name, label, count in found if name is not None]
+    return [(_landmark(name, guesses), count) for name, guesses, _, count in found]
 
 
-def _condition(wanted: LibraryQuery, known: Iterable[Prediction]) -> tuple[str, list[object]]:
-    """The condition for a query, and its values; `known` are all landmarks, in the language."""
+def _condition(wanted: LibraryQuery, known: Known) -> tuple[str, list[object]]:
+    """The condition for a query, and its values."""
     parts, values = ["NOT is_gone"], []
-    if wanted.place or wanted.tag:
-        chosen = [
-            best.class_name
-            for best in known
-            if wanted.place in ("", best.where) and (not wanted.tag or wanted.tag in best.tags)
-        ]
-        parts.append(f"{LANDMARK} IN (SELECT value FROM json_each(?))")
-        values.append(json.dumps(chosen))
+
+    def add(columns: str, *chosen: Iterable[Prediction], more: str = "") -> None:
+        among = [f"{column} IN (SELECT value FROM json_each(?))" for column in columns.split()]
+        parts.append(f"({' OR '.join(among)}{more})")
+        values.extend(json.dumps([one.class_name for one in ones]) for ones in chosen)
+
+    if wanted.place:
+        there = [[one for one in ones if one.where == wanted.place] for ones in known]
+        add("landmark city", there[0], there[2])
+    if wanted.tag:
+        add("landmark", [best for best in known.landmarks if wanted.tag in best.tags])
     if wanted.text:
         text = wanted.text.casefold()
-        named = [
-            best.class_name
-            for best in known
-            if any(text in said.casefold() for said in (best.label, best.where, *best.tags))
-        ]
-        parts.append(
-            f"({LANDMARK} IN (SELECT value FROM json_each(?)) OR instr(file_name(path), ?))"
+
+        def says(*said: str) -> bool:
+            return any(text in one.casefold() for one in said)
+
+        add(
+            "landmark near city",
+            [best for best in known.landmarks if says(best.label, best.where, *best.tags)],
+            [near for near in known.nears if says(near.label)],
+            [city for city in known.cities if says(city.where)],
+            more=" OR instr(file_name(path), ?)",
         )
-        values += [json.dumps(named), text]
+        values.append(text)
     if wanted.date:
         parts.append("substr(taken_at, 1, ?) = ?")
         values += [len(wanted.date), wanted.date]
@@ -193,13 +254,30 @@ def _condition(wanted: LibraryQuery, known: Iterable[Prediction]) -> tuple[str, 
     return " AND ".join(parts), values
 
 
+def _photos(
+    connection: sqlite3.Connection, language: str, where: str, values: Iterable[object]
+) -> list[LibraryPhoto]:
+    """Those of the photos that are on a page, as the table and the report have them."""
+    names = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info('photos')")]
+    # An index of before lacks a column.
+    columns = ", ".join(f"photos.{name}" if name in names else "NULL" for name in COLUMNS)
+    order = "ORDER BY taken_at DESC, path"
+    found = connection.execute(
+        f"SELECT photos.rowid, {columns}, stops.* FROM photos LEFT JOIN stops USING (path) "
+        f"WHERE photos.rowid IN (SELECT number FROM shown WHERE {where} {order} LIMIT ? OFFSET ?) "
+        f"{order}",
+        (*values,),
+    )
+    return [_photo(row, to_shown(rest, "", View(language))) for row, *rest in found]
+
+
 def _moments(
     connection: sqlite3.Connection, where: str, values: Iterable[object]
 ) -> list[tuple[str, int]]:
     """How many of the photos are of each day, month or year, in order."""
     for length in LENGTHS:
         query = (
-            f"SELECT substr(taken_at, 1, {length}), count(*) FROM photos "
+            f"SELECT substr(taken_at, 1, {length}), count(*) FROM shown "
             f"WHERE {where} AND taken_at != '' GROUP BY 1 ORDER BY 1"
         )
         found = connection.execute(query, (*values,)).fetchall()
@@ -208,19 +286,32 @@ def _moments(
     return found
 
 
-def _photo(found: tuple, language: str) -> LibraryPhoto:
-    row, path, taken_at, status, name, label, probability = found
-    best = None
-    if name is not None:
-        guess = replace(_landmark(name, label), probability=probability)
-        best = guess.in_language(language)
-    return LibraryPhoto(row, os.path.basename(os.fsdecode(path)), taken_at or "", status, best)
+def _photo(number: int, shown: Shown) -> LibraryPhoto:
+    row, name, trip = shown.row, _file_name(shown.path), ""
+    if row.trip and row.trip.near:
+        words = words_in(row.trip.language)["trip"]
+        trip = words.format(km=math.ceil(row.trip.radius_km), place=row.trip.near.label)
+    where = row.best.where if row.best else row.city.where if row.city else ""
+    about = where, trip, writable(row.reason)
+    return LibraryPhoto(number, name, row.camera.taken_at, row.status, row.best, *about)
 
 
-@cache
-def _landmark(class_name: str, label: str) -> Prediction:
-    return Prediction(label, class_name, 1.0, find_place(class_name))
+def _landmark(class_name: str, guesses: str) -> Prediction:
+    """A landmark as the guesses for a photo have it."""
+    found = (guess for guess in json.loads(guesses) if guess[0] == class_name)
+    _, label, _, *own = next(found)
+    return Prediction(label, class_name, 1.0, place_of(class_name, *own))
+
+
+def _near(class_name: str) -> Prediction:
+    place = place_of(class_name)
+    return Prediction(place.name, class_name, 1.0, place)
 
 
 def _file_name(path: str | bytes) -> str:
-    return os.path.basename(os.fsdecode(path)).casefold()
+    """The name of a file without its folder, with placeholders for what is not text."""
+    return writable(os.path.basename(os.fsdecode(path)))
+
+
+def _searched(path: str | bytes) -> str:
+    return _file_name(path).casefold()

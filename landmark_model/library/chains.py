@@ -57,8 +57,9 @@ class Seen(NamedTuple):
 
 @dataclass
 class Found:
-    """What came of a decoding: how many guesses fell and rose, how many photos got a place, which
-    have no time that can be believed, by camera, and what each camera saw when."""
+    """What came of a decoding: how many guesses fell, and rose or are surer by others, how many
+    photos got a place, which have no time that can be believed, by camera, and what each camera saw
+    when."""
 
     fell: int = 0
     rose: int = 0
@@ -293,7 +294,8 @@ def _count(copies: Sequence[Seen], stop: Stop, found: Found) -> None:
     found.placed += len(copies) * (stop.how == "trip")
     if stop.landmark:
         name = stop.landmark.class_name
-        found.rose += len(copies) * (name != plain)
+        is_surer = stop.confirmed > stop.landmark.probability
+        found.rose += len(copies) * (name != plain or is_surer)
         visits = found.visits[Camera(row.make, row.model, row.serial).name][name]
         if not visits or local - visits[-1] > VISIT:
             visits.append(local)

@@ -139,6 +139,11 @@ class View:
 
 
 COLUMNS = [field.name for field in fields(Row)]
+# Of a photo with its stop, if any: the beginning of a CASE that gives its status.
+UNTAGGED = (
+    "WHEN landmark IS NULL AND status != 'tagged' THEN status "
+    "WHEN how NOT NULL AND landmark IS NULL THEN 'doubtful'"
+)
 
 
 class Index:
@@ -243,18 +248,12 @@ class Index:
             "WHERE NOT is_gone AND status = ifnull(?, status) ORDER BY photos.path",
             (status,),
         )
-        for values in found:
-            row, stop = _to_row(values[: len(COLUMNS)]), values[len(COLUMNS) :]
-            tagged = placed(_to_tagged(row, base, view), _to_stop(stop[1:]) if stop[0] else None)
-            tagged = judged(tagged, view.language, view.min_probability)
-            yield Shown(row.path, row.sha256, tagged)
+        return (to_shown(values, base, view) for values in found)
 
     def count(self, min_probability: float) -> Counter[str]:
         """How many photos have each status, and how many are "gone"."""
         status = (
-            "CASE WHEN is_gone THEN 'gone' "
-            "WHEN landmark IS NULL AND status != 'tagged' THEN status "
-            "WHEN how NOT NULL AND landmark IS NULL THEN 'doubtful' "
+            f"CASE WHEN is_gone THEN 'gone' {UNTAGGED} "
             "WHEN coalesce(confirmed, probability) < ? THEN 'doubtful' ELSE 'tagged' END"
         )
         counts = f"SELECT {status}, count(*) FROM photos LEFT JOIN stops USING (path) GROUP BY 1"
@@ -459,6 +458,13 @@ def to_row(seen: Row, row: Tagged, stamp: str) -> Row:
     })  # fmt: skip
 
 
+def to_shown(values: Sequence, base: str, view: View) -> Shown:
+    """The photo with the values of COLUMNS, and those of its stop, or NULLs."""
+    row, stop = _to_row(values[: len(COLUMNS)]), values[len(COLUMNS) :]
+    tagged = placed(_to_tagged(row, base, view), _to_stop(stop[1:]) if stop[0] else None)
+    return Shown(row.path, row.sha256, judged(tagged, view.language, view.min_probability))
+
+
 def _to_tagged(row: Row, base: str, view: View) -> Tagged:
     position = None if row.latitude is None else (row.latitude, row.longitude)
     taken_at = row.taken_at
@@ -475,7 +481,7 @@ def to_answer(row: Row) -> Answer | None:
     if row.guesses is None:
         return None
     guesses = (
-        Prediction(label, name, share, _place_of(name, *own))
+        Prediction(label, name, share, place_of(name, *own))
         for name, label, share, *own in json.loads(row.guesses)
     )
     return Answer(guesses, row.score, row.is_known)
@@ -487,7 +493,8 @@ def _own_place(guess: Prediction) -> list[dict]:
     return [] if is_found else [asdict(guess.landmark)]
 
 
-def _place_of(class_name: str, own: dict | None = None) -> Place:
+def place_of(class_name: str, own: dict | None = None) -> Place:
+    """The place of a landmark: its `own`, which was taught, or that of the gazetteer."""
     return Place(**own | {"tags": tuple(own["tags"])}) if own else _place(class_name)
 
 

@@ -18,11 +18,15 @@ from starlette.routing import Route
 
 from landmark_model import LandmarkError, Library, LibraryQuery, open_safely
 from landmark_model.web.guard import LIBRARY
-from landmark_model.web.html.library import PHOTOS_OF_A_PAGE, STATUSES, library_page
-from landmark_model.web.i18n import pick_language, say
+from landmark_model.web.html.library import (
+    PHOTOS_OF_A_PAGE,
+    STATUSES,
+    library_page,
+    refusal_page,
+)
+from landmark_model.web.i18n import pick_language
 from landmark_model.web.overlay import shrink
 
-DATE = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}")
 MOST_TEXT = 200
 PHOTO_PX = 320
 ROW = re.compile(r"[0-9]{1,18}")
@@ -41,7 +45,7 @@ def library_routes(library: Library) -> list[Route]:
         try:
             view = library.find(query, start, PHOTOS_OF_A_PAGE)
         except LandmarkError:
-            return HTMLResponse(say("gone", language, section="library"), 503)
+            return HTMLResponse(refusal_page(language), 503)
         return HTMLResponse(library_page(view, query, start))
 
     async def show_photo(request: Request) -> Response:
@@ -56,15 +60,11 @@ def library_routes(library: Library) -> list[Route]:
 
 
 def read_query(words: Mapping[str, str], language: str) -> tuple[LibraryQuery, int]:
-    """What is looked for, and the photo to begin with; what makes no sense is left out."""
-    given = {name: words.get(name, "")[:MOST_TEXT].strip() for name in ("text", "place", "tag")}
-    date, status, start = (words.get(name, "").strip() for name in ("date", "status", "start"))
-    query = LibraryQuery(
-        language,
-        **given,
-        date=date if DATE.fullmatch(date) else "",
-        status=status if status in STATUSES else "",
-    )
+    """What is looked for, and the photo to begin with; a status that is none is left out."""
+    typed = ("text", "place", "tag", "date")
+    given = {name: words.get(name, "")[:MOST_TEXT].strip() for name in typed}
+    status, start = (words.get(name, "").strip() for name in ("status", "start"))
+    query = LibraryQuery(language, **given, status=status if status in STATUSES else "")
     return query, int(start) if re.fullmatch("[0-9]{1,9}", start) else 0
 
 

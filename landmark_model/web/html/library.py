@@ -16,7 +16,7 @@ from landmark_model.web.html.worldmap import Dot, world_map
 from landmark_model.web.i18n import number, say
 
 PHOTOS_OF_A_PAGE = 60
-STATUSES = ("tagged", "unknown", "unreadable")
+STATUSES = ("tagged", "unknown", "doubtful", "unreadable")
 TEMPLATE = STATIC / "library.html"
 
 
@@ -25,10 +25,6 @@ def library_page(view: LibraryView, query: LibraryQuery, start: int) -> str:
     language = query.language
     shown, total = (number(count, language) for count in (view.count, view.total))
     parts = {
-        "language": language,
-        "title": _say("title", language),
-        "back": html.escape(say("title", language)),
-        "style": _map_style(),
         "form": _form(view, query),
         "map_title": _say("map", language),
         "map": _map(view, language),
@@ -38,7 +34,23 @@ def library_page(view: LibraryView, query: LibraryQuery, start: int) -> str:
         "photos": "".join(_card(photo, language) for photo in view.photos),
         "pages": _pages(view, query, start),
     }
-    page = TEMPLATE.read_text(encoding="utf-8")
+    return _filled(TEMPLATE.read_text(encoding="utf-8"), parts, language)
+
+
+def refusal_page(language: str) -> str:
+    """What is shown in place of that page where the index cannot be read."""
+    head = TEMPLATE.read_text(encoding="utf-8").partition("<form")[0]
+    return _filled(f"{head}<p>{_say('gone', language)}</p>\n</body>\n</html>\n", {}, language)
+
+
+def _filled(page: str, parts: dict[str, str], language: str) -> str:
+    """A page with its gaps filled, those of the head besides `parts`."""
+    parts = {
+        "language": language,
+        "title": _say("title", language),
+        "back": html.escape(say("title", language)),
+        "style": _map_style(),
+    } | parts
     before, *gaps = page.split("{{")
     for gap in gaps:  # in one pass: what is filled in cannot be a gap
         name, _, after = gap.partition("}}")
@@ -123,22 +135,24 @@ def _timeline(view: LibraryView, query: LibraryQuery) -> str:
             f'title="{html.escape(moment)}: {count}"{" aria-current=true" * is_chosen}>'
             f'<i style="height:{60 * count / most:.1f}%"></i><span>{html.escape(moment)}</span></a>'
         )
-    no_time = f"<p>{_say('no_time', query.language)}</p>"
-    return f'<div class="timeline">{bars}</div>' if bars else no_time
+    if bars:
+        return f'<div class="timeline">{bars}</div>'
+    return f"<p>{_say('no_time' if view.count else 'no_match', query.language)}</p>"
 
 
 def _card(photo: LibraryPhoto, language: str) -> str:
     if photo.best:
         title = f"{photo.best.label}, {percent(photo.best.probability, language)}"
-        where = photo.best.where
     else:
-        title, where = say(photo.status, language, section="library"), ""
+        title = say(photo.status, language, section="library")
     taken = photo.taken_at[:16].replace("T", " ")
-    lines = "".join(f"<small>{html.escape(t)}</small>" for t in (where, taken, photo.name) if t)
-    return (
-        f'<li><img src="library/photo/{photo.row}" loading="lazy" alt="{html.escape(photo.name)}">'
-        f"<div><b>{html.escape(title)}</b>{lines}</div></li>"
-    )
+    texts = photo.where, photo.trip, taken, photo.name, photo.reason
+    lines = "".join(f"<small>{html.escape(text)}</small>" for text in texts if text)
+    source, name = f"library/photo/{photo.row}", html.escape(photo.name)
+    picture = f'<img src="{source}" loading="lazy" alt="{name}">'
+    if photo.status == "unreadable":
+        picture = '<i class="none"></i>'
+    return f"<li>{picture}<div><b>{html.escape(title)}</b>{lines}</div></li>"
 
 
 def _pages(view: LibraryView, query: LibraryQuery, start: int) -> str:
