@@ -104,7 +104,7 @@ class Tagged:
         best = self.answer[0]
         if (self.stop.confirmed if self.stop else best.probability) >= min_probability:
             return replace(self, reason="")
-        shares = {"share": f"{best.probability:.0%}", "least": f"{min_probability:.0%}"}
+        shares = {"share": percent(best.probability), "least": f"{min_probability:.0%}"}
         reason = words_in(language)["not_sure"].format(landmark=best.label, **shares)
         return replace(self, reason=reason)
 
@@ -214,7 +214,7 @@ def judged(row: Tagged, language: str | None, min_probability: float) -> Tagged:
         return replace(row, reason=words["not_known"])
     if row.stop and not row.stop.landmark:
         misfit = words["misfit_camera" if row.stop.how == "camera" else "misfit_trip"]
-        told = {"landmark": answer[0].label, "share": f"{answer[0].probability:.0%}"}
+        told = {"landmark": answer[0].label, "share": percent(answer[0].probability)}
         return replace(row, reason=misfit.format(**told))
     return row.at_least(min_probability, language)
 
@@ -227,6 +227,11 @@ def placed(row: Tagged, stop: Stop | None) -> Tagged:
     guesses = sorted(row.answer, key=lambda guess: guess.class_name != name)
     answer = Answer(guesses, row.answer.score, True if is_known is False else is_known)
     return replace(row, answer=answer, stop=stop)
+
+
+def percent(probability: float) -> str:
+    """A probability in whole percent; never "100%", which nothing is."""
+    return ">99%" if probability > 0.99 else f"{probability:.0%}"
 
 
 def require_limits(top_k: int, batch_size: int = 1, min_probability: float = 0.0) -> None:
