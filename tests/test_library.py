@@ -675,6 +675,43 @@ def test_sidecar_that_cannot_be_merged_stays_unless_it_is_to_be_replaced(tagged,
     assert (photos / "a" / "0.png.xmp.bak").read_text() == "<!DOCTYPE a><a/>"
 
 
+def test_what_the_user_wrote_is_in_a_backup_whenever_a_sidecar_is_replaced(tagged, photos):
+    def edit(word: str) -> str:
+        text = sidecar.read_text().replace("<rdf:li>", f"<rdf:li>{word}</rdf:li><rdf:li>", 1)
+        sidecar.write_text(text)
+        return text
+
+    def backups() -> dict[str, str]:
+        return {n: text for n, text in sidecars(photos).items() if n.endswith(".bak")}
+
+    sidecar = photos / "a" / "0.png.xmp"
+    for language in ("en", "en", "de"):
+        write(tagged, overwrites=True, language=language)
+    assert backups() == {}, "they are ours alone"
+    expected = {}
+    for name, word in (("0.png.xmp.bak", "one"), ("0.png.xmp.2.bak", "two")):
+        expected[f"a/{name}"] = edit(word)
+        for language in ("en", "de"):
+            write(tagged, overwrites=True, language=language)
+            assert backups() == expected and word not in sidecar.read_text()
+    sidecar.write_text(expected["a/0.png.xmp.2.bak"])
+    write(tagged, overwrites=True)
+    assert backups() == expected, "a backup has this"
+
+
+def test_sidecar_that_was_merged_and_is_replaced_has_one_backup(tagged, photos):
+    sidecar = photos / "a" / "0.png.xmp"
+    sidecar.write_text(THEIRS)
+    write(tagged)
+    write(tagged, overwrites=True)
+    assert "my word" not in sidecar.read_text()
+    assert [name for name in sidecars(photos) if name.endswith(".bak")] == ["a/0.png.xmp.bak"]
+    sidecar.with_name("0.png.xmp.bak").unlink()
+    sidecar.write_text("no sidecar any more")
+    write(tagged, overwrites=True)
+    assert sidecar.with_name("0.png.xmp.bak").read_text() == "no sidecar any more"
+
+
 @pytest.mark.parametrize("call", [1, 2, 5, 10])
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_export_that_is_killed_among_sidecars_goes_on(tagged, photos, tmp_path, call, language):
