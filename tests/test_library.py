@@ -399,6 +399,27 @@ def test_photos_are_named_in_many_ways(photos, tmp_path, monkeypatch):
     assert common_folder([photos / "a", photos / "b" / "5.png"]) == photos
 
 
+def test_pattern_for_folders_at_any_depth_ends_where_links_lead_back(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paint(photos / "a" / "[x]" / "deep.png", 10)
+    paint(photos / "a" / ".hidden" / "0.png", 11)
+    (photos / "a" / ".0.png").touch()
+    (photos / "b" / "back").symlink_to(photos)
+    (photos / "b" / "file.png").symlink_to(photos / "b" / "9.png")
+
+    def named(word: str) -> list[str]:
+        return [str(path.relative_to(photos)) for path in named_paths([word], io.BytesIO())]
+
+    in_a = [f"a/{n}.png" for n in range(5)]
+    in_b = [*(f"b/{n}.png" for n in range(5, 10)), "b/file.png"]
+    assert named("photos/**/*.png") == named("**/*.png") == [*in_a, "a/[x]/deep.png", *in_b]
+    assert named(f"{photos}/**/b/[89].png") == ["b/8.png", "b/9.png"]
+    assert named("*/**/**/deep.png") == ["a/[x]/deep.png"]
+    assert named("photos/a/**") == ["a", *in_a, "a/[x]", "a/[x]/deep.png"]
+    assert named("photos/**/") == [".", "a", "a/[x]", "b"]
+    assert named("photos/b/*/a/0.png") == ["a/0.png"], "a link that is named is followed"
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [("missing", "no file or folder"), ("*.tif", "no file or folder"),

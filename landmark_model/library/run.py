@@ -105,9 +105,26 @@ def _listed(content: bytes) -> list[str]:
 
 
 def _matching(word: str) -> list[str]:
-    found = sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) else []
+    found = _matches(word) if glob.has_magic(word) else set()
     if not found:
         raise LandmarkError(f"There is no file or folder {word}. Check the path.")
+    return sorted(found)
+
+
+def _matches(pattern: str) -> set[str]:
+    """What a pattern matches. "**" goes into no links, as those of `glob` do: two that lead back
+    would never end."""
+    parts = pattern.replace(os.sep, "/").split("/")
+    if "**" not in parts:
+        return {*glob.glob(pattern)}
+    place = parts.index("**")
+    before, after = "/".join([*parts[:place], ""]), parts[place + 1 :]
+    tops = glob.glob(before) if before else [os.curdir]
+    found = {*tops} if before and not after else set()
+    for top in tops:
+        for folder, names, _ in os.walk(top):
+            names[:] = (name for name in names if not name.startswith("."))
+            found |= _matches(os.path.join(glob.escape(folder), *(after or ["*"])))
     return found
 
 
