@@ -153,6 +153,20 @@ def test_photos_are_known_by_their_bytes_wherever_they_are(photos, tmp_path):
     assert tag(photos, out) == [] and "a/3.png" in rows(out), "it came back"
 
 
+def test_copies_in_a_folder_that_is_renamed_are_moved_and_leave_none_behind(photos, tmp_path):
+    out = tmp_path / "out"
+    shutil.copy(photos / "a" / "0.png", photos / "a" / "copy.png")
+    (photos / "a" / "1.nef").write_text("RAW")
+    (photos / "a" / "1.png").rename(photos / "a" / "1.jpg")
+    tag(photos, out)
+    (photos / "a").rename(photos / "z")
+    assert tag(photos / "z", out) == []
+    assert sorted(rows(out)) == [
+        *(f"b/{n}.png" for n in range(5, 10)), "z/0.png", "z/1.jpg", "z/1.nef",
+        *(f"z/{n}.png" for n in range(2, 5)), "z/copy.png",
+    ]  # fmt: skip
+
+
 def test_folder_that_is_away_keeps_its_answers(photos, tmp_path):
     out = tmp_path / "out"
     tag(photos, out)
@@ -555,6 +569,39 @@ def test_raw_file_beside_a_photo_shares_its_answer_and_one_alone_says_what_reads
         assert all(index.thumbnail(shown.sha256) for shown in index.rows(View(), "tagged"))
     (photos / "a" / "0.nef").rename(photos / "moved.nef")
     assert tag(photos, out) == [] and rows(out)["moved.nef"].best, "it was answered before"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_raw_file_shares_the_answer_of_the_photo_beside_it_whenever_that_came(
+    tmp_path, monkeypatch, again
+):
+    folder, real = tmp_path / "photos", tagging.open_safely
+
+    def open_raw(photo, *more):  # one has no picture, another one has
+        if photo.name == "none.nef":
+            raise LandmarkError.because("raw", "{name} is RAW: export a JPEG.", name=photo.name)
+        return real(io.BytesIO(photo.read_bytes()) if photo.suffix == ".nef" else photo, *more)
+
+    def agree(asked: list[int]) -> dict[str, str]:
+        """What the files show, which an index of before knows as well as a new one."""
+        assert tag(folder, tmp_path / "old", again=again) == asked
+        assert tag(folder, tmp_path / "old", again=again) == []
+        tag(folder, fresh := tmp_path / f"fresh {asked}")
+        assert {*whole(fresh)} <= {*whole(tmp_path / "old")}, "small copies of before are kept"
+        return {name: row.best and row.best.label for name, row in rows(tmp_path / "old").items()}
+
+    monkeypatch.setattr(tagging, "open_safely", open_raw)
+    folder.mkdir()
+    (folder / "none.nef").write_text("RAW")
+    paint(folder / "own.png", 1).rename(folder / "own.nef")
+    assert agree([1]) == {"none.nef": None, "own.nef": "Tower 1"}
+    for name, shade in (("none", 2), ("own", 3)):
+        paint(folder / f"{name}.png", shade).rename(folder / f"{name}.JPG")
+    shared = {"none.nef": "Tower 2", "none.JPG": "Tower 2", "own.nef": "Tower 3"}
+    assert agree([2, 3]) == shared | {"own.JPG": "Tower 3"}
+    paint(folder / "new.png", 4).rename(folder / "none.JPG")
+    shared |= {"none.nef": "Tower 4", "none.JPG": "Tower 4"}
+    assert agree([4]) == shared | {"own.JPG": "Tower 3"}
 
 
 def test_both_of_a_pair_get_a_sidecar_and_the_one_by_the_stem_is_that_of_the_raw_file(

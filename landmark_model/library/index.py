@@ -151,17 +151,17 @@ class Index:
 
     def get(self, path: str) -> Row | None:
         """The row of a photo."""
-        return self._first("path = ?", _stored(path))
+        return next(iter(self._select("path = ?", _stored(path))), None)
 
-    def find_copy(self, sha256: str, stamp: str | None) -> Row | None:
-        """A row of a photo with these bytes that needs no other answer; only by the network of
-        `stamp`, if that is not None."""
+    def find_copies(self, sha256: str, stamp: str | None, most: int) -> list[Row]:
+        """The rows of photos with these bytes that need no other answer, those that are gone first;
+        only by the network of `stamp`, if that is not None."""
         where = "sha256 = ? AND is_final AND stamp = ifnull(?, stamp) ORDER BY is_gone DESC, path"
-        return self._first(where, sha256, stamp)
+        return self._select(f"{where} LIMIT ?", sha256, stamp, most)
 
-    def _first(self, where: str, *values: object) -> Row | None:
-        found = self._connection.execute(f"SELECT * FROM photos WHERE {where} LIMIT 1", values)
-        return next(map(_to_row, found), None)
+    def _select(self, where: str, *values: object) -> list[Row]:
+        found = self._connection.execute(f"SELECT * FROM photos WHERE {where}", values)
+        return [*map(_to_row, found)]
 
     # --- writing ---
 
