@@ -265,6 +265,20 @@ def test_listed_photos_that_are_missing_are_rows_and_stop_a_strict_run(run, libr
     assert read_lines(tmp_path / "tags" / "tags.jsonl") == [gone, paris], "it kept its answer"
 
 
+def test_photos_that_are_gone_leave_the_exports_also_where_none_is_left(run, library, tmp_path):
+    words = ["tag", library, "--out", tmp_path / "tags", "--json"]
+    run(*words)
+    for path in [*library.rglob("*.jpg")]:
+        path.unlink()
+    status, text, err = run(*words)
+    assert (status, err) == (0, "") and "tagged: 0, no known landmark: 0" in text
+    assert "No longer there: 4. They are in no export, but stay in the index." in text
+    assert read_lines(tmp_path / "tags" / "tags.jsonl") == []
+    (tmp_path / "typo").mkdir()
+    status, text, err = run("tag", tmp_path / "typo", *words[2:])
+    assert (status, text) == (1, "") and "There are no photos in" in err
+
+
 def test_probability_may_be_written_as_percentage(run, library, tmp_path):
     run("tag", library, "--out", tmp_path / "tags", "--csv", "--min-probability", "100%")
     assert "below 100%" in (tmp_path / "tags" / "tags.csv").read_text(encoding="utf-8")
