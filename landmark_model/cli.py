@@ -311,11 +311,17 @@ def _which(options: argparse.Namespace) -> tuple[str | None, str | None, str | N
 def _find_network(
     source: str | None, network: str | None, revision: str | None, taught: Path | None
 ) -> tuple[Path, ModelConfig, str]:
-    """The folder of a network, its settings and its stamp."""
+    """The folder of a network, its settings and its stamp.
+
+    Raises LandmarkError if there is none, or `taught` is no file of landmarks.
+    """
     from landmark_model.config import read_config
     from landmark_model.hub.repo import ANSWERING, find
     from landmark_model.library.run import stamp_of
+    from landmark_model.taught import read_head
 
+    if taught:
+        read_head(taught)
     folder = find(source, network, revision=revision)
     config = read_config(folder)
     files = [*(folder / name for name in ANSWERING), *filter(None, [taught])]

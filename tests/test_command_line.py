@@ -279,6 +279,17 @@ def test_photos_that_are_gone_leave_the_exports_also_where_none_is_left(run, lib
     assert (status, text) == (1, "") and "There are no photos in" in err
 
 
+def test_file_of_landmarks_is_refused_where_no_photo_is_new(run, library, tmp_path):
+    words = ["tag", library, "--out", tmp_path / "tags", "--csv"]
+    run(*words)
+    before = dump(tmp_path / "tags")
+    (tmp_path / "notes.landmarks").write_text("no landmarks")
+    for name, reason in (("nowhere", "does not exist"), ("notes.landmarks", "is not whole")):
+        status, text, err = run(*words, "--taught", tmp_path / name)
+        assert (status, text) == (1, "") and reason in err and len(err.splitlines()) == 1
+    assert dump(tmp_path / "tags") == before
+
+
 def test_probability_may_be_written_as_percentage(run, library, tmp_path):
     run("tag", library, "--out", tmp_path / "tags", "--csv", "--min-probability", "100%")
     assert "below 100%" in (tmp_path / "tags" / "tags.csv").read_text(encoding="utf-8")
