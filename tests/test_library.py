@@ -280,6 +280,23 @@ def test_index_that_was_only_begun_or_is_damaged(photos, tmp_path):
         tag(photos, tmp_path / "begun")
 
 
+def test_index_that_is_deleted_in_the_middle_stops_the_run_in_words(photos, tmp_path):
+    class Deleting(Namer):
+        def predict_batch(self, *arguments, **more):
+            shutil.rmtree(tmp_path / "out")
+            return super().predict_batch(*arguments, **more)
+
+    with pytest.raises(LandmarkError, match=r"library.sqlite is gone: it was deleted or moved"):
+        tag(photos, tmp_path / "out", namer=(namer := Deleting()))
+    assert len(namer.asked) < 10
+    tag(photos, tmp_path / "out")
+    with (
+        pytest.raises(LandmarkError, match=r"library.sqlite is gone: it was deleted or moved"),
+        open_index(tmp_path / "out", is_new=False, writes=False),
+    ):
+        shutil.rmtree(tmp_path / "out")
+
+
 def test_full_disk_stops_in_words_and_leaves_the_index_whole(photos, tmp_path):
     out = tmp_path / "out"
     for shade in range(10, 40):

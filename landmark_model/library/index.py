@@ -144,8 +144,8 @@ COLUMNS = [field.name for field in fields(Row)]
 class Index:
     """An index that is open; made by `open_index`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection, self._path = connection, path
 
     # --- one photo ---
 
@@ -175,11 +175,20 @@ class Index:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.require_there()
         except BaseException:
             if self._connection.in_transaction:  # a full disk has ended it
                 self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+    def require_there(self) -> None:
+        """Raises LandmarkError if somebody deleted the file: SQLite would write to it for ever."""
+        if not self._path.exists():
+            raise LandmarkError(
+                f"{self._path} is gone: it was deleted or moved during the run. "
+                "Run the same command again."
+            )
 
     def put(
         self, rows: Iterable[Row], thumbnails: Mapping[str, bytes], moved: Iterable[tuple[str, str]]
@@ -362,7 +371,8 @@ def open_index(folder: Path, is_new: bool, writes: bool) -> Iterator[Index]:
     """The index in `folder`, closed at the end; made if it `is_new`.
 
     Raises LandmarkError if it is not there and not new, if it cannot be written, is damaged, of a
-    newer version or of another program, or, for one that `writes`, if another process does, too.
+    newer version or of another program, if it is deleted meanwhile, or, for one that `writes`, if
+    another process does, too.
     """
     path = folder / INDEX_NAME
     if not is_new and not path.is_file():
@@ -379,7 +389,9 @@ def open_index(folder: Path, is_new: bool, writes: bool) -> Iterator[Index]:
         try:
             with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
                 _prepare(connection, path)
-                yield Index(connection)
+                index = Index(connection, path)
+                yield index
+                index.require_there()
         except sqlite3.Error as error:
             raise _explained(path, error) from error
 
