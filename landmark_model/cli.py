@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from importlib import import_module
@@ -136,22 +136,20 @@ def tag(options: argparse.Namespace) -> int:
     from landmark_model.folders import Skipped
     from landmark_model.library.chains import decode_trips, read_choices
     from landmark_model.library.index import AGAIN, View, open_index
-    from landmark_model.library.run import common_folder, named_paths
+    from landmark_model.library.run import named_paths
     from landmark_model.library.tagging import require_limits
 
     require_limits(1, min_probability=options.min_probability)
     choices = read_choices(options.together, options.camera_offset, options.max_gap)
     kinds = _chosen(options)
     named = named_paths(options.photos, sys.stdin.buffer)
-    photos, remote = _find(named, options.photos[0]) if options.photos else (None, None)
+    photos, remote = _find(named, options) if options.photos else (None, None)
     view = View(options.language, options.min_probability, options.file_time)
     writes = bool(photos or choices) or "xmp" in kinds
     try:
         with open_index(options.out, bool(photos), writes) as index:
             if photos:
                 named = [path for path in named if isinstance(path, Path)]
-                if named:
-                    index.set_base([common_folder(named)])
                 _answer(index, photos, remote, named, options)
             if writes:
                 _print_trips(decode_trips(index, choices))
@@ -171,14 +169,16 @@ def tag(options: argparse.Namespace) -> int:
     return 1 if unwritten or broken or (photos and photos.failed) else 0
 
 
-def _find(named: Sequence[Path | str], first: str) -> tuple[FoundPhotos, FoundAddresses]:
-    """The photos in what is `named`, paths and addresses; says what is left out. `first` is what
-    the user wrote first.
+def _find(
+    named: Sequence[Path | str], options: argparse.Namespace
+) -> tuple[FoundPhotos, FoundAddresses]:
+    """The photos in what is `named`, paths and addresses; says what is left out.
 
-    Raises LandmarkError if there are none.
+    Raises LandmarkError if there are none, unless an index may have some that are gone.
     """
     from landmark_model.folders import Skipped, find_named
     from landmark_model.library.addresses import find_at
+    from landmark_model.library.index import INDEX_NAME
     from landmark_model.library.run import common_folder
 
     paths = [path for path in named if isinstance(path, Path)]
@@ -187,12 +187,18 @@ def _find(named: Sequence[Path | str], first: str) -> tuple[FoundPhotos, FoundAd
     photos.failed.extend(Skipped(*item) for item in remote.failed)
     _print_items("Skipped", photos.skipped)
     _print_items("Failed", photos.failed)
-    if not (photos.paths or photos.raw or photos.missing or remote.photos):
-        where = {"-": "the list on standard input"}.get(first, first)
-        raise LandmarkError(
-            f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF, BMP, RAW."
-        )
+    has_some = photos.paths or photos.raw or photos.missing or remote.photos
+    if not (has_some or (options.out / INDEX_NAME).is_file()):
+        raise _no_photos(options)
     return photos, remote
+
+
+def _no_photos(options: argparse.Namespace) -> LandmarkError:
+    first = options.photos[0]
+    where = {"-": "the list on standard input"}.get(first, first)
+    return LandmarkError(
+        f"There are no photos in {where}: no JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF, BMP, RAW."
+    )
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:
@@ -219,40 +225,55 @@ def _answer(
     named: list[Path],
     options: argparse.Namespace,
 ) -> None:
-    """Puts the photos that are not in the index as they are now into it."""
-    from tqdm import tqdm
+    """Puts the photos that are not in the index as they are now into it.
 
+    Raises LandmarkError if there are none, and none that are gone.
+    """
     from landmark_model.library.chains import note_network
     from landmark_model.library.index import View
-    from landmark_model.library.run import make_plan
+    from landmark_model.library.run import common_folder, make_plan
 
     folder, config, stamp = _find_network(*_which(options))
-    note_network(index, stamp, len(config.class_names))
     paths = sorted([*photos.paths, *photos.raw, *photos.missing])
     _require_readable(((path, "It is not there.") for path in photos.missing), options)
     plan = make_plan(index, paths, named, stamp if options.again else None, remote)
     total = len(paths) + len(remote.photos)
+    if not (total or plan.gone):
+        raise _no_photos(options)
+    note_network(index, stamp, len(config.class_names))
+    if named:
+        index.set_base([common_folder(named)])
     for found in (paths, photos.paths, photos.raw, remote.photos):
         found.clear()  # there may be a million
     if plan.done_count:
         print(f"Already done: {plan.done_count} of {total}.")
     if plan.waiting:
-        start = {"total": total, "initial": plan.done_count}
-        with (
-            closing(_run(index, plan.waiting, folder, stamp, options)) as answers,
-            tqdm(desc="Tagging", unit="photo", **start) as progress,
-        ):
-            for rows in answers:
-                progress.update(len(rows))
-                _require_readable(((row.path, row.error) for row in rows if row.error), options)
+        answers = _run(index, plan.waiting, folder, stamp, options)
+        _watch(answers, plan.done_count, total, options)
     broken = index.rows(View(), "unreadable")
     _require_readable(((path, row.reason) for path, _, row in broken), options)
     _tell(index, plan.gone, stamp)
 
 
+def _watch(
+    answers: Generator[list[Row], None, None],
+    done_count: int,
+    total: int,
+    options: argparse.Namespace,
+) -> None:
+    """Shows how far a run is, until its end or where --strict stops it."""
+    from tqdm import tqdm
+
+    start = {"total": total, "initial": done_count}
+    with closing(answers), tqdm(desc="Tagging", unit="photo", **start) as progress:
+        for rows in answers:
+            progress.update(len(rows))
+            _require_readable(((row.path, row.error) for row in rows if row.error), options)
+
+
 def _run(
     index: Index, paths: list[str], folder: Path, stamp: str, options: argparse.Namespace
-) -> Iterator[list[Row]]:
+) -> Generator[list[Row], None, None]:
     """Answers photos by the engine that was asked for; gives rows once they are in the index.
 
     The network is in `folder`; workers of a cluster find it for themselves.
@@ -290,11 +311,17 @@ def _which(options: argparse.Namespace) -> tuple[str | None, str | None, str | N
 def _find_network(
     source: str | None, network: str | None, revision: str | None, taught: Path | None
 ) -> tuple[Path, ModelConfig, str]:
-    """The folder of a network, its settings and its stamp."""
+    """The folder of a network, its settings and its stamp.
+
+    Raises LandmarkError if there is none, or `taught` is no file of landmarks.
+    """
     from landmark_model.config import read_config
     from landmark_model.hub.repo import ANSWERING, find
     from landmark_model.library.run import stamp_of
+    from landmark_model.taught import read_head
 
+    if taught:
+        read_head(taught)
     folder = find(source, network, revision=revision)
     config = read_config(folder)
     files = [*(folder / name for name in ANSWERING), *filter(None, [taught])]

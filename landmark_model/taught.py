@@ -17,7 +17,7 @@ from landmark_model.errors import LandmarkError
 from landmark_model.files import parse_json, printable, staged
 from landmark_model.places import LANGUAGES, Place, country_of, find_place
 from landmark_model.teaching import MOST_LANDMARKS, MOST_PHOTOS, Lessons, Look
-from landmark_model.tensors import read_claims, read_tensors
+from landmark_model.tensors import Claim, read_claims, read_tensors
 
 KIND = "landmark_model taught 1"  # and its version
 MOST_STORED = 20_000_000  # numbers
@@ -121,10 +121,10 @@ def write_taught(path: Path, lessons: Lessons, stamp: str) -> None:
         (scratch / path.name).write_bytes(serialise(stored, metadata=about))
 
 
-def read_taught(path: Path, look: Look, stamp: str) -> Lessons:
-    """The landmarks in the file at `path`, for the network with that look and stamp.
+def read_head(path: Path) -> tuple[dict[str, Claim], dict[str, str]]:
+    """The tensors in the file at `path`, which are not read, and what it says of them.
 
-    Raises LandmarkError if it is missing, damaged, or of another network.
+    Raises LandmarkError if it is missing, or no file of landmarks.
     """
     try:
         claims = read_claims(path)
@@ -136,6 +136,15 @@ def read_taught(path: Path, look: Look, stamp: str) -> Lessons:
         raise _damaged(path, "it is not whole") from error
     if about.get("kind") != KIND:
         raise _damaged(path, "it does not say that it holds landmarks that were taught")
+    return claims, about
+
+
+def read_taught(path: Path, look: Look, stamp: str) -> Lessons:
+    """The landmarks in the file at `path`, for the network with that look and stamp.
+
+    Raises LandmarkError if it is missing, damaged, or of another network.
+    """
+    claims, about = read_head(path)
     if about.get("stamp") != stamp:
         theirs = printable(str(about.get("stamp")))[:80]
         raise LandmarkError.because(

@@ -265,6 +265,31 @@ def test_listed_photos_that_are_missing_are_rows_and_stop_a_strict_run(run, libr
     assert read_lines(tmp_path / "tags" / "tags.jsonl") == [gone, paris], "it kept its answer"
 
 
+def test_photos_that_are_gone_leave_the_exports_also_where_none_is_left(run, library, tmp_path):
+    words = ["tag", library, "--out", tmp_path / "tags", "--json"]
+    run(*words)
+    for path in [*library.rglob("*.jpg")]:
+        path.unlink()
+    status, text, err = run(*words)
+    assert (status, err) == (0, "") and "tagged: 0, no known landmark: 0" in text
+    assert "No longer there: 4. They are in no export, but stay in the index." in text
+    assert read_lines(tmp_path / "tags" / "tags.jsonl") == []
+    (tmp_path / "typo").mkdir()
+    status, text, err = run("tag", tmp_path / "typo", *words[2:])
+    assert (status, text) == (1, "") and "There are no photos in" in err
+
+
+def test_file_of_landmarks_is_refused_where_no_photo_is_new(run, library, tmp_path):
+    words = ["tag", library, "--out", tmp_path / "tags", "--csv"]
+    run(*words)
+    before = dump(tmp_path / "tags")
+    (tmp_path / "notes.landmarks").write_text("no landmarks")
+    for name, reason in (("nowhere", "does not exist"), ("notes.landmarks", "is not whole")):
+        status, text, err = run(*words, "--taught", tmp_path / name)
+        assert (status, text) == (1, "") and reason in err and len(err.splitlines()) == 1
+    assert dump(tmp_path / "tags") == before
+
+
 def test_probability_may_be_written_as_percentage(run, library, tmp_path):
     run("tag", library, "--out", tmp_path / "tags", "--csv", "--min-probability", "100%")
     assert "below 100%" in (tmp_path / "tags" / "tags.csv").read_text(encoding="utf-8")

@@ -153,6 +153,20 @@ def test_photos_are_known_by_their_bytes_wherever_they_are(photos, tmp_path):
     assert tag(photos, out) == [] and "a/3.png" in rows(out), "it came back"
 
 
+def test_copies_in_a_folder_that_is_renamed_are_moved_and_leave_none_behind(photos, tmp_path):
+    out = tmp_path / "out"
+    shutil.copy(photos / "a" / "0.png", photos / "a" / "copy.png")
+    (photos / "a" / "1.nef").write_text("RAW")
+    (photos / "a" / "1.png").rename(photos / "a" / "1.jpg")
+    tag(photos, out)
+    (photos / "a").rename(photos / "z")
+    assert tag(photos / "z", out) == []
+    assert sorted(rows(out)) == [
+        *(f"b/{n}.png" for n in range(5, 10)), "z/0.png", "z/1.jpg", "z/1.nef",
+        *(f"z/{n}.png" for n in range(2, 5)), "z/copy.png",
+    ]  # fmt: skip
+
+
 def test_folder_that_is_away_keeps_its_answers(photos, tmp_path):
     out = tmp_path / "out"
     tag(photos, out)
@@ -264,6 +278,23 @@ def test_index_that_was_only_begun_or_is_damaged(photos, tmp_path):
     path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
     with pytest.raises(LandmarkError, match="damaged"):
         tag(photos, tmp_path / "begun")
+
+
+def test_index_that_is_deleted_in_the_middle_stops_the_run_in_words(photos, tmp_path):
+    class Deleting(Namer):
+        def predict_batch(self, *arguments, **more):
+            shutil.rmtree(tmp_path / "out")
+            return super().predict_batch(*arguments, **more)
+
+    with pytest.raises(LandmarkError, match=r"library.sqlite is gone: it was deleted or moved"):
+        tag(photos, tmp_path / "out", namer=(namer := Deleting()))
+    assert len(namer.asked) < 10
+    tag(photos, tmp_path / "out")
+    with (
+        pytest.raises(LandmarkError, match=r"library.sqlite is gone: it was deleted or moved"),
+        open_index(tmp_path / "out", is_new=False, writes=False),
+    ):
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_full_disk_stops_in_words_and_leaves_the_index_whole(photos, tmp_path):
@@ -397,6 +428,27 @@ def test_photos_are_named_in_many_ways(photos, tmp_path, monkeypatch):
     found = find_named([photos / "a", photos / "a" / "0.png", photos / "gone.png"], photos)
     assert len(found.paths) == 5 and found.missing == [photos / "gone.png"]
     assert common_folder([photos / "a", photos / "b" / "5.png"]) == photos
+
+
+def test_pattern_for_folders_at_any_depth_ends_where_links_lead_back(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paint(photos / "a" / "[x]" / "deep.png", 10)
+    paint(photos / "a" / ".hidden" / "0.png", 11)
+    (photos / "a" / ".0.png").touch()
+    (photos / "b" / "back").symlink_to(photos)
+    (photos / "b" / "file.png").symlink_to(photos / "b" / "9.png")
+
+    def named(word: str) -> list[str]:
+        return [str(path.relative_to(photos)) for path in named_paths([word], io.BytesIO())]
+
+    in_a = [f"a/{n}.png" for n in range(5)]
+    in_b = [*(f"b/{n}.png" for n in range(5, 10)), "b/file.png"]
+    assert named("photos/**/*.png") == named("**/*.png") == [*in_a, "a/[x]/deep.png", *in_b]
+    assert named(f"{photos}/**/b/[89].png") == ["b/8.png", "b/9.png"]
+    assert named("*/**/**/deep.png") == ["a/[x]/deep.png"]
+    assert named("photos/a/**") == ["a", *in_a, "a/[x]", "a/[x]/deep.png"]
+    assert named("photos/**/") == [".", "a", "a/[x]", "b"]
+    assert named("photos/b/*/a/0.png") == ["a/0.png"], "a link that is named is followed"
 
 
 @pytest.mark.parametrize(
@@ -536,6 +588,39 @@ def test_raw_file_beside_a_photo_shares_its_answer_and_one_alone_says_what_reads
     assert tag(photos, out) == [] and rows(out)["moved.nef"].best, "it was answered before"
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_raw_file_shares_the_answer_of_the_photo_beside_it_whenever_that_came(
+    tmp_path, monkeypatch, again
+):
+    folder, real = tmp_path / "photos", tagging.open_safely
+
+    def open_raw(photo, *more):  # one has no picture, another one has
+        if photo.name == "none.nef":
+            raise LandmarkError.because("raw", "{name} is RAW: export a JPEG.", name=photo.name)
+        return real(io.BytesIO(photo.read_bytes()) if photo.suffix == ".nef" else photo, *more)
+
+    def agree(asked: list[int]) -> dict[str, str]:
+        """What the files show, which an index of before knows as well as a new one."""
+        assert tag(folder, tmp_path / "old", again=again) == asked
+        assert tag(folder, tmp_path / "old", again=again) == []
+        tag(folder, fresh := tmp_path / f"fresh {asked}")
+        assert {*whole(fresh)} <= {*whole(tmp_path / "old")}, "small copies of before are kept"
+        return {name: row.best and row.best.label for name, row in rows(tmp_path / "old").items()}
+
+    monkeypatch.setattr(tagging, "open_safely", open_raw)
+    folder.mkdir()
+    (folder / "none.nef").write_text("RAW")
+    paint(folder / "own.png", 1).rename(folder / "own.nef")
+    assert agree([1]) == {"none.nef": None, "own.nef": "Tower 1"}
+    for name, shade in (("none", 2), ("own", 3)):
+        paint(folder / f"{name}.png", shade).rename(folder / f"{name}.JPG")
+    shared = {"none.nef": "Tower 2", "none.JPG": "Tower 2", "own.nef": "Tower 3"}
+    assert agree([2, 3]) == shared | {"own.JPG": "Tower 3"}
+    paint(folder / "new.png", 4).rename(folder / "none.JPG")
+    shared |= {"none.nef": "Tower 4", "none.JPG": "Tower 4"}
+    assert agree([4]) == shared | {"own.JPG": "Tower 3"}
+
+
 def test_both_of_a_pair_get_a_sidecar_and_the_one_by_the_stem_is_that_of_the_raw_file(
     photos, tmp_path
 ):
@@ -673,6 +758,43 @@ def test_sidecar_that_cannot_be_merged_stays_unless_it_is_to_be_replaced(tagged,
     assert write(tagged, overwrites=True) == []
     assert "Taj Mahal" in odd.read_text()
     assert (photos / "a" / "0.png.xmp.bak").read_text() == "<!DOCTYPE a><a/>"
+
+
+def test_what_the_user_wrote_is_in_a_backup_whenever_a_sidecar_is_replaced(tagged, photos):
+    def edit(word: str) -> str:
+        text = sidecar.read_text().replace("<rdf:li>", f"<rdf:li>{word}</rdf:li><rdf:li>", 1)
+        sidecar.write_text(text)
+        return text
+
+    def backups() -> dict[str, str]:
+        return {n: text for n, text in sidecars(photos).items() if n.endswith(".bak")}
+
+    sidecar = photos / "a" / "0.png.xmp"
+    for language in ("en", "en", "de"):
+        write(tagged, overwrites=True, language=language)
+    assert backups() == {}, "they are ours alone"
+    expected = {}
+    for name, word in (("0.png.xmp.bak", "one"), ("0.png.xmp.2.bak", "two")):
+        expected[f"a/{name}"] = edit(word)
+        for language in ("en", "de"):
+            write(tagged, overwrites=True, language=language)
+            assert backups() == expected and word not in sidecar.read_text()
+    sidecar.write_text(expected["a/0.png.xmp.2.bak"])
+    write(tagged, overwrites=True)
+    assert backups() == expected, "a backup has this"
+
+
+def test_sidecar_that_was_merged_and_is_replaced_has_one_backup(tagged, photos):
+    sidecar = photos / "a" / "0.png.xmp"
+    sidecar.write_text(THEIRS)
+    write(tagged)
+    write(tagged, overwrites=True)
+    assert "my word" not in sidecar.read_text()
+    assert [name for name in sidecars(photos) if name.endswith(".bak")] == ["a/0.png.xmp.bak"]
+    sidecar.with_name("0.png.xmp.bak").unlink()
+    sidecar.write_text("no sidecar any more")
+    write(tagged, overwrites=True)
+    assert sidecar.with_name("0.png.xmp.bak").read_text() == "no sidecar any more"
 
 
 @pytest.mark.parametrize("call", [1, 2, 5, 10])

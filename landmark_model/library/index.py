@@ -149,24 +149,24 @@ UNTAGGED = (
 class Index:
     """An index that is open; made by `open_index`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection, self._path = connection, path
 
     # --- one photo ---
 
     def get(self, path: str) -> Row | None:
         """The row of a photo."""
-        return self._first("path = ?", _stored(path))
+        return next(iter(self._select("path = ?", _stored(path))), None)
 
-    def find_copy(self, sha256: str, stamp: str | None) -> Row | None:
-        """A row of a photo with these bytes that needs no other answer; only by the network of
-        `stamp`, if that is not None."""
+    def find_copies(self, sha256: str, stamp: str | None, most: int) -> list[Row]:
+        """The rows of photos with these bytes that need no other answer, those that are gone first;
+        only by the network of `stamp`, if that is not None."""
         where = "sha256 = ? AND is_final AND stamp = ifnull(?, stamp) ORDER BY is_gone DESC, path"
-        return self._first(where, sha256, stamp)
+        return self._select(f"{where} LIMIT ?", sha256, stamp, most)
 
-    def _first(self, where: str, *values: object) -> Row | None:
-        found = self._connection.execute(f"SELECT * FROM photos WHERE {where} LIMIT 1", values)
-        return next(map(_to_row, found), None)
+    def _select(self, where: str, *values: object) -> list[Row]:
+        found = self._connection.execute(f"SELECT * FROM photos WHERE {where}", values)
+        return [*map(_to_row, found)]
 
     # --- writing ---
 
@@ -180,11 +180,20 @@ class Index:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.require_there()
         except BaseException:
             if self._connection.in_transaction:  # a full disk has ended it
                 self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+    def require_there(self) -> None:
+        """Raises LandmarkError if somebody deleted the file: SQLite would write to it for ever."""
+        if not self._path.exists():
+            raise LandmarkError(
+                f"{self._path} is gone: it was deleted or moved during the run. "
+                "Run the same command again."
+            )
 
     def put(
         self, rows: Iterable[Row], thumbnails: Mapping[str, bytes], moved: Iterable[tuple[str, str]]
@@ -361,7 +370,8 @@ def open_index(folder: Path, is_new: bool, writes: bool) -> Iterator[Index]:
     """The index in `folder`, closed at the end; made if it `is_new`.
 
     Raises LandmarkError if it is not there and not new, if it cannot be written, is damaged, of a
-    newer version or of another program, or, for one that `writes`, if another process does, too.
+    newer version or of another program, if it is deleted meanwhile, or, for one that `writes`, if
+    another process does, too.
     """
     path = folder / INDEX_NAME
     if not is_new and not path.is_file():
@@ -378,7 +388,9 @@ def open_index(folder: Path, is_new: bool, writes: bool) -> Iterator[Index]:
         try:
             with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
                 _prepare(connection, path)
-                yield Index(connection)
+                index = Index(connection, path)
+                yield index
+                index.require_there()
         except sqlite3.Error as error:
             raise _explained(path, error) from error
 

@@ -105,9 +105,26 @@ def _listed(content: bytes) -> list[str]:
 
 
 def _matching(word: str) -> list[str]:
-    found = sorted(glob.glob(word, recursive=True)) if glob.has_magic(word) else []
+    found = _matches(word) if glob.has_magic(word) else set()
     if not found:
         raise LandmarkError(f"There is no file or folder {word}. Check the path.")
+    return sorted(found)
+
+
+def _matches(pattern: str) -> set[str]:
+    """What a pattern matches. "**" goes into no links, as those of `glob` do: two that lead back
+    would never end."""
+    parts = pattern.replace(os.sep, "/").split("/")
+    if "**" not in parts:
+        return {*glob.glob(pattern)}
+    place = parts.index("**")
+    before, after = "/".join([*parts[:place], ""]), parts[place + 1 :]
+    tops = glob.glob(before) if before else [os.curdir]
+    found = {*tops} if before and not after else set()
+    for top in tops:
+        for folder, names, _ in os.walk(top):
+            names[:] = (name for name in names if not name.startswith("."))
+            found |= _matches(os.path.join(glob.escape(folder), *(after or ["*"])))
     return found
 
 
@@ -130,10 +147,12 @@ def make_plan(
     """Compares the index with the `photos` that were found in `named`, and those at addresses.
 
     Photos of the index that are no longer there are marked so, and those that came back, too. With
-    `stamp`, photos that another network answered are looked at again. Of `photos` that are not
-    there, those without an answer are waiting: they become rows with the reason.
+    `stamp`, photos that another network answered are looked at again, and so are RAW files whose
+    answer is not that of the photo beside. Of `photos` that are not there, those without an answer
+    are waiting: they become rows with the reason.
     """
     plan, back, found, remote = Plan(), [], set(), remote or FoundAddresses()
+    done: list[str] = []
     for path in (*map(str, photos), *sorted(remote.photos)):
         row = index.get(path)
         facts = _facts(path, remote) if row else None
@@ -143,22 +162,41 @@ def make_plan(
         if row and row.is_gone:
             back.append(path)
         if row and row.is_final and stamp in (None, row.stamp) and _is_same(row, facts):
-            plan.done_count += 1
+            done.append(path)
         else:
             plan.waiting.append(path)
+    plan.gone = _gone(index, found, named, remote)
+    index.mark_gone(plan.gone)
+    index.mark_gone(back, is_gone=False)
+    waiting = {*plan.waiting}
+    outdated = [one for one in filter(is_raw, done) if _is_outdated(index, one, stamp, waiting)]
+    plan.waiting += outdated
+    plan.done_count = len(done) - len(outdated)
+    return plan
+
+
+def _gone(
+    index: Index, found: set[str], named: Iterable[Path], remote: FoundAddresses
+) -> list[str]:
+    """The photos of the index in what is `named` that are no longer there."""
     tops = {str(path) for path in named}
     folders = tuple(os.path.join(top, "") for top in tops if os.path.isdir(top))
     listed = tuple(remote.folders)  # a listing says for certain what is no longer there
-    plan.gone = [
+    return [
         path
         for path in index.paths()
         if path not in found
         and (path in tops or path.startswith(folders) or path.startswith(listed))
         and (path.startswith(listed) or not _is_there(path))
     ]
-    index.mark_gone(plan.gone)
-    index.mark_gone(back, is_gone=False)
-    return plan
+
+
+def _is_outdated(index: Index, path: str, wanted: str | None, waiting: set[str]) -> bool:
+    """Whether a RAW file has another answer than the photo beside, or that one is waiting."""
+    if not waiting.isdisjoint(_beside(path)):
+        return True
+    photo, row = _photo_beside(index, path, wanted), index.get(path)
+    return photo is not None and _shared(photo, row) != row
 
 
 def _is_there(path: str) -> bool:
@@ -195,7 +233,7 @@ class Keeper:
         self._index, self._wanted = index, wanted
         self._twins: dict[str, list[Row]] = {}  # by hash, copies of what is being answered
         self._copies: list[Row] = []
-        self._moved: list[tuple[str, str]] = []
+        self._moved: dict[str, str] = {}
         self._thumbnails: dict[str, bytes] = {}  # by hash, of RAW files that share an answer
 
     @property
@@ -206,20 +244,24 @@ class Keeper:
     def settle(self, seen: Row) -> bool:
         """Whether a photo needs no answer of its own; then it is in the index with the next ones,
         or with that of its twin."""
-        known = seen.sha256 and self._index.find_copy(seen.sha256, self._wanted)
-        if known:
-            self._note_copy(seen, known)
+        copies = seen.sha256 and self._index.find_copies(seen.sha256, self._wanted, MOST_COPIES)
+        if seen.sha256 and (photo := _photo_beside(self._index, seen.path, self._wanted)):
+            self._note_thumbnail(photo, seen)
+            self._note(_shared(photo, seen), copies)
+        elif copies:
+            self._note(_copy_of(copies[0], seen), copies)
         elif seen.sha256 in self._twins:
             self._twins[seen.sha256].append(seen)
-        elif seen.sha256 and (shown := self._photo_beside(seen.path)):
-            self._share(shown, seen)
         else:
             return False
         return True
 
     def is_known(self, path: str, sha256: str) -> bool:
         """Whether the index has what a photo needs no answer for: a copy, or the photo beside."""
-        return bool(self._index.find_copy(sha256, self._wanted) or self._photo_beside(path))
+        return bool(
+            self._index.find_copies(sha256, self._wanted, 1)
+            or _photo_beside(self._index, path, self._wanted)
+        )
 
     def expect(self, sha256: str | None) -> None:
         """Records that the photo with these bytes is being answered."""
@@ -231,35 +273,26 @@ class Keeper:
         rows = self._copies
         for row in answered:
             rows += [row, *(_copy_of(row, twin) for twin in self._twins.pop(row.sha256, ()))]
-        self._index.put(rows, self._thumbnails | thumbnails, self._moved)
-        self._copies, self._moved, self._thumbnails = [], [], {}
+        self._index.put(rows, self._thumbnails | thumbnails, self._moved.items())
+        self._copies, self._moved, self._thumbnails = [], {}, {}
         return rows
 
-    def _note_copy(self, seen: Row, known: Row) -> None:
-        self._copies.append(_copy_of(known, seen))
-        has_moved = known.path != seen.path and (known.is_gone or not _is_there(known.path))
-        if has_moved and known.path not in dict(self._moved):
-            self._moved.append((known.path, seen.path))
+    def _note(self, row: Row, copies: Sequence[Row]) -> None:
+        """Notes a row that needed no answer. If one of its `copies` is gone, that one has moved,
+        unless the photo was there before."""
+        self._copies.append(row)
+        others = [copy for copy in copies if copy.path not in self._moved]
+        gone = (copy.path for copy in others if copy.is_gone or not _is_there(copy.path))
+        is_new = all(copy.path != row.path for copy in copies)
+        if is_new and (before := next(gone, None)):
+            self._moved[before] = row.path
         if len(self._copies) >= MOST_COPIES:
             self.keep([], {})
 
-    def _photo_beside(self, path: str) -> Row | None:
-        """The photo that the camera wrote with a RAW file, if it has an answer."""
-        stem, _ = os.path.splitext(path)
-        for ending in PAIRED if is_raw(path) else ():
-            row = self._index.get(stem + ending)
-            is_answered = row and row.guesses is not None and not row.is_gone
-            if is_answered and self._wanted in (None, row.stamp):
-                return row
-        return None
-
-    def _share(self, photo: Row, seen: Row) -> None:
-        """Gives a RAW file the answer and the small copy of the photo beside it."""
-        self._copies.append(replace(_copy_of(photo, seen), sha256=seen.sha256))
+    def _note_thumbnail(self, photo: Row, seen: Row) -> None:
+        """Gives a RAW file the small copy of the photo beside it."""
         if image := self._index.thumbnail(photo.sha256):
             self._thumbnails[seen.sha256] = image
-        if len(self._copies) >= MOST_COPIES:
-            self.keep([], {})
 
 
 class LibraryRun:
@@ -366,6 +399,28 @@ def look(path: str) -> Row:
     except OSError:
         return Row(path, None, None, None)
     return Row(path, found.st_size, found.st_mtime_ns, digest)
+
+
+def _beside(path: str) -> list[str]:
+    """Where the photo would be that the camera wrote with a file, if that is RAW."""
+    stem, _ = os.path.splitext(path)
+    return [stem + ending for ending in PAIRED] if is_raw(path) else []
+
+
+def _photo_beside(index: Index, path: str, wanted: str | None) -> Row | None:
+    """The photo that the camera wrote with a RAW file, if it has an answer, by the network of the
+    stamp that is `wanted`, if any."""
+    for photo in _beside(path):
+        row = index.get(photo)
+        is_answered = row and row.guesses is not None and not row.is_gone
+        if is_answered and wanted in (None, row.stamp):
+            return row
+    return None
+
+
+def _shared(photo: Row, seen: Row) -> Row:
+    """The row of a RAW file with the answer of the photo beside it."""
+    return replace(_copy_of(photo, seen), sha256=seen.sha256)
 
 
 def _copy_of(row: Row, seen: Row) -> Row:

@@ -14,6 +14,8 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,12 +41,13 @@ class Unwritten(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """What is to be written, as the index records it; without content it is there already."""
+    """What is to be written, as the index records it; without content it is there already. With a
+    `backup`, the sidecar is copied there first."""
 
     file: str
     record: Sidecar
     content: bytes | None
-    needs_backup: bool
+    backup: Path | None
 
 
 class SidecarFiles:
@@ -127,7 +130,7 @@ class SidecarFiles:
         path = self._root / record.path
         try:
             content = read_sidecar(path)
-            if record.is_ours and _hash(content) == record.sha256:
+            if _is_ours_alone(path, record):
                 path.unlink()
             else:
                 self._replace(path, take_back(content, json.loads(record.added)))
@@ -153,10 +156,11 @@ class SidecarFiles:
             return None
         try:
             if not has_content or self._overwrites:
-                return self._whole(file, photo, name, fresh, is_backed_up=not has_content)
+                backup = _backup_of_lost(path, record) if has_content else None
+                return self._whole(file, photo, name, fresh, backup)
             before = read_sidecar(path)
-            if record and record.is_ours and _hash(before) == record.sha256:
-                return self._whole(file, photo, name, fresh, is_backed_up=True)
+            if _is_ours_alone(path, record):
+                return self._whole(file, photo, name, fresh, None)
             own = take_back(before, json.loads(record.added)) if record else before
             after = merge(own, fresh)
             added = json.dumps(added_to(own, after))
@@ -167,10 +171,12 @@ class SidecarFiles:
             self._unwritten.append(Unwritten(file, reason))
         else:
             new = Sidecar(self._target, name, photo, wanted, _hash(after), added, False)
-            return _Change(file, new, None if after == before else after, True)
+            first = _backup(path, 1)
+            backup = None if os.path.lexists(first) else first
+            return _Change(file, new, None if after == before else after, backup)
         return None
 
-    def _whole(self, file: str, photo: str, name: str, fresh: str, is_backed_up: bool) -> _Change:
+    def _whole(self, file: str, photo: str, name: str, fresh: str, backup: Path | None) -> _Change:
         """A sidecar that has only what we say."""
         path, content = self._root / name, fresh.encode()
         is_odd = os.path.lexists(path) and not path.is_file() and not path.is_dir()
@@ -179,18 +185,19 @@ class SidecarFiles:
         added = json.dumps(facts_in(content))
         digest = _hash(content)
         new = Sidecar(self._target, name, photo, digest, digest, added, True)
-        return _Change(file, new, content, not is_backed_up)
+        return _Change(file, new, None if _hash_of(path) == digest else content, backup)
 
     def _carry_out(self, changes: Sequence[_Change]) -> None:
         """Writes the sidecars, recorded before and after in one transaction each."""
         self._index.plan_sidecars(change.record for change in changes)
         written: list[Sidecar] = []
         try:
-            for file, record, content, needs_backup in changes:
+            for file, record, content, backup in changes:
                 path = self._root / record.path
                 try:
                     if content is not None:
-                        self._back_up(path, needs_backup)
+                        if backup:
+                            self._copy(path, backup)
                         self._replace(path, content)
                     written.append(record)
                 except OSError as error:
@@ -199,13 +206,11 @@ class SidecarFiles:
             dropped = [change.record for change in changes if change.record not in written]
             self._index.settle_sidecars(written, dropped)
 
-    def _back_up(self, path: Path, is_needed: bool) -> None:
-        """Keeps a sidecar of somebody as it was before the first change."""
-        backup = path.with_name(f"{path.name}.bak")
-        if is_needed and path.is_file() and not os.path.lexists(backup):
-            scratch = path.with_name(SCRATCH_NAME)
-            shutil.copyfile(path, scratch)
-            os.replace(scratch, backup)
+    def _copy(self, path: Path, backup: Path) -> None:
+        """Keeps a sidecar of somebody as it is before a change."""
+        scratch = path.with_name(SCRATCH_NAME)
+        shutil.copyfile(path, scratch)
+        os.replace(scratch, backup)
 
     def _replace(self, path: Path, content: bytes) -> None:
         """Writes a file whole; one that is there keeps its permissions."""
@@ -227,6 +232,32 @@ class SidecarFiles:
             raise LandmarkError(f"The disk of {name} is full. Make room. {AGAIN}") from error
         reason = f"Its sidecar {name} cannot be written ({error.strerror})."
         self._unwritten.append(Unwritten(file, reason))
+
+
+def _backup_of_lost(path: Path, record: Sidecar | None) -> Path | None:
+    """Where to keep a sidecar that is to be replaced; None if nothing of somebody else is in it, or
+    a backup has that already."""
+    if _is_ours_alone(path, record):
+        return None
+    lost = {_hash_of(path)} - {None}
+    if record:
+        with suppress(OSError, LandmarkError):  # it cannot be read, or is no sidecar any more
+            lost.add(_hash(take_back(read_sidecar(path), json.loads(record.added))))
+    for backup in map(partial(_backup, path), count(1)):
+        if not os.path.lexists(backup):
+            return backup
+        if _hash_of(backup) in lost:
+            return None
+
+
+def _is_ours_alone(path: Path, record: Sidecar | None) -> bool:
+    """Whether a sidecar is as we wrote it, without a word of somebody else."""
+    return bool(record and record.is_ours and _hash_of(path) == record.sha256)
+
+
+def _backup(path: Path, number: int) -> Path:
+    """The name of a backup: photo.jpg.xmp.bak, photo.jpg.xmp.2.bak and so on."""
+    return path.with_name(f"{path.name}.bak" if number == 1 else f"{path.name}.{number}.bak")
 
 
 def _hash(content: bytes) -> str:
