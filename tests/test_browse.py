@@ -189,8 +189,13 @@ def test_a_photo_that_has_changed_is_shown_anew(ask, folder, tmp_path, opened):
     assert ask(f"/library/photo/{row}").status_code == 404
 
 
-def test_the_oldest_small_copies_are_forgotten(ask, folder, tmp_path, opened, monkeypatch):
+@pytest.fixture
+def two_kept(monkeypatch):
+    """A page that keeps two small copies; asked for before the page."""
     monkeypatch.setattr(library_routes, "PHOTOS_KEPT", 2)
+
+
+def test_the_oldest_small_copies_are_forgotten(two_kept, ask, folder, tmp_path, opened):
     for number in range(3):
         (tmp_path / f"{number}.jpg").write_text("red")
     for number in (0, 1, 0, 2, 0, 1):

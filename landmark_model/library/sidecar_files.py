@@ -130,7 +130,7 @@ class SidecarFiles:
         path = self._root / record.path
         try:
             content = read_sidecar(path)
-            if _is_ours_alone(path, record):
+            if _is_ours_alone(_hash(content), record):
                 path.unlink()
             else:
                 self._replace(path, take_back(content, json.loads(record.added)))
@@ -159,7 +159,7 @@ class SidecarFiles:
                 backup = _backup_of_lost(path, record) if has_content else None
                 return self._whole(file, photo, name, fresh, backup)
             before = read_sidecar(path)
-            if _is_ours_alone(path, record):
+            if _is_ours_alone(_hash(before), record):
                 return self._whole(file, photo, name, fresh, None)
             own = take_back(before, json.loads(record.added)) if record else before
             after = merge(own, fresh)
@@ -237,9 +237,10 @@ class SidecarFiles:
 def _backup_of_lost(path: Path, record: Sidecar | None) -> Path | None:
     """Where to keep a sidecar that is to be replaced; None if nothing of somebody else is in it, or
     a backup has that already."""
-    if _is_ours_alone(path, record):
+    digest = _hash_of(path)
+    if _is_ours_alone(digest, record):
         return None
-    lost = {_hash_of(path)} - {None}
+    lost = {digest} - {None}
     if record:
         with suppress(OSError, LandmarkError):  # it cannot be read, or is no sidecar any more
             lost.add(_hash(take_back(read_sidecar(path), json.loads(record.added))))
@@ -250,9 +251,9 @@ def _backup_of_lost(path: Path, record: Sidecar | None) -> Path | None:
             return None
 
 
-def _is_ours_alone(path: Path, record: Sidecar | None) -> bool:
-    """Whether a sidecar is as we wrote it, without a word of somebody else."""
-    return bool(record and record.is_ours and _hash_of(path) == record.sha256)
+def _is_ours_alone(digest: str | None, record: Sidecar | None) -> bool:
+    """Whether a sidecar with that hash is as we wrote it, without a word of somebody else."""
+    return bool(record and record.is_ours and digest == record.sha256)
 
 
 def _backup(path: Path, number: int) -> Path:

@@ -156,9 +156,7 @@ def sidecar_names(
     in.
     """
     safe = [file if (path := _safe_path(file)) == file else path for file in files]
-    is_first = [is_raw(path) for path in safe]
-    order = (number for first in (True, False) for number in range(len(safe))
-             if is_first[number] is first)  # fmt: skip
+    order = sorted(range(len(safe)), key=lambda number: not is_raw(safe[number]))
     reserved = {key: key for path in safe if (key := _same(f"{path}.xmp"))}
     taken: set[str] = set()
     folders: set[str] = set()

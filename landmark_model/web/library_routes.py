@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
+from gradio.utils import LRUCache
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -74,7 +74,7 @@ class SmallCopies:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._turns = asyncio.Semaphore(PHOTOS_AT_ONCE)
-        self._kept: OrderedDict[Version, bytes] = OrderedDict()
+        self._kept: LRUCache[Version, bytes] = LRUCache(PHOTOS_KEPT)
 
     async def of_row(self, row: int) -> bytes | None:
         """The photo of a row as a small WebP; the copy in the index, if any, where it is away."""
@@ -95,8 +95,6 @@ class SmallCopies:
         if content is None:
             return False
         self._kept[version] = content
-        while len(self._kept) > PHOTOS_KEPT:
-            self._kept.popitem(last=False)
         return True
 
 
